@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tallystick
+
+import "errors"
+
+// Errors that callers branch on. They are wrapped with what was being done;
+// internal/problem turns them into an exit status, an HTTP status and a hint.
+var (
+	ErrNotFound  = errors.New("not found")
+	ErrInvalid   = errors.New("invalid input")
+	ErrDenied    = errors.New("not allowed")
+	ErrUnsigned  = errors.New("not signed in")
+	ErrConflict  = errors.New("changed by somebody else meanwhile")
+	ErrNewerData = errors.New("the data was written by a newer version")
+	ErrInUse     = errors.New("in use by another process")
+	ErrNoSpace   = errors.New("no space left")
+)

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tallystick
+
+import (
+	"net/url"
+	"strings"
+	"time"
+)
+
+// A Place is where a credential is kept, shown or accepted. Its scheme says
+// what kind of place it is and thereby which driver looks there:
+//
+//	file:///etc/nginx/tls.pem          a file on this machine
+//	tls://127.1.0.7:8443               a TLS endpoint
+//	truststore:///etc/ssl/certs        a set of trusted certificates
+//	ssh://10.0.0.5:22                  an SSH server
+//
+// Places compare as strings; make them with the functions below.
+type Place string
+
+// FilePlace returns the place of an absolute path.
+func FilePlace(path string) Place { return Place((&url.URL{Scheme: "file", Path: path}).String()) }
+
+// TrustStorePlace returns the place of a trust store at an absolute path.
+func TrustStorePlace(path string) Place {
+	return Place((&url.URL{Scheme: "truststore", Path: path}).String())
+}
+
+// TLSPlace returns the place of a TLS endpoint; hostport is as net.JoinHostPort makes it.
+func TLSPlace(hostport string) Place { return Place("tls://" + hostport) }
+
+// Scheme returns what stands before "://".
+func (p Place) Scheme() string {
+	scheme, _, _ := strings.Cut(string(p), "://")
+	return scheme
+}
+
+// Path returns the path of a place that has one, without escapes, or "".
+func (p Place) Path() string {
+	u, err := url.Parse(string(p))
+	if err != nil {
+		return ""
+	}
+	return u.Path
+}
+
+// Within says whether p is q or lies beneath it.
+func (p Place) Within(q Place) bool {
+	rest, ok := strings.CutPrefix(string(p), string(q))
+	return ok && (rest == "" || rest[0] == '/' || strings.HasSuffix(string(q), "/"))
+}
+
+// A Role says what a credential does at a place.
+type Role string
+
+const (
+	RoleHolds    Role = "holds"    // the private half is here
+	RolePresents Role = "presents" // the public half is kept or shown here
+	RoleAccepts  Role = "accepts"  // who has the private half is let in or believed here
+)
+
+// A Sighting is a credential seen at a place at a time, by a driver.
+type Sighting struct {
+	Credential Credential `json:"credential"`
+	Place      Place      `json:"place"`
+	Role       Role       `json:"role"`
+	Seen       time.Time  `json:"seen"`
+	// Chain holds the further certificates that were served with the
+	// credential, in the order of the wire, without the credential itself.
+	Chain []Credential `json:"chain,omitempty"`
+	Facts
+}
+
+// Facts are what a driver noticed at the place beside the credential. They are
+// stored as JSON: additions only.
+type Facts struct {
+	TLS  *TLSFacts  `json:"tls,omitempty"`
+	File *FileFacts `json:"file,omitempty"`
+	SSH  *SSHFacts  `json:"ssh,omitempty"`
+}
+
+// An Evidence level says how much a sighting at an endpoint proves.
+type Evidence string
+
+const (
+	EvidenceSeen     Evidence = "seen"     // presented; possession of the key was not shown
+	EvidenceProven   Evidence = "proven"   // a signature by its key was checked in the handshake
+	EvidenceVerified Evidence = "verified" // proven, and chain and name are good for this machine
+)
+
+// TLSFacts describe an endpoint that served a certificate.
+type TLSFacts struct {
+	ServerName  string        `json:"server_name,omitempty"` // what was asked for by SNI or by address
+	Protocols   []string      `json:"protocols,omitempty"`   // "ssl3", "tls1.0" ... "tls1.3": accepted ones, as far as tried
+	Suites      []string      `json:"suites,omitempty"`      // IANA names of accepted or chosen suites
+	Group       string        `json:"group,omitempty"`       // key exchange group that was chosen
+	Evidence    Evidence      `json:"evidence,omitempty"`
+	VerifyError string        `json:"verify_error,omitempty"` // why chain or name are not good for this machine
+	Chain       []Fingerprint `json:"chain,omitempty"`        // as served, the leaf first
+	Position    int           `json:"position,omitempty"`     // of this certificate in Chain; 0 is the leaf
+	Process     string        `json:"process,omitempty"`      // local program that listens, where it could be told
+}
+
+// FileFacts describe a file that a credential was read from.
+type FileFacts struct {
+	Format string `json:"format,omitempty"` // "pem", "der", "pkcs7", "pkcs8", "pkcs12", "jks", "jceks", "openssh", "authorized_keys", "known_hosts", "kubeconfig"
+	Alias  string `json:"alias,omitempty"`  // name of a keystore entry
+	Mode   string `json:"mode,omitempty"`   // octal permission bits, "0600"
+	Owner  string `json:"owner,omitempty"`  // user name, or "uid:1234"
+	Group  string `json:"group,omitempty"`
+	// Private says that the private half is in the file; Passphrase that
+	// it cannot be used without one; WeakPassphrase that a well-known one opens it.
+	Private        bool `json:"private,omitempty"`
+	Passphrase     bool `json:"passphrase,omitempty"`
+	WeakPassphrase bool `json:"weak_passphrase,omitempty"`
+	// Readers says who beside its owner may read the file: "group:ssl-cert", "everybody".
+	Readers []string `json:"readers,omitempty"`
+	// UsedBy names the services whose configuration points at this file.
+	UsedBy []Usage `json:"used_by,omitempty"`
+	Links  int     `json:"links,omitempty"` // number of symbolic links that led here beside the file itself
+}
+
+// A Usage is one service that a configuration file ties to a credential's file.
+type Usage struct {
+	Service string `json:"service"`          // "nginx", "postfix" ...
+	Config  string `json:"config,omitempty"` // path of the configuration file
+	Line    int    `json:"line,omitempty"`
+	As      string `json:"as,omitempty"` // "certificate", "key", "client-ca", "ca"
+}
+
+// SSHFacts describe where SSH keys are known or accepted.
+type SSHFacts struct {
+	Account  string   `json:"account,omitempty"`        // account that an authorized_keys line opens
+	Options  []string `json:"options,omitempty"`        // options of the line, as written
+	Hosts    []string `json:"hosts,omitempty"`          // names of a known_hosts line, hashed ones as "|1|..."
+	CertAuth bool     `json:"cert_authority,omitempty"` // the line trusts a CA, not a key
+	Line     int      `json:"line,omitempty"`
+	Comment  string   `json:"comment,omitempty"`
+}
+
+// A Miss is a place where a driver looked and could not see: it is never
+// silently dropped, and nothing beneath it is taken for gone.
+type Miss struct {
+	Place  Place     `json:"place"`
+	Error  string    `json:"error"` // one word: "refused", "timeout", "not-tls", "denied", "too-large", "malformed", ...
+	Detail string    `json:"detail,omitempty"`
+	Seen   time.Time `json:"seen"`
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rule is the contract of a rule: what is wrong with a credential or
+// with the way it is kept, shown or accepted.
+//
+// A rule is a value: its name, what it cites and since when it holds are data,
+// so that reports can print them. It has one of two functions. Check judges a
+// single credential with everything known about it; it is called again when
+// something about the credential changes and when time alone could change the
+// answer. Survey judges many credentials against each other. Both are pure:
+// the same input gives the same hits, and time comes in as Now.
+//
+// A rule imports the root package, package parse and this one.
+package rule
+
+import (
+	"context"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// A Rule says what is wrong, why, and what to do. Every field up to Do is
+// filled; exactly one of Check and Survey is.
+type Rule struct {
+	Name      string // kebab-case; a promise to users, never renamed
+	Title     string // "The certificate has expired"
+	About     string // one or two sentences: what is judged, and why it matters
+	Severity  tallystick.Severity
+	Citation  string    // document and section: "RFC 5280 section 4.1.2.5"
+	URL       string    // where the citation can be read
+	Effective time.Time // since when the citation holds
+	Do        string    // what to do, in the imperative
+
+	Check  func(Subject) []Hit
+	Survey func(context.Context, Estate, func(Hit) error) error
+}
+
+// A Subject is one credential with all that is known about it now.
+type Subject struct {
+	Credential *tallystick.Credential
+	// Sightings are the current ones, at most a few hundred of them; their
+	// Credential and Chain are empty, except that Chain is filled for the
+	// sightings of a `tally scan` and whenever Credential is an endpoint's leaf.
+	Sightings  []tallystick.Sighting
+	Annotation tallystick.Annotation
+	// Issuers is the way from the credential's issuer up to a root, as far as
+	// it is known; empty for a self-signed one and when no issuer was seen.
+	Issuers []*tallystick.Credential
+	// Public says that the chain ends at a root that the operating system or
+	// browser vendors trust, so that the rules of the public web hold.
+	Public bool
+	Now    time.Time
+}
+
+// A Hit is one match of a rule.
+type Hit struct {
+	// Credential is whom the hit is about; a Check leaves it empty.
+	Credential tallystick.Fingerprint
+	// Place is set when the hit is about one place rather than the
+	// credential wherever it is.
+	Place tallystick.Place
+	// Evidence says what was seen, for a person: "expired 12 days ago, on
+	// 2026-11-10". The same cause gives the same text on the same day.
+	Evidence string
+	// Severity overrides the rule's own when it is not zero.
+	Severity tallystick.Severity
+}
+
+// An Estate is everything that is known. Its methods call fn once for each
+// value until fn returns an error, which they return; the values belong to the
+// caller only until fn returns.
+type Estate interface {
+	// Keys calls fn for every distinct public key whose algorithm begins with
+	// family ("rsa-", "" for all). Credentials holds those that carry the key.
+	Keys(ctx context.Context, family string, fn func(KeyUse) error) error
+	// Certificates calls fn for every X.509 certificate whose signature
+	// algorithm begins with prefix, ordered by issuer name.
+	Certificates(ctx context.Context, prefix string, fn func(*tallystick.Credential) error) error
+}
+
+// A KeyUse is a public key with the credentials that carry it.
+type KeyUse struct {
+	Key         tallystick.Key
+	Credentials []KeyBearer
+}
+
+// A KeyBearer is a credential that carries a key, with who owns it.
+type KeyBearer struct {
+	ID    tallystick.Fingerprint
+	Kind  tallystick.Kind
+	Owner string
+	// Accounts are the accounts whose authorized_keys accept it.
+	Accounts []string
+	// Holds are the places where its private half was seen.
+	Holds []tallystick.Place
+}
