@@ -7,8 +7,9 @@
 // so that reports can print them. It has one of two functions. Check judges a
 // single credential with everything known about it; it is called again when
 // something about the credential changes and when time alone could change the
-// answer. Survey judges many credentials against each other. Both are pure:
-// the same input gives the same hits, and time comes in as Now.
+// answer, at the instants that rules.Recheck names. Survey judges many
+// credentials against each other. Both are pure: the same input gives the same
+// hits, and time comes in as Now. Package ruletest holds rules to that.
 //
 // A rule imports the root package, package parse and this one.
 package rule
@@ -60,8 +61,10 @@ type Hit struct {
 	// Place is set when the hit is about one place rather than the
 	// credential wherever it is.
 	Place tallystick.Place
-	// Evidence says what was seen, for a person: "expired 12 days ago, on
-	// 2026-11-10". The same cause gives the same text on the same day.
+	// Evidence says what was seen, for a person: "expired on 2026-11-10". The
+	// same cause gives the same text on every day, so that findings do not
+	// churn: it names dates, never how far away they are, and counts only
+	// what is part of the cause.
 	Evidence string
 	// Severity overrides the rule's own when it is not zero.
 	Severity tallystick.Severity

@@ -4,10 +4,23 @@
 // file for each rule or for a family that shares its measure.
 package rules
 
-import "github.com/tallystick/tallystick/rule"
+import (
+	"slices"
+
+	"github.com/tallystick/tallystick/rule"
+)
 
 // All returns every rule, sorted by name within its family. It is the only list.
 func All() []rule.Rule {
-	var all []rule.Rule
-	return all
+	return slices.Concat(
+		chainRules(),
+		distrustedRules(),
+		expiryRules(),
+		namingRules(),
+		privateKeyRules(),
+		signatureRules(),
+		sshRules(),
+		tlsRules(),
+		weakRules(),
+	)
 }

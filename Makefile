@@ -1,0 +1,41 @@
+# The commands of a developer. Each works from a fresh clone.
+
+GO ?= go
+export CGO_ENABLED = 0
+
+.PHONY: help build run test generate fuzz bench screenshots
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: need-go ## build ./tally, one static binary
+	$(GO) build -trimpath -o tally ./cmd/tally
+
+run: build ## build and start Tallystick on https://127.0.0.1:8443
+	./tally up
+
+test: need-go ## everything that must pass before a commit
+	./scripts/test-tools
+	test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -timeout 12m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./internal/discovery ./internal/finding ./internal/audit
+
+generate: need-go ## write what is made from the code: docs, goldens
+	$(GO) test ./... -run 'Test.*(Docs|Golden|Generated)' -update
+
+fuzz: need-go ## fuzz every parser of foreign bytes for a minute each
+	./scripts/fuzz 60s
+
+bench: need-go ## the benchmarks; bench/README.md explains them
+	./scripts/bench
+
+screenshots: build ## make the pictures of the README
+	./scripts/screenshots
+
+.PHONY: need-go
+need-go:
+	@command -v $(GO) >/dev/null || { \
+		echo "Tallystick needs Go 1.26 or later and 'go' is not on the PATH."; \
+		echo "Get it from https://go.dev/dl (unpack to /usr/local, add /usr/local/go/bin to PATH), then run make again."; exit 1; }

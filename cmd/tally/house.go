@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/internal/access"
+	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/config"
+	"github.com/tallystick/tallystick/internal/discovery"
+	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/rule"
+	"github.com/tallystick/tallystick/rules"
+)
+
+// dataFlags say which data a command works on.
+type dataFlags struct{ data, config string }
+
+// addTo gives a command the flags.
+func (f *dataFlags) addTo(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.data, "data", "", "keep everything in this `DIR` (default ~/.local/share/tallystick)")
+	cmd.Flags().StringVar(&f.config, "config", "", "read this configuration `FILE`")
+}
+
+// load reads the configuration; --data goes before it.
+func (p *program) load(flags dataFlags) (*config.Config, error) {
+	c, err := config.Load(flags.config, p.getenv)
+	if err != nil {
+		return nil, err
+	}
+	if flags.data != "" {
+		if c.Data, err = filepath.Abs(flags.data); err != nil {
+			return nil, fmt.Errorf("couldn't find the data directory: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// A house is the data with every feature over it.
+type house struct {
+	config    *config.Config
+	db        *store.DB
+	log       *audit.Log
+	gate      *gate.Gate
+	access    *access.Control
+	inventory *inventory.Inventory
+	findings  *finding.Engine
+	discovery *discovery.Discovery
+	// actor is whoever runs this command.
+	actor gate.Actor
+}
+
+// enter opens data that is there already, for a command that reads or changes
+// it beside a running "tally up".
+func (p *program) enter(ctx context.Context, flags dataFlags) (*house, error) {
+	c, err := p.load(flags)
+	if err != nil {
+		return nil, err
+	}
+	url, err := c.StoreURL()
+	if err != nil {
+		return nil, err
+	}
+	if path := url.Reveal(); filepath.IsAbs(path) {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, problem.With(fmt.Errorf("there is no inventory in %s: %w", c.Data, tallystick.ErrNotFound),
+				`start "tally up", or name the directory of one with --data`)
+		}
+	}
+	return p.open(ctx, c)
+}
+
+// open opens the data, which is made when it is missing.
+func (p *program) open(ctx context.Context, c *config.Config) (*house, error) {
+	url, err := c.StoreURL()
+	if err != nil {
+		return nil, err
+	}
+	h := &house{config: c, actor: gate.Local(userName())}
+	if h.db, err = store.Open(ctx, url.Reveal()); err != nil {
+		return nil, err
+	}
+	if err := p.furnish(ctx, h); err != nil {
+		return nil, errors.Join(err, h.db.Close())
+	}
+	return h, nil
+}
+
+// furnish puts the features over the store.
+func (p *program) furnish(ctx context.Context, h *house) error {
+	var err error
+	if h.log, err = audit.Open(ctx, h.db, filepath.Join(h.config.Data, "audit.key")); err != nil {
+		return err
+	}
+	enabled, err := enabledRules(h.config.Rules)
+	if err != nil {
+		return err
+	}
+	h.gate = gate.New(h.log, p.now)
+	h.access = access.New(h.db, h.gate, p.now)
+	h.inventory = inventory.New(h.db, h.gate, p.now)
+	h.findings = finding.New(finding.Engine{
+		DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now, Recheck: rules.Recheck, Annotate: h.config.Annotate,
+	})
+	h.discovery, err = discovery.New(discovery.Config{
+		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.findings.Wake,
+	})
+	return err
+}
+
+// close releases the data.
+func (h *house) close() error { return h.db.Close() }
+
+// enabledRules returns all rules but those that the configuration turns off.
+func enabledRules(c config.Rules) ([]rule.Rule, error) {
+	all := rules.All()
+	for _, off := range c.Off {
+		known := len(all)
+		all = slices.DeleteFunc(all, func(r rule.Rule) bool { return r.Name == off.Rule })
+		if len(all) == known {
+			err := fmt.Errorf("%w: rules.off: there is no rule %q", tallystick.ErrInvalid, off.Rule)
+			return nil, problem.With(err, `run "tally rules" to see them`)
+		}
+	}
+	return all, nil
+}
+
+// jobsOf returns the jobs of the configuration; one that is off runs when asked.
+func jobsOf(c *config.Config) []discovery.Job {
+	jobs := make([]discovery.Job, 0, len(c.Discovery))
+	for _, j := range c.Discovery {
+		job := discovery.Job{Name: j.Name, Driver: j.Driver, Targets: j.Targets, Options: j.Values(), Every: j.Every}
+		if j.Off {
+			job.Every = 0
+		}
+		jobs = append(jobs, job)
+	}
+	return jobs
+}
+
+// userName returns whom the operating system says this is.
+func userName() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+// nodeName names this process among those that share a database.
+func nodeName() string {
+	host, err := os.Hostname()
+	if err != nil || strings.TrimSpace(host) == "" {
+		host = "localhost"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/problem"
+)
+
+// A dataLock keeps a second server from the same data directory. The kernel
+// lets go of it when the process ends, however it ends. The file says who holds
+// it and where it listens.
+type dataLock struct{ file *os.File }
+
+const lockName = "tally.lock"
+
+// lockData makes the data directory, for nobody else's eyes, and locks it.
+// Another process that has it is ErrInUse.
+func lockData(dir string) (*dataLock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("couldn't make the data directory: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't lock the data directory: %w", err)
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = inUse(dir)
+	} else if err != nil {
+		err = fmt.Errorf("couldn't lock the data directory: %w", err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &dataLock{file}, nil
+}
+
+func inUse(dir string) error {
+	holder := ""
+	if pid, _, err := readLock(dir); err == nil {
+		holder = fmt.Sprintf(" (pid %d)", pid)
+	}
+	return problem.With(fmt.Errorf("%w: another tally is running in %s%s", tallystick.ErrInUse, dir, holder),
+		"stop it, or name another directory with --data; commands such as \"tally list\" work beside it")
+}
+
+// say writes who holds the lock and the address that its pages have.
+func (l *dataLock) say(url string) error {
+	text := fmt.Sprintf("%d\n%s\n", os.Getpid(), url)
+	if err := l.file.Truncate(0); err != nil {
+		return fmt.Errorf("couldn't write to the lock: %w", err)
+	}
+	if _, err := l.file.WriteAt([]byte(text), 0); err != nil {
+		return fmt.Errorf("couldn't write to the lock: %w", err)
+	}
+	return nil
+}
+
+// close lets go of the lock.
+func (l *dataLock) close() error { return l.file.Close() }
+
+// readLock returns what the last holder of a lock said.
+func readLock(dir string) (pid int, url string, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, lockName))
+	if err != nil {
+		return 0, "", err
+	}
+	first, rest, _ := strings.Cut(string(text), "\n")
+	if pid, err = strconv.Atoi(first); err != nil {
+		return 0, "", errors.New("the lock file says nothing")
+	}
+	return pid, strings.TrimSpace(rest), nil
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/tallystick/tallystick"
+)
+
+// clean makes foreign text fit for a terminal: what could move the cursor,
+// change colours or turn the writing round becomes a replacement character.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
+// clip shortens text to a number of characters.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	n := 0
+	for i := range text {
+		if n == limit-1 {
+			return text[:i] + "…"
+		}
+		n++
+	}
+	return text
+}
+
+// plural writes a number with its noun.
+func plural(n int, noun string) string {
+	text := strconv.Itoa(n) + " " + noun
+	if n != 1 {
+		text += "s"
+	}
+	return text
+}
+
+// name returns what people call a credential: its first name, the common name
+// of its subject, its comment, or the beginning of its fingerprint.
+func name(c *tallystick.Credential) string {
+	switch {
+	case commonName(c.Subject) != "":
+		return commonName(c.Subject)
+	case len(c.Names) > 0:
+		return c.Names[0]
+	case c.Subject != "":
+		return c.Subject
+	}
+	return string(c.Kind) + " " + c.ID.Short()
+}
+
+// commonName returns the CN of an RFC 4514 name, or "". Escapes stay as they are.
+func commonName(subject string) string {
+	_, rest, ok := strings.Cut(","+subject, ",CN=")
+	if !ok {
+		return ""
+	}
+	for i := 0; i < len(rest); i++ {
+		switch rest[i] {
+		case '\\':
+			i++
+		case ',', '+':
+			return rest[:i]
+		}
+	}
+	return rest
+}
+
+// nearest returns the one of words that is most likely meant by word, or "".
+func nearest(word string, words []string) string {
+	best, least := "", len(word)/3+2
+	for _, w := range words {
+		if d := distance(word, w); d < least {
+			best, least = w, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance between a and b, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j]+1, row[j+1]+1, substitute)
+		}
+	}
+	return row[len(b)]
+}
+
+// textWidth is how wide running text is.
+const textWidth = 80
+
+// wrap breaks text into lines that begin with indent.
+func wrap(text, indent string, width int) string {
+	var lines []string
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if len(line) > len(indent) && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), indent
+		}
+		if len(line) > len(indent) {
+			line += " "
+		}
+		line += word
+	}
+	return strings.Join(append(lines, line), "\n")
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick/internal/access"
+	"github.com/tallystick/tallystick/internal/gate"
+)
+
+// accessStatuses is the end of the help of commands that manage access.
+func accessStatuses() string {
+	return exitStatuses("0 done", "1 something failed, or there is no inventory", "2 bad usage")
+}
+
+func (p *program) userCommand() *cobra.Command {
+	cmd := group("user", "Manage who may sign in")
+	cmd.AddCommand(p.userLink(), p.userList(), p.userDisable())
+	return cmd
+}
+
+func (p *program) userLink() *cobra.Command {
+	var flags dataFlags
+	var role string
+	cmd := &cobra.Command{
+		Use: "link NAME", Short: "Make a link with which somebody signs in once",
+		Long: `Make a link with which somebody signs in, once, within 15 minutes. Somebody new is
+made known; somebody known has the role from now on, and is let in again if they
+were kept out.
+
+  viewer    sees everything but the audit log and who may sign in
+  operator  also starts looks, annotates, accepts and assigns
+  admin     also manages access and reads the audit log
+
+` + accessStatuses(),
+		Example: "  tally user link maria --role operator",
+		Args:    exactly(1, "the name of somebody"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given, err := gate.ParseRole(role)
+			if err != nil {
+				return usage(err, "for example --role viewer")
+			}
+			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
+				secret, err := h.access.CreateLink(ctx, h.actor, args[0], given)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(p.out, "%s/sign-in/%s\n", baseURL(h), secret)
+				return err
+			})
+		},
+	}
+	flags.addTo(cmd)
+	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator or admin")
+	return cmd
+}
+
+// baseURL returns where the pages are: what a running server says, or what the
+// configuration says.
+func baseURL(h *house) string {
+	if _, url, err := readLock(h.config.Data); err == nil && url != "" {
+		return url
+	}
+	return "https://" + h.config.Listen
+}
+
+func (p *program) userList() *cobra.Command {
+	var flags listFlags
+	cmd := &cobra.Command{
+		Use: "list", Short: "List who may sign in", Long: "List who may sign in.\n\n" + accessStatuses(), Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.inside(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house) error {
+				people, err := h.access.ListPeople(ctx, h.actor)
+				if err != nil {
+					return err
+				}
+				return showAll(p, flags.json, people, []string{"NAME", "ROLE", "SINCE", "SIGNED IN", "STATE"}, personCells)
+			})
+		},
+	}
+	flags.dataFlags.addTo(cmd)
+	cmd.Flags().BoolVar(&flags.json, "json", false, "write one JSON object a line")
+	return cmd
+}
+
+func personCells(u access.Person) []string {
+	state := "active"
+	if !u.Disabled.IsZero() {
+		state = "disabled since " + dayOf(u.Disabled)
+	}
+	return []string{u.Name, u.Role.String(), dayOf(u.Created), dayOf(u.SignedIn), state}
+}
+
+func (p *program) userDisable() *cobra.Command {
+	var flags dataFlags
+	cmd := &cobra.Command{
+		Use: "disable NAME", Short: "Keep somebody out",
+		Long: "Keep somebody out: their sessions and links end at once. API tokens stay; see\n\"tally token\".\n\n" + accessStatuses(),
+		Args: exactly(1, "the name of somebody"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
+				return h.access.Disable(ctx, h.actor, args[0])
+			})
+		},
+	}
+	flags.addTo(cmd)
+	return cmd
+}
+
+func (p *program) tokenCommand() *cobra.Command {
+	cmd := group("token", "Manage API tokens")
+	cmd.AddCommand(p.tokenCreate(), p.tokenList(), p.tokenRevoke())
+	return cmd
+}
+
+func (p *program) tokenCreate() *cobra.Command {
+	var flags dataFlags
+	var role string
+	var days int
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Make an API token, and write it to standard output",
+		Long:    "Make an API token, and write it to standard output. It cannot be had again.\n\n" + accessStatuses(),
+		Example: "  tally token create dashboards --role viewer --days 90",
+		Args:    exactly(1, "a name that says what the token is for"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given, err := gate.ParseRole(role)
+			if err != nil {
+				return usage(err, "for example --role viewer")
+			}
+			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
+				secret, token, err := h.access.CreateToken(ctx, h.actor, args[0], given, time.Duration(days)*24*time.Hour)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(p.err, "token %d, %s, good until %s\n", token.ID, token.Role, dayOf(token.Expires))
+				_, err = fmt.Fprintln(p.out, secret)
+				return err
+			})
+		},
+	}
+	flags.addTo(cmd)
+	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator or admin")
+	cmd.Flags().IntVar(&days, "days", 90, "how long it is good, at most 366")
+	return cmd
+}
+
+func (p *program) tokenList() *cobra.Command {
+	var flags listFlags
+	cmd := &cobra.Command{
+		Use: "list", Short: "List API tokens, without their secrets", Long: "List API tokens, without their secrets.\n\n" + accessStatuses(), Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.inside(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house) error {
+				tokens, err := h.access.ListTokens(ctx, h.actor)
+				if err != nil {
+					return err
+				}
+				return showAll(p, flags.json, tokens, []string{"ID", "NAME", "ROLE", "BY", "UNTIL", "LAST USED", "STATE"}, p.tokenCells)
+			})
+		},
+	}
+	flags.dataFlags.addTo(cmd)
+	cmd.Flags().BoolVar(&flags.json, "json", false, "write one JSON object a line")
+	return cmd
+}
+
+func (p *program) tokenCells(t access.Token) []string {
+	state := "good"
+	switch {
+	case !t.Revoked.IsZero():
+		state = "revoked on " + dayOf(t.Revoked)
+	case !p.now().Before(t.Expires):
+		state = "expired"
+	}
+	return []string{fmt.Sprint(t.ID), t.Name, t.Role.String(), t.CreatedBy, dayOf(t.Expires), dayOf(t.LastUsed), state}
+}
+
+func (p *program) tokenRevoke() *cobra.Command {
+	var flags dataFlags
+	cmd := &cobra.Command{
+		Use: "revoke ID", Short: "Make an API token useless",
+		Long: "Make an API token useless, at once and for good.\n\n" + accessStatuses(),
+		Args: exactly(1, "the number of a token"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := numberOf(args[0], "token", "tally token list")
+			if err != nil {
+				return err
+			}
+			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
+				return h.access.RevokeToken(ctx, h.actor, id)
+			})
+		},
+	}
+	flags.addTo(cmd)
+	return cmd
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package drivers is the list of the real systems that Tallystick knows, one
+// folder each.
+package drivers
+
+import (
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/drivers/files"
+	"github.com/tallystick/tallystick/drivers/tls"
+	"github.com/tallystick/tallystick/drivers/truststore"
+)
+
+// All returns every driver. It is the only list.
+func All() []driver.Driver {
+	return []driver.Driver{
+		files.Driver(),
+		tls.Driver(),
+		truststore.Driver(),
+	}
+}

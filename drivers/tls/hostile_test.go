@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tls
+
+import (
+	"context"
+	gotls "crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+)
+
+// TestMisses shows what becomes of servers that are no TLS servers, or bad ones.
+func TestMisses(t *testing.T) {
+	p := newPKI(t)
+	long := gotls.Certificate{PrivateKey: p.certificate.PrivateKey}
+	for range 250 {
+		long.Certificate = append(long.Certificate, p.leafDER)
+	}
+	answer := func(text string) func(net.Conn) {
+		return func(conn net.Conn) {
+			conn.Read(make([]byte, 4096))
+			io.WriteString(conn, text)
+			io.Copy(io.Discard, conn)
+		}
+	}
+	for name, c := range map[string]struct {
+		target string
+		want   string
+	}{
+		"nobody":     {freeAddress(t), "refused"},
+		"no name":    {"no-such-host.invalid:443", "no-such-host"},
+		"http":       {serve(t, "127.0.0.1:0", answer("HTTP/1.1 400 Bad Request\r\n\r\n")), "not-tls"},
+		"ssh":        {serve(t, "127.0.0.1:0", answer("SSH-2.0-OpenSSH_9.2p1\r\n")), "not-tls"},
+		"hangs up":   {serve(t, "127.0.0.1:0", func(c net.Conn) { c.Read(make([]byte, 4096)) }), "closed"},
+		"alert":      {serve(t, "127.0.0.1:0", answer("\x15\x03\x03\x00\x02\x02\x28")), "alert-handshake-failure"},
+		"tarpit":     {serve(t, "127.0.0.1:0", func(c net.Conn) { time.Sleep(5 * time.Second) }), "timeout"},
+		"trickle":    {serve(t, "127.0.0.1:0", trickle), "timeout"},
+		"reset":      {serve(t, "127.0.0.1:0", reset), "reset"},
+		"bad hello":  {serve(t, "127.0.0.1:0", answer("\x16\x03\x03\x00\x08\x02\x00\x00\x04\xff\xff\xff\xff")), "malformed"},
+		"endless":    {serve(t, "127.0.0.1:0", endless), "malformed"},
+		"huge chain": {goServer(t, &gotls.Config{Certificates: []gotls.Certificate{long}}), "too-large"},
+		"anonymous":  {opensslServer(t, "-nocert", "-cipher", "aNULL:@SECLEVEL=0", "-tls1_2"), "alert-handshake-failure"},
+		"not in 1.2": {serve(t, "127.0.0.1:0", answer("\x15\x03\x01\x00\x02\x02\x46")), "alert-protocol-version-not-supported"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			started := time.Now()
+			s := look(t, map[string]string{"timeout": "1s"}, c.target)
+			if len(s.sightings) != 0 || len(s.misses) != 1 || s.misses[0].Error != c.want {
+				t.Errorf("sightings %d, misses %+v, want %q", len(s.sightings), s.misses, c.want)
+			}
+			if elapsed := time.Since(started); elapsed > patience*time.Second {
+				t.Errorf("took %v", elapsed)
+			}
+		})
+	}
+}
+
+// trickle sends a handshake record one byte a while.
+func trickle(conn net.Conn) {
+	for _, b := range append([]byte("\x16\x03\x03\x40\x00"), make([]byte, 100)...) {
+		if _, err := conn.Write([]byte{b}); err != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func reset(conn net.Conn) {
+	conn.Read(make([]byte, 1))
+	conn.(*net.TCPConn).SetLinger(0)
+}
+
+// endless sends well-formed records for ever.
+func endless(conn net.Conn) {
+	conn.Read(make([]byte, 4096))
+	record := append([]byte("\x16\x03\x03\x40\x00\x0b\xff\xff\xff"), make([]byte, 0x4000-4)...)
+	for {
+		if _, err := conn.Write(record); err != nil {
+			return
+		}
+	}
+}
+
+// TestReadLimit shows that a connection reads no more than it may.
+func TestReadLimit(t *testing.T) {
+	client, server := net.Pipe()
+	go func() {
+		for {
+			if _, err := server.Write(make([]byte, 1000)); err != nil {
+				return
+			}
+		}
+	}()
+	defer server.Close()
+	recording := &recordingConn{Conn: client}
+	n, err := io.Copy(io.Discard, struct{ io.Reader }{recording})
+	if n != readLimit || !errors.Is(err, errTooMuch) || !recording.overflow {
+		t.Errorf("read %d bytes, want %d; %v", n, readLimit, err)
+	}
+}
+
+// TestCancelInTheMiddle shows that what is being looked at when the caller
+// gives up is neither seen nor missed.
+func TestCancelInTheMiddle(t *testing.T) {
+	tarpit := serve(t, "127.0.0.1:0", func(net.Conn) { time.Sleep(20 * time.Second) })
+	opened, err := Driver().Open(map[string]string{"timeout": "20s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	s, started := &sink{}, time.Now()
+	err = opened.(driver.Finder).Find(ctx, driver.FindRequest{Targets: slices.Repeat([]string{tarpit}, 40), Now: time.Now}, s)
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 5*time.Second {
+		t.Errorf("error %v after %v", err, time.Since(started))
+	}
+	if len(s.sightings)+len(s.misses) != 0 {
+		t.Errorf("%d sightings and %d misses", len(s.sightings), len(s.misses))
+	}
+}
+
+// TestMixedTargets looks at good and bad endpoints together.
+func TestMixedTargets(t *testing.T) {
+	p := newPKI(t)
+	good := goServer(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
+	bad := freeAddress(t)
+	s := look(t, nil, bad, good, bad, good)
+	if len(s.sightings) != 2 || len(s.misses) != 2 || s.misses[0].Place != tallystick.TLSPlace(bad) {
+		t.Errorf("%d sightings, misses %+v", len(s.sightings), s.misses)
+	}
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tls
+
+import (
+	"context"
+	gotls "crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
+)
+
+// now is the clock of the tests.
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func TestDriver(t *testing.T) {
+	p := newPKI(t)
+	address := opensslServer(t, "-cert", p.leaf, "-key", p.key, "-cert_chain", p.intermediate)
+	drivertest.Run(t, drivertest.Suite{
+		Driver: Driver(), Targets: []string{address, "https://" + address},
+		Want:    []tallystick.Place{tallystick.TLSPlace(address)},
+		Bad:     freeAddress(t),
+		Secrets: []string{p.keyText, strings.Split(p.keyText, "\n")[2]},
+	})
+}
+
+// A sink remembers what it was told.
+type sink struct {
+	mu        sync.Mutex
+	sightings []tallystick.Sighting // guarded by mu
+	misses    []tallystick.Miss     // guarded by mu
+}
+
+func (s *sink) Saw(sighting tallystick.Sighting) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sightings = append(s.sightings, sighting)
+	return nil
+}
+
+func (s *sink) Missed(miss tallystick.Miss) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.misses = append(s.misses, miss)
+	return nil
+}
+
+func (s *sink) Progress(done, total int64) {}
+
+func look(t *testing.T, options map[string]string, targets ...string) *sink {
+	t.Helper()
+	opened, err := Driver().Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sink{}
+	request := driver.FindRequest{Targets: targets, Now: func() time.Time { return now }}
+	if err := opened.(driver.Finder).Find(t.Context(), request, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// see looks at one endpoint that must show a certificate.
+func see(t *testing.T, options map[string]string, target string) tallystick.Sighting {
+	t.Helper()
+	s := look(t, options, target)
+	if len(s.sightings) != 1 {
+		t.Fatalf("%d sightings, want one; misses: %+v", len(s.sightings), s.misses)
+	}
+	return s.sightings[0]
+}
+
+func TestChainAndVerification(t *testing.T) {
+	p := newPKI(t)
+	address := opensslServer(t, "-cert", p.leaf, "-key", p.key, "-cert_chain", p.intermediate)
+	s := see(t, map[string]string{"roots": p.root}, address)
+	chain := []tallystick.Fingerprint{tallystick.FingerprintOf(p.leafDER), tallystick.FingerprintOf(p.intermediateDER)}
+	if d := cmp.Diff(chain, s.TLS.Chain); d != "" {
+		t.Errorf("chain (-want +got):\n%s", d)
+	}
+	if s.Credential.ID != chain[0] || len(s.Chain) != 1 || s.Chain[0].ID != chain[1] || s.TLS.Position != 0 {
+		t.Errorf("leaf %s with %d further certificates at position %d", s.Credential.ID, len(s.Chain), s.TLS.Position)
+	}
+	if s.TLS.Evidence != tallystick.EvidenceVerified || s.TLS.VerifyError != "" || s.TLS.ServerName != "127.0.0.1" {
+		t.Errorf("evidence %q for %q: %s", s.TLS.Evidence, s.TLS.ServerName, s.TLS.VerifyError)
+	}
+	s = see(t, nil, address)
+	if s.TLS.Evidence != tallystick.EvidenceProven || !strings.Contains(s.TLS.VerifyError, "unknown authority") {
+		t.Errorf("with the roots of this machine: evidence %q, error %q", s.TLS.Evidence, s.TLS.VerifyError)
+	}
+	other := goServer(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
+	_, port, _ := strings.Cut(other, ":")
+	s = see(t, map[string]string{"roots": p.root}, "tls://LOCALHOST:"+port)
+	if s.Place != tallystick.Place("tls://localhost:"+port) || s.TLS.Evidence != tallystick.EvidenceVerified {
+		t.Errorf("by name: %s, evidence %q, %s", s.Place, s.TLS.Evidence, s.TLS.VerifyError)
+	}
+}
+
+func TestProtocols(t *testing.T) {
+	p := newPKI(t)
+	for flags, want := range map[string][]string{
+		"-tls1":                          {"tls1.0"},
+		"-tls1_1":                        {"tls1.1"},
+		"-tls1_2":                        {"tls1.2"},
+		"-tls1_3":                        {"tls1.3"},
+		"-no_tls1_2 -min_protocol TLSv1": {"tls1.0", "tls1.1", "tls1.3"},
+		"-min_protocol TLSv1":            {"tls1.0", "tls1.1", "tls1.2", "tls1.3"},
+	} {
+		t.Run(flags, func(t *testing.T) {
+			arguments := append(strings.Fields(flags), "-cert", p.leaf, "-key", p.key, "-cipher", "ALL:@SECLEVEL=0")
+			s := see(t, nil, opensslServer(t, arguments...))
+			if d := cmp.Diff(want, s.TLS.Protocols); d != "" {
+				t.Errorf("protocols (-want +got):\n%s", d)
+			}
+			if s.TLS.Evidence != tallystick.EvidenceProven {
+				t.Errorf("evidence %q", s.TLS.Evidence)
+			}
+		})
+	}
+}
+
+func TestSuitesAndGroup(t *testing.T) {
+	p := newPKI(t)
+	old := []uint16{
+		gotls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, gotls.TLS_ECDHE_RSA_WITH_RC4_128_SHA,
+		gotls.TLS_RSA_WITH_AES_128_CBC_SHA, gotls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	}
+	address := goServer(t, &gotls.Config{
+		Certificates: []gotls.Certificate{p.certificate}, CipherSuites: old,
+		MaxVersion: gotls.VersionTLS12, CurvePreferences: []gotls.CurveID{gotls.CurveP384},
+	})
+	s := see(t, nil, address)
+	want := []string{
+		"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+		"TLS_RSA_WITH_3DES_EDE_CBC_SHA", "TLS_RSA_WITH_AES_128_CBC_SHA",
+	}
+	if d := cmp.Diff(want, s.TLS.Suites); d != "" {
+		t.Errorf("suites (-want +got):\n%s", d)
+	}
+	if s.TLS.Group != "secp384r1" {
+		t.Errorf("group %q, want secp384r1", s.TLS.Group)
+	}
+	modern := opensslServer(t, "-cert", p.leaf, "-key", p.key, "-tls1_3", "-groups", "X25519")
+	s = see(t, nil, modern)
+	if s.TLS.Group != "x25519" || len(s.TLS.Suites) != 1 || !strings.HasPrefix(s.TLS.Suites[0], "TLS_AES_") {
+		t.Errorf("a modern server: group %q, suites %q", s.TLS.Group, s.TLS.Suites)
+	}
+}
+
+// TestRefusedCertificate serves what crypto/x509 does not read: the serial is
+// negative, as Samba makes them.
+func TestRefusedCertificate(t *testing.T) {
+	dir := t.TempDir()
+	key, certificate := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	output, err := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
+		"-subj", "/CN=samba", "-set_serial", "-4660", "-days", "30").CombinedOutput()
+	if err != nil {
+		t.Fatalf("openssl: %v: %s", err, output)
+	}
+	s := see(t, nil, opensslServer(t, "-cert", certificate, "-key", key))
+	if s.Credential.Subject != "CN=samba" || s.Credential.Serial != "-1234" || s.Credential.ReadError == "" {
+		t.Errorf("subject %q, serial %q, read error %q", s.Credential.Subject, s.Credential.Serial, s.Credential.ReadError)
+	}
+	if s.TLS.Evidence != tallystick.EvidenceSeen || !strings.Contains(s.TLS.VerifyError, "serial") {
+		t.Errorf("evidence %q, error %q", s.TLS.Evidence, s.TLS.VerifyError)
+	}
+	if !slices.Equal(s.TLS.Protocols, []string{"tls1.2", "tls1.3"}) {
+		t.Errorf("protocols %q", s.TLS.Protocols)
+	}
+}
+
+// TestClientCertificateWanted shows that a server which lets nobody in still
+// shows its certificate and proves its key.
+func TestClientCertificateWanted(t *testing.T) {
+	p := newPKI(t)
+	for _, version := range []string{"-tls1_2", "-tls1_3"} {
+		address := opensslServer(t, "-cert", p.leaf, "-key", p.key, version, "-Verify", "1", "-verify_return_error")
+		s := see(t, nil, address)
+		if s.TLS.Evidence != tallystick.EvidenceProven {
+			t.Errorf("%s: evidence %q", version, s.TLS.Evidence)
+		}
+	}
+}
+
+func TestNginx(t *testing.T) {
+	p := newPKI(t)
+	address := freeAddress(t)
+	config := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; events {}
+http { access_log off; server { listen %[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }`,
+		p.dir, address, p.leaf, p.key)
+	path := filepath.Join(p.dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "nginx", "-p", p.dir, "-e", "stderr", "-c", path)
+	waitFor(t, address)
+	s := see(t, nil, address)
+	if s.Credential.ID != tallystick.FingerprintOf(p.leafDER) || s.TLS.Evidence != tallystick.EvidenceProven {
+		t.Errorf("%s, evidence %q", s.Credential.Subject, s.TLS.Evidence)
+	}
+	if !slices.Contains(s.TLS.Protocols, "tls1.2") {
+		t.Errorf("protocols %q", s.TLS.Protocols)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	for text, want := range map[string]tallystick.Place{
+		"example.org:8443":          "tls://example.org:8443",
+		"tls://EXAMPLE.org:0443":    "tls://example.org:443",
+		"https://example.org":       "tls://example.org:443",
+		"https://example.org/a?b#c": "tls://example.org:443",
+		"https://[::1]":             "tls://[::1]:443",
+		"[::1]:443":                 "tls://[::1]:443",
+		"tls://127.1.0.7:8443":      "tls://127.1.0.7:8443",
+		"example.org":               "",
+		"tls://example.org":         "",
+		"ldap://example.org:389":    "",
+		"user@example.org:443":      "",
+		"https://user@example.org":  "",
+		":443":                      "",
+		"example.org:0":             "",
+		"example.org:65536":         "",
+		"example.org:https":         "",
+		"":                          "",
+	} {
+		got, err := parseTarget(text)
+		switch {
+		case want == "" && !errors.Is(err, tallystick.ErrInvalid):
+			t.Errorf("%q: error %v, want ErrInvalid", text, err)
+		case want != "" && (err != nil || got.place() != want):
+			t.Errorf("%q: %s, %v, want %s", text, got.place(), err, want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for name, value := range map[string]string{"timeout": "-1s", "concurrency": "0"} {
+		if _, err := Driver().Open(map[string]string{name: value}); !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("%s=%s: error %v, want ErrInvalid", name, value, err)
+		}
+	}
+	opened, err := Driver().Open(map[string]string{"roots": "/dev/null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = opened.(driver.Finder).Find(context.Background(), driver.FindRequest{Targets: []string{"a:1"}, Now: time.Now}, &sink{})
+	if !errors.Is(err, tallystick.ErrInvalid) {
+		t.Errorf("roots without a certificate: error %v, want ErrInvalid", err)
+	}
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config is the one file that sets Tallystick up. Config is its manual:
+// docs/config.md is made from the comments of its fields. Everything may be left
+// out; an empty file, or none, is a safe and working configuration. Everything
+// that is not understood is an error that says where in the file it stands.
+package config
+
+import (
+	"time"
+
+	"github.com/tallystick/tallystick/driver"
+)
+
+// Config is a YAML file. Paths in it that are not absolute are relative to the
+// directory of the file. Durations are written as in "90s", "30m" or "24h".
+type Config struct {
+	// The address and port to listen on, for HTTPS. The default is
+	// 127.0.0.1:8443, which only this machine can reach.
+	Listen string `yaml:"listen"`
+
+	// The directory where everything is kept. The default is
+	// $XDG_DATA_HOME/tallystick, or ~/.local/share/tallystick.
+	Data string `yaml:"data"`
+
+	// The URL of a PostgreSQL database (postgres://...), for running several
+	// nodes or very large inventories. Without one, everything is kept in a
+	// SQLite file in the data directory.
+	Database driver.Secret `yaml:"database"`
+
+	// A file that holds the URL of the database, in place of `database`, so
+	// that a password in it need not stand in this file.
+	DatabaseFile string `yaml:"database_file"`
+
+	// The certificate to serve the pages and the API with. Without one, a
+	// self-signed certificate is made in the data directory.
+	TLS TLS `yaml:"tls"`
+
+	// A file that holds the token with which a scraper may read /metrics, sent
+	// as a bearer token. Without it, /metrics takes API tokens only.
+	MetricsTokenFile string `yaml:"metrics_token_file"`
+
+	// Where to look for credentials, and how often. When the list is empty,
+	// Tallystick looks at this machine once a day: its files, its trust
+	// stores, and its TLS endpoints.
+	Discovery []Job `yaml:"discovery"`
+
+	// What people know about credentials: owners, environments, tags and
+	// notes, given by rules. Every rule that matches applies, in the order of
+	// the file: the first to set an owner, an environment or notes wins, and
+	// tags add up. What a person sets by hand goes before all rules.
+	Annotations []AnnotationRule `yaml:"annotate"`
+
+	// Which rules judge the inventory.
+	Rules Rules `yaml:"rules"`
+}
+
+// TLS names a certificate and its key.
+type TLS struct {
+	// A PEM file with the certificate, followed by its intermediates.
+	Certificate string `yaml:"certificate"`
+
+	// A PEM file with the private key of the certificate.
+	Key string `yaml:"key"`
+}
+
+// A Job is one place, or several of one sort, that is looked at again and again.
+type Job struct {
+	// What to call the job: lower-case letters, digits and hyphens. What was
+	// found is remembered under this name; a job with a new name starts afresh.
+	Name string `yaml:"name"`
+
+	// Which driver looks: files, truststore or tls.
+	Driver string `yaml:"driver"`
+
+	// Where the driver looks: absolute paths, addresses, or what else it takes.
+	// Without any it looks where its documentation says, usually at this machine.
+	Targets []string `yaml:"targets"`
+
+	// How long to wait from one look to the next, at least a minute. The
+	// default is 24h.
+	Every time.Duration `yaml:"every"`
+
+	// Settings of the driver, by name. They are not shown anywhere, because
+	// some hold passphrases.
+	Options map[string]driver.Secret `yaml:"options"`
+
+	// Keeps the job from running by itself. What it found stays.
+	Off bool `yaml:"off"`
+}
+
+// Values returns the options as driver.Driver.Open takes them.
+func (j Job) Values() map[string]string {
+	values := make(map[string]string, len(j.Options))
+	for name, value := range j.Options {
+		values[name] = value.Reveal()
+	}
+	return values
+}
+
+// An AnnotationRule says something about the credentials that it matches.
+type AnnotationRule struct {
+	// Which credentials the rule is about.
+	Match Match `yaml:"match"`
+
+	// Who is responsible for them.
+	Owner string `yaml:"owner"`
+
+	// Where they belong: production, staging, and so on.
+	Environment string `yaml:"environment"`
+
+	// Words to find them by.
+	Tags []string `yaml:"tags"`
+
+	// Anything else that is worth knowing.
+	Notes string `yaml:"notes"`
+}
+
+// A Match picks credentials. Every field that is set must match, and at least
+// one is set. In patterns, `*` stands for any run of characters within one part
+// and `**` for any run at all; parts are divided by `/` in places, by `.` in
+// names, by `,` in subjects and issuers and by `-` in algorithms. Case matters
+// in places only.
+type Match struct {
+	// A pattern for one of the places where the credential is, such as
+	// `file:///etc/nginx/**` or `tls://*.example.com:443`.
+	Place string `yaml:"place"`
+
+	// A pattern for the subject, such as `**CN=*.example.com**`.
+	Subject string `yaml:"subject"`
+
+	// A pattern for one of the names that the credential speaks for, such as
+	// `*.example.com`.
+	Name string `yaml:"name"`
+
+	// A pattern for the issuer.
+	Issuer string `yaml:"issuer"`
+
+	// One of certificate, key, ssh-certificate and sealed.
+	Kind string `yaml:"kind"`
+
+	// A pattern for the algorithm of the key, such as `rsa-*`.
+	Algorithm string `yaml:"algorithm"`
+
+	// A tag that an earlier rule gave.
+	Tag string `yaml:"tag"`
+}
+
+// Rules says how the inventory is judged.
+type Rules struct {
+	// Rules that do not apply here.
+	Off []RuleOff `yaml:"off"`
+}
+
+// A RuleOff turns one rule off.
+type RuleOff struct {
+	// The name of the rule, as findings show it.
+	Rule string `yaml:"rule"`
+
+	// Why it does not apply here, for whoever asks later.
+	Reason string `yaml:"reason"`
+}

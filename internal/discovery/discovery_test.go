@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package discovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/discovery"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/store/storetest"
+)
+
+// An estate is a driver whose one target the test holds in its hand.
+type estate struct {
+	mu    sync.Mutex
+	keys  []string                                              // guarded by mu; what there is to see
+	err   error                                                 // guarded by mu; what the look ends with
+	midst func(ctx context.Context, n int, s driver.Sink) error // called after each sighting; may be nil
+}
+
+func (e *estate) Find(ctx context.Context, r driver.FindRequest, sink driver.Sink) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for n, key := range e.keys {
+		raw := []byte(key)
+		s := tallystick.Sighting{
+			Credential: tallystick.Credential{ID: tallystick.FingerprintOf(raw), Kind: tallystick.KindKey, Raw: raw, Subject: key},
+			Place:      tallystick.FilePlace("/" + key), Role: tallystick.RolePresents, Seen: r.Now(),
+		}
+		if err := sink.Saw(s); err != nil {
+			return err
+		}
+		sink.Progress(int64(n+1), int64(len(e.keys)))
+		if e.midst != nil {
+			if err := e.midst(ctx, n, sink); err != nil {
+				return err
+			}
+		}
+	}
+	return e.err
+}
+
+func (e *estate) driver() driver.Driver {
+	return driver.New("estate", "what the test holds", func(struct{}) (*estate, error) { return e, nil })
+}
+
+var admin = gate.Actor{Name: "ann", Role: gate.Admin, Via: "test"}
+
+func newGate(t *testing.T, db *store.DB) *gate.Gate {
+	t.Helper()
+	log, err := audit.Open(t.Context(), db, filepath.Join(t.TempDir(), "audit.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gate.New(log, time.Now)
+}
+
+// start returns a discovery over a new store, with one job that runs when asked.
+func start(t *testing.T, db *store.DB, e *estate, node string) *discovery.Discovery {
+	t.Helper()
+	return startBehind(t, newGate(t, db), db, e, node)
+}
+
+func startBehind(t *testing.T, g *gate.Gate, db *store.DB, e *estate, node string) *discovery.Discovery {
+	t.Helper()
+	d, err := discovery.New(discovery.Config{
+		DB: db, Gate: g, Now: time.Now, Node: node, Changed: func(bool) {},
+		Jobs:    []discovery.Job{{Name: "job", Driver: "estate", Targets: []string{"all"}}},
+		Drivers: []driver.Driver{e.driver()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// look asks for a run and waits until it has ended.
+func look(t *testing.T, d *discovery.Discovery) store.Run {
+	t.Helper()
+	run, err := d.Start(t.Context(), admin, "job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx, func(err error) { t.Error(err) }) }()
+	defer func() {
+		stop()
+		<-done
+	}()
+	for ctx.Err() == nil {
+		report, err := d.Report(ctx, admin, run.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !report.Run.Finished.IsZero() {
+			return report.Run
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the run does not end")
+	return run
+}
+
+func TestALookRecordsWhatIsThereAndWhatIsGone(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		e := &estate{keys: []string{"a", "b", "c"}}
+		d := start(t, db, e, "node")
+		first := look(t, d)
+		if first.State != store.RunDone || first.Appeared != 3 || first.Sightings != 3 || first.Done != 3 {
+			t.Fatalf("the first look ended as %+v", first)
+		}
+		e.keys = []string{"b", "c", "d"}
+		second := look(t, d)
+		if second.Appeared != 1 || second.Vanished != 1 {
+			t.Errorf("the second look ended as %+v; want one new, one gone", second)
+		}
+		report, err := d.Report(t.Context(), admin, second.ID)
+		if err != nil || len(report.Appeared) != 1 || report.Appeared[0].Subject != "d" || report.Vanished[0].Subject != "a" {
+			t.Errorf("the report says %+v, %v", report, err)
+		}
+	})
+}
+
+func TestAFailedLookSaysNothingIsGone(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		e := &estate{keys: []string{"a", "b"}}
+		d := start(t, db, e, "node")
+		look(t, d)
+		e.keys, e.err = nil, errors.New("the estate is closed")
+		run := look(t, d)
+		if run.State != store.RunFailed || run.Vanished != 0 || run.Error != "the estate is closed" {
+			t.Errorf("the failed look ended as %+v", run)
+		}
+		n, err := db.CountCredentials(t.Context(), store.CredentialFilter{})
+		if n != 2 || err != nil {
+			t.Errorf("%d credentials are left, %v; want both", n, err)
+		}
+	})
+}
+
+// A process that is killed leaves its run behind; the next process does it
+// again when the lease has run out, and nothing counts twice.
+func TestAKilledLookGoesOn(t *testing.T) {
+	url := filepath.Join(t.TempDir(), "tally.db") // SQLite: a bubble cannot wait for a server
+	db := storetest.Open(t, url)
+	synctest.Test(t, func(t *testing.T) {
+		e := &estate{}
+		for n := range 9000 { // more than one batch, so that some of it is written
+			e.keys = append(e.keys, fmt.Sprint(n))
+		}
+		dying, kill := context.WithCancel(t.Context())
+		e.midst = func(ctx context.Context, n int, _ driver.Sink) error {
+			if n < 8500 {
+				return nil
+			}
+			kill()
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		g := newGate(t, db)
+		first := startBehind(t, g, db, e, "first")
+		run, err := first.Start(t.Context(), admin, "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = first.Run(dying, func(err error) { t.Error(err) })
+		if n, _ := db.CountCredentials(t.Context(), store.CredentialFilter{}); n != 8000 {
+			t.Fatalf("%d credentials were written before the kill, want two whole batches", n)
+		}
+		e.midst = nil
+		second := startBehind(t, g, db, e, "second")
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer stop()
+		_ = second.Run(ctx, func(err error) { t.Error(err) })
+		report, err := second.Report(t.Context(), admin, run.ID)
+		if err != nil || report.Run.State != store.RunDone || report.Run.Attempt != 2 || report.Run.Sightings != 9000 {
+			t.Errorf("the run ended as %+v, %v", report.Run, err)
+		}
+		if n, _ := db.CountCredentials(t.Context(), store.CredentialFilter{}); n != 9000 {
+			t.Errorf("%d credentials, want 9000", n)
+		}
+	})
+}
+
+func TestACancelledLookStops(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		e := &estate{keys: []string{"a", "b"}}
+		d := start(t, db, e, "node")
+		e.midst = func(ctx context.Context, n int, _ driver.Sink) error {
+			runs, err := d.Runs(ctx, admin, 0, 1)
+			if err == nil {
+				err = d.Cancel(ctx, admin, runs[0].ID)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		if run := look(t, d); run.State != store.RunCancelled {
+			t.Errorf("the run ended as %s, want cancelled", run.State)
+		}
+	})
+}
+
+func TestTheScheduleAsksByItself(t *testing.T) {
+	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
+	synctest.Test(t, func(t *testing.T) {
+		d, err := discovery.New(discovery.Config{
+			DB: db, Gate: newGate(t, db), Now: time.Now, Node: "node", Changed: func(bool) {},
+			Jobs:    []discovery.Job{{Name: "job", Driver: "estate", Every: time.Hour}},
+			Drivers: []driver.Driver{(&estate{keys: []string{"a"}}).driver()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 150*time.Minute)
+		defer stop()
+		_ = d.Run(ctx, func(err error) { t.Error(err) })
+		runs, err := d.Runs(t.Context(), admin, 0, 10)
+		if err != nil || len(runs) != 3 {
+			t.Errorf("%d runs in two and a half hours, %v; want 3", len(runs), err)
+		}
+	})
+}
+
+func TestWhoMayNotStart(t *testing.T) {
+	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
+	d := start(t, db, &estate{}, "node")
+	viewer := gate.Actor{Name: "vic", Role: gate.Viewer, Via: "test"}
+	if _, err := d.Start(t.Context(), viewer, "job"); !errors.Is(err, tallystick.ErrDenied) {
+		t.Errorf("a viewer who starts a run gets %v, want ErrDenied", err)
+	}
+	if _, err := d.Start(t.Context(), admin, "nothing"); !errors.Is(err, tallystick.ErrNotFound) {
+		t.Errorf("starting what is not there gives %v, want ErrNotFound", err)
+	}
+}
+
+func TestBadJobs(t *testing.T) {
+	e := &estate{}
+	for name, jobs := range map[string][]discovery.Job{
+		"driver": {{Name: "a", Driver: "nothing"}},
+		"option": {{Name: "a", Driver: "estate", Options: map[string]string{"x": "1"}}},
+		"twice":  {{Name: "a", Driver: "estate"}, {Name: "a", Driver: "estate"}},
+	} {
+		_, err := discovery.New(discovery.Config{Jobs: jobs, Drivers: []driver.Driver{e.driver()}})
+		if !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+}

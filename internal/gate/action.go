@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate
+
+// An Action is something that somebody can do here. Its text is what the audit
+// log holds: never renamed, never used again for something else.
+type Action string
+
+const (
+	ReadInventory  Action = "read-inventory"
+	ReadMetrics    Action = "read-metrics"
+	ReadCredential Action = "read-credential"
+	Export         Action = "export"
+	Annotate       Action = "annotate"
+	AcceptFinding  Action = "accept-finding"
+	AssignFinding  Action = "assign-finding"
+	StartRun       Action = "start-run"
+	CancelRun      Action = "cancel-run"
+	ReadAudit      Action = "read-audit"
+	ReadAccess     Action = "read-access"
+	ManageAccess   Action = "manage-access"
+	SignIn         Action = "sign-in"
+	SignOut        Action = "sign-out"
+)
+
+// A policy is what the table says about an action.
+type policy struct {
+	least Role
+	// quiet says that only denials are recorded.
+	quiet bool
+}
+
+// policies is the whole of who may do what. Everything that is allowed is
+// recorded, with two exceptions for their volume: pages and scrapers read lists
+// and metrics many times a minute, a record of each would bury the records that
+// matter, and what such a list shows is names and dates. Opening one credential
+// and taking the list away are recorded.
+var policies = map[Action]policy{
+	ReadInventory:  {least: Viewer, quiet: true},
+	ReadMetrics:    {least: Viewer, quiet: true},
+	ReadCredential: {least: Viewer},
+	Export:         {least: Viewer},
+	SignIn:         {least: Viewer},
+	SignOut:        {least: Viewer},
+
+	Annotate:      {least: Operator},
+	AcceptFinding: {least: Operator},
+	AssignFinding: {least: Operator},
+	StartRun:      {least: Operator},
+	CancelRun:     {least: Operator},
+
+	ReadAudit:    {least: Admin},
+	ReadAccess:   {least: Admin},
+	ManageAccess: {least: Admin},
+}

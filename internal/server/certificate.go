@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A Certificate is what the server shows. It is read again, or made again, in
+// time, while the server runs.
+type Certificate struct {
+	current    atomic.Pointer[tls.Certificate]
+	renew      func(now time.Time) (*tls.Certificate, error) // returns what is to be shown from now on
+	configured bool
+}
+
+const (
+	ownLife     = 365 * 24 * time.Hour // of a certificate that we make
+	renewBefore = 30 * 24 * time.Hour
+	keepEvery   = time.Hour // how soon a configured certificate that was replaced is shown
+)
+
+// MakeCertificate returns a self-signed certificate for this machine and an
+// address to listen on. It is kept in a file of the data directory and made
+// again when it is near its end or not for that address.
+func MakeCertificate(dir, listen string, now time.Time) (*Certificate, error) {
+	file := filepath.Join(dir, "server.pem")
+	names := ownNames(listen)
+	return newCertificate(now, false, func(now time.Time) (*tls.Certificate, error) {
+		known, err := tls.LoadX509KeyPair(file, file)
+		if err == nil && isFresh(known.Leaf, names, now) {
+			return &known, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("couldn't read the server's certificate: %w", err)
+		}
+		return makeCertificate(file, names, now)
+	})
+}
+
+// LoadCertificate returns the certificate of two PEM files: the certificate with
+// its intermediates, and the private key.
+func LoadCertificate(certFile, keyFile string, now time.Time) (*Certificate, error) {
+	return newCertificate(now, true, func(time.Time) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't read the server's certificate: %w", err)
+		}
+		return &pair, nil
+	})
+}
+
+func newCertificate(now time.Time, configured bool, renew func(time.Time) (*tls.Certificate, error)) (*Certificate, error) {
+	c := &Certificate{renew: renew, configured: configured}
+	pair, err := renew(now)
+	if err != nil {
+		return nil, err
+	}
+	c.current.Store(pair)
+	return c, nil
+}
+
+// Configured says whether the certificate was given to us, not made here.
+func (c *Certificate) Configured() bool { return c.configured }
+
+// Fingerprint returns the SHA-256 of the certificate as browsers show it: pairs
+// of upper-case digits with colons between them.
+func (c *Certificate) Fingerprint() string {
+	sum := sha256.Sum256(c.current.Load().Certificate[0])
+	digits := strings.ToUpper(hex.EncodeToString(sum[:]))
+	return strings.Join(slices.Collect(pairs(digits)), ":")
+}
+
+func pairs(digits string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := 0; i+1 < len(digits); i += 2 {
+			if !yield(digits[i : i+2]) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}
+
+// isFor says whether the certificate is for a host.
+func (c *Certificate) isFor(host string) bool {
+	return c.current.Load().Leaf.VerifyHostname(host) == nil
+}
+
+// keep renews the certificate while ctx lasts.
+func (c *Certificate) keep(ctx context.Context, now func() time.Time, log *slog.Logger) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		pair, err := c.renew(now())
+		if err != nil {
+			log.Error("the server's certificate could not be renewed; the old one stays", "error", err)
+			continue
+		}
+		c.current.Store(pair)
+	}
+}
+
+// ownNames are the names that a certificate of our own is for.
+func ownNames(listen string) []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		names = append(names, name)
+	}
+	host := hostOf(listen)
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		names = append(names, host)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// isFresh says whether a certificate still does.
+func isFresh(leaf *x509.Certificate, names []string, now time.Time) bool {
+	for _, name := range names {
+		if leaf.VerifyHostname(name) != nil {
+			return false
+		}
+	}
+	return now.After(leaf.NotBefore) && now.Before(leaf.NotAfter.Add(-renewBefore))
+}
+
+func makeCertificate(file string, names []string, now time.Time) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't make the server's key: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't make the server's certificate: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "Tallystick"},
+		// An hour back, because the clocks of browsers differ a little from ours.
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(ownLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't make the server's certificate: %w", err)
+	}
+	return writePair(file, der, key)
+}
+
+// writePair writes certificate and key to one file that nobody else reads, in
+// one step, so that a crash leaves either the old pair or the new one.
+func writePair(file string, der []byte, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't write the server's key: %w", err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+	temporary := file + ".new"
+	if err := os.WriteFile(temporary, text, 0o600); err != nil {
+		return nil, fmt.Errorf("couldn't write the server's certificate: %w", err)
+	}
+	if err := os.Rename(temporary, file); err != nil {
+		return nil, fmt.Errorf("couldn't write the server's certificate: %w", err)
+	}
+	pair, err := tls.X509KeyPair(text, text)
+	return &pair, err
+}

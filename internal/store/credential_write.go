@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"strings"
+
+	"github.com/tallystick/tallystick"
+)
+
+// credentialUpsert's empty update makes RETURNING give the id of a row that
+// another node has added since the look-up.
+var credentialUpsert = bulk{
+	head: `INSERT INTO credentials (id, fingerprint, kind, key_id, algorithm, bits, subject, issuer, serial, names,
+		not_before, not_after, signature, is_ca, self_issued, logged, usages, subject_key_id, authority_key_id,
+		read_error, first_seen, search, present, places) VALUES `,
+	tail:  ` ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint RETURNING fingerprint, id`,
+	width: 24,
+}
+
+// writeCredentials adds the credentials that are new. Those that are known
+// stay as they are: the same bytes mean the same.
+func (r *recording) writeCredentials(ctx context.Context, tx *writing) error {
+	var rows [][]any
+	added := map[tallystick.Fingerprint][]string{} // with its terms
+	for f, s := range r.credentials {
+		if _, ok := r.ids[string(f)]; ok {
+			continue
+		}
+		c := &s.Credential
+		added[f] = termsOf(c)
+		rows = append(rows, []any{
+			r.takeID(), string(c.ID), string(c.Kind), string(c.Key.ID), c.Key.Algorithm, c.Key.Bits,
+			cleanText(c.Subject), cleanText(c.Issuer), c.Serial, stringsText(c.Names), micros(c.NotBefore), endMicros(c.NotAfter),
+			c.Signature, c.IsCA, c.SelfIssued, c.Logged, stringsText(c.Usages), c.SubjectKeyID, c.AuthorityKeyID,
+			cleanText(c.ReadError), micros(s.Seen), searchText(added[f]), true, r.perCredential[f],
+		})
+	}
+	ours := make(map[int64]bool, len(rows))
+	for _, row := range rows {
+		ours[row[0].(int64)] = true
+	}
+	if err := credentialUpsert.exec(ctx, tx, rows, r.learnID); err != nil {
+		return err
+	}
+	for f := range added {
+		if id := r.ids[string(f)]; ours[id] {
+			r.counted[id] = true
+		}
+	}
+	return r.writeBodies(ctx, tx, added)
+}
+
+func (r *recording) writeBodies(ctx context.Context, tx *writing, added map[tallystick.Fingerprint][]string) error {
+	var bodies, terms [][]any
+	for f, words := range added {
+		c := &r.credentials[f].Credential
+		id := r.ids[string(f)]
+		bodies = append(bodies, []any{id, notNil(c.Raw), notNil(c.Key.SPKI)})
+		for _, term := range words {
+			terms = append(terms, []any{term, id})
+		}
+	}
+	body := bulk{
+		head:  `INSERT INTO bodies (credential_id, raw, spki) VALUES `,
+		tail:  ` ON CONFLICT (credential_id) DO NOTHING`,
+		width: 3,
+	}
+	if err := body.exec(ctx, tx, bodies, nil); err != nil {
+		return err
+	}
+	return bulk{
+		head:  `INSERT INTO terms (term, credential_id) VALUES `,
+		tail:  ` ON CONFLICT (term, credential_id) DO NOTHING`,
+		width: 2,
+	}.exec(ctx, tx, terms, nil)
+}
+
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// searchText is what a search for a common word goes through; see broadTerm.
+func searchText(terms []string) string { return "\n" + strings.Join(terms, "\n") }
+
+// maxTerms and maxTermLen bound what one hostile certificate can add.
+const (
+	maxTerms   = 32
+	maxTermLen = 200
+)
+
+// termsOf returns the words that a person would search a credential by: each
+// name and, for names with dots, what follows each dot (so that "example.org"
+// finds "www.example.org"), the words of the subject, and the serial. The
+// fingerprint and the key id have columns of their own.
+func termsOf(c *tallystick.Credential) []string {
+	seen := map[string]bool{}
+	var terms []string
+	add := func(term string) {
+		term = cutUTF8(strings.ToLower(strings.TrimSpace(term)), maxTermLen)
+		if term != "" && !seen[term] && len(terms) < maxTerms {
+			seen[term] = true
+			terms = append(terms, term)
+		}
+	}
+	for _, word := range strings.FieldsFunc(c.Subject, func(r rune) bool { return strings.ContainsRune(` ,+="\;<>`, r) }) {
+		if len(word) > 2 {
+			add(word)
+		}
+	}
+	for _, name := range c.Names {
+		add(name)
+		for rest := name; strings.Count(rest, ".") > 1; {
+			_, rest, _ = strings.Cut(rest, ".")
+			add(rest)
+		}
+	}
+	if c.Serial != "" {
+		add(c.Serial)
+	}
+	return terms
+}
+
+// cutUTF8 shortens s to at most n bytes at a rune's edge. PostgreSQL refuses
+// text that is not UTF-8 or holds a zero byte, which certificates may well do.
+func cutUTF8(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return cleanText(s)
+}
+
+// cleanText makes any bytes into text that both engines take.
+func cleanText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}

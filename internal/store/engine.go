@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"net/url"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	sqlitedriver "modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+
+	"github.com/tallystick/tallystick"
+)
+
+// An engine is what differs between SQLite and PostgreSQL.
+type engine interface {
+	name() string
+	// open returns the pools for writing and for reading, which may be one.
+	open(url string) (write, read *sql.DB, err error)
+	// schema turns a schema file into the engine's dialect.
+	schema(text string) string
+	// locking is the clause by which a query that picks work to do keeps
+	// other nodes from picking it too.
+	locking() string
+	// placeholder is that of the nth argument in statements that have many.
+	placeholder(n int) string
+	// classify returns the error of the root package that err is a case of, or nil.
+	classify(err error) error
+}
+
+type sqlite struct{}
+
+func (sqlite) name() string { return "sqlite" }
+
+// open gives writers one connection and readers a few. Full sync, because a
+// record that was acknowledged may be the proof of an attack; with WAL that is
+// one fsync for a transaction (sqlite.org/pragma.html#pragma_synchronous).
+func (sqlite) open(path string) (write, read *sql.DB, err error) {
+	if err := makePrivate(path); err != nil {
+		return nil, nil, err
+	}
+	write, err = sql.Open("sqlite", sqliteDSN(path, "immediate", -32<<10))
+	if err != nil {
+		return nil, nil, err
+	}
+	write.SetMaxOpenConns(1)
+	read, err = sql.Open("sqlite", sqliteDSN(path, "deferred", -16<<10)+"&_pragma=query_only(1)")
+	if err != nil {
+		return nil, nil, errors.Join(err, write.Close())
+	}
+	read.SetMaxOpenConns(2 + runtime.NumCPU())
+	read.SetMaxIdleConns(2 + runtime.NumCPU())
+	return write, read, nil
+}
+
+// makePrivate makes the file before SQLite does, for nobody else's eyes.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// sqliteDSN makes the data source name; cache is in KiB when it is negative
+// (sqlite.org/pragma.html#pragma_cache_size).
+func sqliteDSN(path, lock string, cache int) string {
+	q := url.Values{"_txlock": {lock}, "_pragma": {
+		"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(FULL)",
+		"journal_size_limit(67108864)", "temp_store(MEMORY)",
+		"cache_size(" + itoa(int64(cache)) + ")",
+	}}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+func (sqlite) schema(text string) string {
+	return strings.ReplaceAll(text, "{{id}}", "INTEGER PRIMARY KEY")
+}
+
+func (sqlite) locking() string { return "" }
+
+// placeholder names no number: SQLite looks numbers up in a list, which with a
+// thousand arguments takes longer than the statement.
+func (sqlite) placeholder(int) string { return "?" }
+
+func (sqlite) classify(err error) error {
+	var e *sqlitedriver.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	switch e.Code() & 0xff {
+	case sqlitelib.SQLITE_FULL:
+		return tallystick.ErrNoSpace
+	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
+		return tallystick.ErrInUse
+	case sqlitelib.SQLITE_CONSTRAINT:
+		return tallystick.ErrConflict
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return tallystick.ErrNoSpace
+	}
+	return nil
+}
+
+type postgres struct{}
+
+func (postgres) name() string { return "postgres" }
+
+func (postgres) open(url string) (write, read *sql.DB, err error) {
+	pool, err := sql.Open("pgx", url)
+	if err != nil {
+		return nil, nil, hideURL(err)
+	}
+	pool.SetMaxOpenConns(4 + 2*runtime.NumCPU())
+	pool.SetMaxIdleConns(4)
+	return pool, pool, nil
+}
+
+// hideURL drops the text of an error that may quote a URL with a password in it.
+func hideURL(error) error {
+	return errors.Join(tallystick.ErrInvalid, errors.New("the database URL could not be understood"))
+}
+
+// schema also asks for text in the order of its bytes, as SQLite has it: lists
+// are paged and prefixes are searched by that order.
+func (postgres) schema(text string) string {
+	return strings.NewReplacer("{{id}}", "BIGINT PRIMARY KEY", " TEXT ", ` TEXT COLLATE "C" `).Replace(text)
+}
+
+func (postgres) locking() string { return " FOR UPDATE SKIP LOCKED" }
+
+func (postgres) placeholder(n int) string { return "$" + strconv.Itoa(n) }
+
+// classify reads SQLSTATE (PostgreSQL documentation, appendix A).
+func (postgres) classify(err error) error {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return nil
+	}
+	switch {
+	case e.Code == "53100":
+		return tallystick.ErrNoSpace
+	case strings.HasPrefix(e.Code, "23"), e.Code == "40001", e.Code == "40P01":
+		return tallystick.ErrConflict
+	case e.Code == "55P03":
+		return tallystick.ErrInUse
+	}
+	return nil
+}

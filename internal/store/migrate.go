@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/tallystick/tallystick"
+)
+
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// migrate runs the schema files that the store has not seen, each in its own
+// transaction. Files are numbered and only ever added: version N of the schema
+// is the first N files.
+func (db *DB) migrate(ctx context.Context) error {
+	files, err := fs.Glob(schemaFiles, "schema/*.sql") // sorted
+	if err != nil {
+		return err
+	}
+	const table = `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)`
+	if _, err := db.write.ExecContext(ctx, table); err != nil {
+		return err
+	}
+	var have int
+	const newest = `SELECT COALESCE(MAX(version), 0) FROM schema_version`
+	if err := db.write.QueryRowContext(ctx, newest).Scan(&have); err != nil {
+		return err
+	}
+	if have > len(files) {
+		return fmt.Errorf("%w: it has schema %d and this program knows %d", tallystick.ErrNewerData, have, len(files))
+	}
+	for i := have; i < len(files); i++ {
+		if err := db.migrateTo(ctx, i+1, files[i]); err != nil {
+			return fmt.Errorf("%s: %w", files[i], err)
+		}
+	}
+	return nil
+}
+
+// migrateTo takes the step to one version. The version row comes first, so
+// that of two nodes that start at once the second waits and then fails cleanly
+// on the key instead of running the file twice.
+func (db *DB) migrateTo(ctx context.Context, version int, file string) error {
+	text, err := schemaFiles.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return db.tx(ctx, func(tx *writing) error {
+		const claim = `INSERT INTO schema_version (version) VALUES ($1)`
+		if _, err := tx.ExecContext(ctx, claim, version); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, db.engine.schema(string(text)))
+		return err
+	})
+}

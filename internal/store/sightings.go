@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// A SightingRow is one period of a credential at a place.
+type SightingRow struct {
+	ID         int64                  `json:"-"`
+	Credential tallystick.Fingerprint `json:"credential"`
+	Place      tallystick.Place       `json:"place"`
+	Role       tallystick.Role        `json:"role"`
+	Source     string                 `json:"source"`
+	FirstSeen  time.Time              `json:"first_seen"`
+	LastSeen   time.Time              `json:"last_seen"`
+	GoneSince  time.Time              `json:"gone_since,omitzero"`
+	tallystick.Facts
+}
+
+const sightingColumns = `s.id, c.fingerprint, p.uri, s.role, s.source, s.first_seen, s.last_seen, s.gone_since, s.facts`
+
+const sightingFrom = ` FROM sightings s JOIN credentials c ON c.id = s.credential_id JOIN places p ON p.id = s.place_id `
+
+// scanSighting reads sightingColumns and then into more.
+func scanSighting(row scanner, more ...any) (SightingRow, error) {
+	var s SightingRow
+	var first, last, gone int64
+	var facts string
+	err := row.Scan(append([]any{&s.ID, &s.Credential, &s.Place, &s.Role, &s.Source, &first, &last, &gone, &facts}, more...)...)
+	if err != nil {
+		return s, err
+	}
+	s.FirstSeen, s.LastSeen, s.GoneSince = timeOf(first), timeOf(last), timeOf(gone)
+	return s, json.Unmarshal([]byte(facts), &s.Facts)
+}
+
+func (db *DB) sightings(ctx context.Context, query string, args ...any) ([]SightingRow, error) {
+	rows, err := db.read.QueryContext(ctx, query, args...)
+	list := []SightingRow{}
+	err = each(rows, err, func(rows *sql.Rows) error {
+		s, err := scanSighting(rows)
+		list = append(list, s)
+		return err
+	})
+	return list, db.wrap("couldn't read the sightings", err)
+}
+
+// SightingsOf returns the periods of a credential, the current ones first and
+// then by when they began, newest first.
+func (db *DB) SightingsOf(ctx context.Context, credential tallystick.Fingerprint, limit int) ([]SightingRow, error) {
+	const query = `SELECT ` + sightingColumns + sightingFrom +
+		`WHERE s.credential_id = (SELECT id FROM credentials WHERE fingerprint = $1) ORDER BY s.gone_since = 0 DESC, s.id DESC LIMIT $2`
+	return db.sightings(ctx, query, string(credential), limit)
+}
+
+// SightingsOfKey returns where a key is now, by any credential that carries it
+// and in one role. Trust stores are left out: there the key opens nothing.
+func (db *DB) SightingsOfKey(ctx context.Context, key tallystick.KeyID, role tallystick.Role, limit int) ([]SightingRow, error) {
+	const query = `SELECT ` + sightingColumns + sightingFrom +
+		`WHERE c.key_id = $1 AND s.role = $2 AND s.gone_since = 0 AND s.scheme <> 'truststore' ORDER BY s.id LIMIT $3`
+	return db.sightings(ctx, query, string(key), string(role), limit)
+}
+
+// SightingsAt returns what is at a place now and what was, the current ones first.
+func (db *DB) SightingsAt(ctx context.Context, place tallystick.Place, limit int) ([]SightingRow, error) {
+	const query = `SELECT ` + sightingColumns + sightingFrom +
+		`WHERE s.place_id = (SELECT id FROM places WHERE uri = $1) ORDER BY s.gone_since = 0 DESC, s.id DESC LIMIT $2`
+	return db.sightings(ctx, query, string(place), limit)
+}
+
+// A PlaceRow is a place as a list shows it.
+type PlaceRow struct {
+	Place     tallystick.Place `json:"place"`
+	Scheme    string           `json:"scheme"`
+	FirstSeen time.Time        `json:"first_seen"`
+	Present   int64            `json:"credentials"` // there now
+}
+
+// A PlaceFilter narrows a list of places; the zero value is all.
+type PlaceFilter struct {
+	Prefix string // of the place as written: "file:///etc/nginx/"
+	Scheme string
+	Empty  bool // those where nothing is any more, instead
+}
+
+// Places returns a page of places, sorted by "place" (the default) or "credentials".
+func (db *DB) Places(ctx context.Context, f PlaceFilter, page PageRequest) (Page[PlaceRow], error) {
+	sorts := map[string]string{"place": "p.uri", "credentials": "p.present"}
+	column, err := page.column(sorts, "place")
+	if err != nil {
+		return Page[PlaceRow]{}, err
+	}
+	list := listing[PlaceRow]{
+		columns: `p.uri, p.scheme, p.first_seen, p.present`, from: `places p`, where: f.where(), sort: column, id: `p.id`, scan: scanPlace,
+	}
+	return list.page(ctx, db, page)
+}
+
+// CountPlaces counts what a filter lets through, up to CountCap.
+func (db *DB) CountPlaces(ctx context.Context, f PlaceFilter) (int64, error) {
+	return db.count(ctx, `places p`, f.where())
+}
+
+func (f PlaceFilter) where() *conditions {
+	w := &conditions{}
+	if f.Empty {
+		w.add(`p.present = 0`)
+	} else {
+		w.add(`p.present > 0`)
+	}
+	if f.Scheme != "" {
+		w.add(`p.scheme = ?`, f.Scheme)
+	}
+	if f.Prefix != "" {
+		prefix := cutUTF8(f.Prefix, 4096)
+		w.add(`p.uri >= ? AND p.uri < ?`, prefix, prefixEnd(prefix))
+	}
+	return w
+}
+
+func scanPlace(row scanner, more ...any) (PlaceRow, error) {
+	var p PlaceRow
+	var first int64
+	if err := row.Scan(append([]any{&p.Place, &p.Scheme, &first, &p.Present}, more...)...); err != nil {
+		return p, fmt.Errorf("couldn't read a place: %w", err)
+	}
+	p.FirstSeen = timeOf(first)
+	return p, nil
+}
+
+// A PastFact is what was noticed at a place until it changed.
+type PastFact struct {
+	Place tallystick.Place `json:"place"`
+	Until time.Time        `json:"until"`
+	tallystick.Facts
+}
+
+// PastFacts returns what was noticed of a credential before, newest first.
+func (db *DB) PastFacts(ctx context.Context, credential tallystick.Fingerprint, limit int) ([]PastFact, error) {
+	const query = `SELECT p.uri, o.until, o.facts FROM past_facts o JOIN sightings s ON s.id = o.sighting_id
+		JOIN places p ON p.id = s.place_id JOIN credentials c ON c.id = s.credential_id
+		WHERE c.fingerprint = $1 ORDER BY o.until DESC, p.uri LIMIT $2`
+	rows, err := db.read.QueryContext(ctx, query, string(credential), limit)
+	return collect(db, "couldn't read what was noticed before", rows, err, func(rows *sql.Rows) (PastFact, error) {
+		var f PastFact
+		var until int64
+		var facts string
+		if err := rows.Scan(&f.Place, &until, &facts); err != nil {
+			return f, err
+		}
+		f.Until = timeOf(until)
+		return f, json.Unmarshal([]byte(facts), &f.Facts)
+	})
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// vanishPage is how many sightings one transaction of Vanish ends.
+const vanishPage = 4096
+
+// Vanish ends the sightings of a source that its run, which must have looked
+// at everything, did not see again: they are gone since now. Sightings at or
+// below a place that the run missed stay, because not being able to look is
+// not the same as seeing nothing. It returns how many it ended; calling it
+// again goes on where an interrupted call stopped.
+func (db *DB) Vanish(ctx context.Context, run int64, source string, now time.Time) (int64, error) {
+	missed, err := db.missedPlaces(ctx, run)
+	if err != nil {
+		return 0, err
+	}
+	var total, after int64
+	for {
+		page, last, err := db.unseen(ctx, run, source, after, missed)
+		if err != nil || last == 0 {
+			return total, err
+		}
+		if err := db.end(ctx, run, page, now); err != nil {
+			return total, err
+		}
+		total, after = total+int64(len(page)), last
+	}
+}
+
+// missedPlaces returns the places of a run's misses, sorted.
+func (db *DB) missedPlaces(ctx context.Context, run int64) ([]string, error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT DISTINCT place FROM misses WHERE run_id = $1`, run)
+	places, err := collect(db, "couldn't read what was missed", rows, err, func(rows *sql.Rows) (string, error) {
+		var place string
+		return place, rows.Scan(&place)
+	})
+	slices.Sort(places)
+	return places, err
+}
+
+// unseenSighting is one that has to be ended.
+type unseenSighting struct{ id, credential, place int64 }
+
+// unseen returns a page of those with ids after one, and the last id looked
+// at, which is 0 at the end.
+func (db *DB) unseen(ctx context.Context, run int64, source string, after int64, missed []string) ([]unseenSighting, int64, error) {
+	const query = `SELECT s.id, s.credential_id, s.place_id, p.uri FROM sightings s JOIN places p ON p.id = s.place_id
+		WHERE s.id > $1 AND s.source = $2 AND s.gone_since = 0 AND s.last_run <> $3 ORDER BY s.id LIMIT $4`
+	rows, err := db.read.QueryContext(ctx, query, after, source, run, vanishPage)
+	var page []unseenSighting
+	var last int64
+	err = each(rows, err, func(rows *sql.Rows) error {
+		var s unseenSighting
+		var uri string
+		if err := rows.Scan(&s.id, &s.credential, &s.place, &uri); err != nil {
+			return err
+		}
+		last = s.id
+		if !beneathAny(uri, missed) {
+			page = append(page, s)
+		}
+		return nil
+	})
+	return page, last, db.wrap("couldn't find what is gone", err)
+}
+
+// beneathAny says whether a place or one that it lies within is in the sorted list.
+func beneathAny(uri string, sorted []string) bool {
+	start := strings.Index(uri, "://") + len("://")
+	for end := len(uri); end >= start; end = strings.LastIndexByte(uri[:end], '/') {
+		if _, ok := slices.BinarySearch(sorted, uri[:end]); ok {
+			return true
+		}
+	}
+	return false
+}
+
+var subtractFromCredentials = bulk{
+	head:  `UPDATE credentials SET places = places - v.column2, ` + makeDue + ` FROM (VALUES `,
+	tail:  `) AS v WHERE credentials.id = v.column1`,
+	width: 2, cast: bigints,
+}
+
+var subtractFromPlaces = bulk{
+	head:  `UPDATE places SET present = present - v.column2 FROM (VALUES `,
+	tail:  `) AS v WHERE places.id = v.column1`,
+	width: 2, cast: bigints,
+}
+
+// end ends sightings and keeps the counts.
+func (db *DB) end(ctx context.Context, run int64, page []unseenSighting, now time.Time) error {
+	var ids []any
+	credentials, places := map[int64]int64{}, map[int64]int64{}
+	for _, s := range page {
+		ids = append(ids, s.id)
+		credentials[s.credential]++
+		places[s.place]++
+	}
+	err := db.tx(ctx, func(tx *writing) error {
+		query := `UPDATE sightings SET gone_since = ` + itoa(micros(now)) + `, gone_run = ` + itoa(run) + ` WHERE id IN `
+		if err := in(ctx, once{tx}, query, ids, func(*sql.Rows) error { return nil }); err != nil {
+			return err
+		}
+		gone := pairs(credentials)
+		if err := subtractFromCredentials.exec(ctx, tx, gone, nil); err != nil {
+			return err
+		}
+		if err := setPresence(ctx, tx, gone); err != nil {
+			return err
+		}
+		return subtractFromPlaces.exec(ctx, tx, pairs(places), nil)
+	})
+	return db.wrap("couldn't record what is gone", err)
+}
+
+func pairs(counts map[int64]int64) [][]any {
+	var rows [][]any
+	for id, n := range counts {
+		rows = append(rows, []any{id, n})
+	}
+	return rows
+}
+
+// A RunChange is what a run found to be different.
+type RunChange struct {
+	Kind       string                 `json:"kind"` // "appeared", "returned", "vanished"
+	ID         int64                  `json:"-"`    // of the sighting, for paging
+	Credential tallystick.Fingerprint `json:"credential"`
+	Subject    string                 `json:"subject"`
+	CredKind   tallystick.Kind        `json:"credential_kind"`
+	Place      tallystick.Place       `json:"place"`
+	Time       time.Time              `json:"time"`
+	// Replaces is the certificate of the same subject that went from the
+	// same place in the same run: this one is its renewal.
+	Replaces tallystick.Fingerprint `json:"replaces,omitempty"`
+}
+
+// Appeared returns what a run saw that was not there before, in the order of
+// sighting ids after one. What had been there earlier has kind "returned".
+func (db *DB) Appeared(ctx context.Context, run, after int64, limit int) ([]RunChange, error) {
+	const query = `SELECT s.id, c.fingerprint, c.subject, c.kind, p.uri, s.first_seen,
+		EXISTS (SELECT 1 FROM sightings o WHERE o.credential_id = s.credential_id AND o.place_id = s.place_id AND o.id <> s.id AND o.gone_since > 0),
+		COALESCE((SELECT g.fingerprint FROM sightings o JOIN credentials g ON g.id = o.credential_id
+			WHERE o.place_id = s.place_id AND o.gone_run = s.first_run AND g.subject = c.subject AND g.kind = c.kind AND g.id <> c.id LIMIT 1), '')
+		FROM sightings s JOIN credentials c ON c.id = s.credential_id JOIN places p ON p.id = s.place_id
+		WHERE s.first_run = $1 AND s.id > $2 ORDER BY s.id LIMIT $3`
+	rows, err := db.read.QueryContext(ctx, query, run, after, limit)
+	return collect(db, "couldn't list what is new", rows, err, func(rows *sql.Rows) (RunChange, error) {
+		change := RunChange{Kind: "appeared"}
+		var seen int64
+		var before bool
+		err := rows.Scan(&change.ID, &change.Credential, &change.Subject, &change.CredKind, &change.Place, &seen, &before, &change.Replaces)
+		change.Time = timeOf(seen)
+		if before {
+			change.Kind = "returned"
+		}
+		return change, err
+	})
+}
+
+// Vanished returns what a run no longer saw, in the order of sighting ids after one.
+func (db *DB) Vanished(ctx context.Context, run, after int64, limit int) ([]RunChange, error) {
+	const query = `SELECT s.id, c.fingerprint, c.subject, c.kind, p.uri, s.gone_since
+		FROM sightings s JOIN credentials c ON c.id = s.credential_id JOIN places p ON p.id = s.place_id
+		WHERE s.gone_run = $1 AND s.gone_run > 0 AND s.id > $2 ORDER BY s.id LIMIT $3`
+	rows, err := db.read.QueryContext(ctx, query, run, after, limit)
+	return collect(db, "couldn't list what is gone", rows, err, func(rows *sql.Rows) (RunChange, error) {
+		change := RunChange{Kind: "vanished"}
+		var since int64
+		err := rows.Scan(&change.ID, &change.Credential, &change.Subject, &change.CredKind, &change.Place, &since)
+		change.Time = timeOf(since)
+		return change, err
+	})
+}

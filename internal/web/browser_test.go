@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/web"
+)
+
+// A browser is a real Chromium at a real server of a house.
+type browser struct {
+	*house
+	server *httptest.Server
+	tab    context.Context
+
+	mu       sync.Mutex
+	problems []string // guarded by mu; what went wrong in the browser
+}
+
+// newBrowser starts both. Whatever the browser asks of another host fails the
+// test, and so does whatever it complains about.
+func (h *house) newBrowser() *browser {
+	h.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		h.Fatal("the test needs Chromium: apt-get install -y --no-install-recommends chromium")
+	}
+	b := &browser{house: h, server: httptest.NewTLSServer(h.behindCookies())}
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(program), chromedp.UserDataDir(h.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.IgnoreCertErrors,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("hide-scrollbars", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+	}
+	allocator, stop := chromedp.NewExecAllocator(h.Context(), options...)
+	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(b.listen))
+	b.tab = tab
+	h.Cleanup(func() {
+		closeTab() // waits for the browser to end, which writes into its directory until then
+		stop()
+		b.server.Close()
+	})
+	b.do("start", command(network.Enable, network.EnableParams{}), command(log.Enable, cdp.Empty{}))
+	return b
+}
+
+// behindCookies is the site as package server has it: the session says who asks.
+func (h *house) behindCookies() http.Handler {
+	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var actor gate.Actor
+		if cookie, err := r.Cookie(web.SessionCookie); err == nil {
+			if actor, err = h.access.Session(r.Context(), cookie.Value); err != nil && !errors.Is(err, tallystick.ErrUnsigned) {
+				h.Error(err)
+			}
+		}
+		h.mux.ServeHTTP(w, r.WithContext(web.WithActor(r.Context(), actor)))
+	}))
+}
+
+// listen takes what the browser reports.
+func (b *browser) listen(event any) {
+	var problem string
+	switch event := event.(type) {
+	case *runtime.EventExceptionThrown:
+		problem = "exception: " + event.ExceptionDetails.Text
+	case *runtime.EventConsoleAPICalled:
+		problem = fmt.Sprintf("console.%s was called", event.Type)
+	case *log.EventEntryAdded:
+		problem = fmt.Sprintf("%s: %s: %s", event.Entry.Level, event.Entry.Source, event.Entry.Text)
+	case *network.EventRequestWillBeSent:
+		// The browser paints its own date fields with data: addresses.
+		u, err := url.Parse(event.Request.URL)
+		if err != nil || !strings.HasPrefix(event.Request.URL, b.server.URL) && u.Scheme != "about" && u.Scheme != "data" {
+			problem = "request beyond the server: " + event.Request.URL
+		}
+	case *network.EventLoadingFailed:
+		if !event.Canceled {
+			problem = "a request failed: " + event.ErrorText
+		}
+	}
+	if problem != "" {
+		b.mu.Lock()
+		b.problems = append(b.problems, problem)
+		b.mu.Unlock()
+	}
+}
+
+// calm fails the test for what the browser has complained about since the last call.
+func (b *browser) calm(where string) {
+	b.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, problem := range b.problems {
+		b.Errorf("%s: %s", where, problem)
+	}
+	b.problems = nil
+}
+
+// command makes an action of a command of the protocol.
+func command[P, R any](c cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, c, params)
+		return err
+	})
+}
+
+// run runs an action, which must succeed within half a minute.
+func run[T any](b *browser, what string, action chromedp.Action[T]) T {
+	b.Helper()
+	var result T
+	var err error
+	// Not a deadline of the context: the browser would end with it.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result, err = chromedp.Run(b.tab, action)
+	}()
+	select {
+	case <-ended:
+		if err != nil {
+			b.Fatalf("%s: %v", what, err)
+		}
+	case <-time.After(30 * time.Second):
+		b.Fatalf("%s: not done after 30 seconds", what)
+	}
+	return result
+}
+
+// do runs actions one after the other.
+func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	run(b, what, chromedp.Steps(steps...))
+}
+
+// open shows a page.
+func (b *browser) open(path string) {
+	b.Helper()
+	b.do("open "+path, chromedp.Navigate(b.server.URL+path))
+}
+
+// evaluate returns what an expression of JavaScript is on the page.
+func evaluate[T any](b *browser, expression string) T {
+	b.Helper()
+	return run(b, expression, chromedp.Evaluate[T](expression))
+}
+
+// until waits for an expression to be true. (chromedp.Poll makes code of text,
+// which the policy of the pages forbids.)
+func (b *browser) until(expression string) {
+	b.Helper()
+	for end := time.Now().Add(30 * time.Second); !evaluate[bool](b, expression); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("not so after 30 seconds: %s", expression)
+		}
+	}
+}
+
+// signIn comes in as the administrator, as a person would.
+func (b *browser) signIn() {
+	b.Helper()
+	link, err := b.access.FirstLink(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.open("/sign-in/" + link)
+	b.do("sign in", chromedp.Click("main button"), chromedp.WaitVisible("nav"))
+	b.calm("sign in")
+}
+
+// A look is a size and a colour scheme.
+type look struct {
+	name   string
+	width  int64
+	height int64
+	phone  bool
+	scheme string
+}
+
+var looks = []look{
+	{"1280 light", 1280, 800, false, "light"}, {"1280 dark", 1280, 800, false, "dark"},
+	{"390 light", 390, 844, true, "light"}, {"390 dark", 390, 844, true, "dark"},
+}
+
+func (b *browser) as(l look) {
+	b.Helper()
+	viewport := []chromedp.EmulateViewportOption{}
+	if l.phone {
+		viewport = append(viewport, chromedp.EmulateMobile, chromedp.EmulateScale(2))
+	}
+	b.do("look "+l.name, chromedp.EmulateViewport(l.width, l.height, viewport...),
+		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},
+		}))
+}
+
+// pageList are all pages, of a house with something in it.
+func pageList(h *house) []string {
+	h.Helper()
+	credential := firstMatch(h, h.page(admin, "/credentials"), `href="(/credentials/[0-9a-f]{64})"`)
+	place := firstMatch(h, h.page(admin, "/places"), `href="(/place\?uri=[^"]+)"`)
+	return []string{
+		"/", "/credentials", "/credentials?kind=certificate&severity=low", credential, "/places", place, "/findings", "/findings?rule=no-owner",
+		"/findings?severity=high", "/runs", "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`),
+		"/audit?verify=true", "/access", "/sign-in", "/credentials?q=nothing-like-this", "/credentials?sort=expires",
+	}
+}
+
+// overflow says how far the page is wider than the window, and by which element.
+const overflow = `(() => {
+  const wide = document.documentElement.scrollWidth - window.innerWidth;
+  if (wide <= 0) return "";
+  const guilty = [...document.querySelectorAll("main *")].find((e) => e.getBoundingClientRect().right > window.innerWidth + 1);
+  return wide + " px" + (guilty ? " by " + guilty.tagName + "." + guilty.className : "");
+})()`
+
+// faint lists texts whose contrast with the ground beneath them is below what
+// WCAG 2.2 asks for at level AA (success criterion 1.4.3).
+const faint = `(() => {
+  const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  const numbers = (c) => { const n = c.match(/[\d.]+/g).map(Number); return { rgb: n.slice(0, 3), alpha: n.length > 3 ? n[3] : 1 }; };
+  const light = (rgb) => 0.2126 * channel(rgb[0]) + 0.7152 * channel(rgb[1]) + 0.0722 * channel(rgb[2]);
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor); if (c.alpha === 1) return c.rgb; } return [255, 255, 255]; };
+  const bad = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !e.checkVisibility() || e.closest("svg") || e.matches(":disabled")) continue;
+    const a = light(numbers(getComputedStyle(e).color).rgb), b = light(ground(e));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.add(e.tagName + "." + e.className + " " + ratio.toFixed(2));
+  }
+  return [...bad].join(", ");
+})()`
+
+func TestBrowserShowsEveryPage(t *testing.T) {
+	h := newHouse(t, pauseDriver())
+	h.furnish()
+	b := h.newBrowser()
+	b.signIn()
+	list := pageList(h)
+	for _, l := range looks {
+		b.as(l)
+		for _, path := range list {
+			b.open(path)
+			where := l.name + " " + path
+			if wide := evaluate[string](b, overflow); wide != "" {
+				t.Errorf("%s: wider than the window: %s", where, wide)
+			}
+			if texts := evaluate[string](b, faint); texts != "" {
+				t.Errorf("%s: too little contrast: %s", where, texts)
+			}
+			if n := evaluate[int](b, `document.querySelectorAll("h1").length`); n != 1 {
+				t.Errorf("%s: %d headings of the first order", where, n)
+			}
+			b.calm(where)
+		}
+	}
+}
+
+func TestBrowserFilters(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	b := h.newBrowser()
+	b.signIn()
+	b.as(looks[0])
+	names := `[...document.querySelectorAll("td.name > a")].map((a) => a.textContent)`
+
+	b.open("/credentials")
+	all := len(evaluate[[]string](b, names))
+	// As a keyboard does it: one event that may be turned down, text and all.
+	b.do("slash", command(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: "keyDown", Key: "/", Text: "/"}))
+	b.do("search", chromedp.KeyEvent("mail"), chromedp.KeyEvent("\r"), chromedp.WaitVisible(".chip"))
+	mails := evaluate[[]string](b, names)
+	if len(mails) == 0 || len(mails) >= all {
+		t.Errorf("%d of %d match the search", len(mails), all)
+	}
+	if query := evaluate[string](b, `location.search`); query != "?q=mail" {
+		t.Errorf("the address has %q, not the search", query)
+	}
+
+	b.do("filter", chromedp.Click(".filter summary"), chromedp.SetValue(`select[name="kind"]`, "certificate"), chromedp.Click(".filter button"),
+		chromedp.WaitVisible(`.chips li:nth-child(2)`))
+	b.do("take the search away", chromedp.Click(`.chips li:first-child a`), chromedp.WaitNotPresent(`.chips li:nth-child(2)`))
+	if query := evaluate[string](b, `location.search`); !strings.Contains(query, "kind=certificate") || strings.Contains(query, "mail") {
+		t.Errorf("after taking a chip away the address has %q", query)
+	}
+	b.do("sort", chromedp.Click(`//th/a[starts-with(., "Name")]`), chromedp.WaitVisible(`th[aria-sort="ascending"]`))
+	sorted := evaluate[[]string](b, names)
+	if len(sorted) < 3 {
+		t.Errorf("a sorted list of %d", len(sorted))
+	}
+	b.calm("filters")
+}
+
+func TestBrowserByKeyboard(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	b := h.newBrowser()
+	b.signIn()
+	b.as(looks[0])
+	b.open("/credentials")
+	b.do("the first stop skips to the content", chromedp.KeyEvent("\t"))
+	if text := evaluate[string](b, `document.activeElement.textContent`); text != "Skip to the content" {
+		t.Errorf("the first stop is %q", text)
+	}
+	b.do("skip", chromedp.KeyEvent("\r"))
+	if id := evaluate[string](b, `document.activeElement.id`); id != "main" {
+		t.Errorf("skipping leads to %q", id)
+	}
+	b.do("go to the second row", chromedp.KeyEvent("j"), chromedp.KeyEvent("j"), chromedp.KeyEvent("j"), chromedp.KeyEvent("k"))
+	name := evaluate[string](b, `document.querySelectorAll("td.name a")[1].textContent`)
+	b.do("open it", chromedp.KeyEvent("\r"), chromedp.WaitVisible(".tally"))
+	if title := evaluate[string](b, `document.querySelector("h1").textContent`); title != name {
+		t.Errorf("Enter on %q opened %q", name, title)
+	}
+	b.calm("keyboard")
+}
+
+func TestBrowserChangesThings(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	b := h.newBrowser()
+	b.signIn()
+	b.as(looks[0])
+	b.open("/credentials?q=mail")
+	b.do("choose all", chromedp.Click("[data-all]"))
+	if n := evaluate[string](b, `document.querySelector("[data-chosen]").textContent`); n == "" || n == "0" {
+		t.Errorf("%q are chosen", n)
+	}
+	b.do("give them an owner", chromedp.SetValue(`input[name="set_owner"]`, "mail team"), chromedp.Click(".bulk button"), chromedp.WaitVisible(".notice"))
+	if owners := evaluate[[]string](b, `[...document.querySelectorAll('td[data-label="Owner"]')].map((e) => e.textContent)`); len(owners) == 0 || owners[0] != "mail team" {
+		t.Errorf("the owners are %q", owners)
+	}
+	b.open("/findings?rule=no-owner")
+	const total = `parseInt(document.querySelector(".headline .muted").textContent)`
+	before := evaluate[int](b, total)
+	b.do("accept", chromedp.Click(".actions summary"), chromedp.SetValue(`textarea[name="reason"]`, "a test"), chromedp.Click(".actions details[open] button"),
+		chromedp.WaitVisible(".notice"))
+	if after := evaluate[int](b, total); after != before-1 {
+		t.Errorf("%d findings after one of %d was accepted", after, before)
+	}
+	b.do("copy", chromedp.Navigate(b.server.URL+pageList(h)[3]), chromedp.Click(".copy"), chromedp.WaitVisible(`//button[.="Copied"]`))
+	b.do("sign out", chromedp.Click(".who button"), chromedp.WaitVisible(".letter"))
+	b.open("/")
+	if title := evaluate[string](b, `location.pathname`); title != "/sign-in" {
+		t.Errorf("after signing out the first page is %q", title)
+	}
+	b.calm("changes")
+}
+
+// What goes on is shown while it goes on.
+func TestBrowserFollowsARun(t *testing.T) {
+	h := newHouse(t, pauseDriver())
+	b := h.newBrowser()
+	b.signIn()
+	b.as(looks[0])
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = h.look.Run(ctx, func(err error) { t.Error(err) })
+	}()
+	defer func() { stop(); <-ended }()
+	for h.ask(admin, "/runs/1", nil).Code == http.StatusNotFound {
+		time.Sleep(10 * time.Millisecond) // until the schedule has queued it
+	}
+	b.open("/runs")
+	b.do("open the run", chromedp.WaitVisible(".jobs a"), chromedp.Click(".jobs a"), chromedp.WaitVisible("#run"))
+	b.until(`document.querySelector("#run").textContent.includes("30 of 120 looked at")`)
+	b.do("cancel it", chromedp.Click(".headline button"), chromedp.WaitVisible(".notice"))
+	b.until(`document.querySelector(".state").textContent === "cancelled"`)
+	b.calm("run")
+}

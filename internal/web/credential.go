@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"encoding/pem"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/rule"
+)
+
+// A detail may be about a root that is at a thousand places. The page shows
+// the beginning of each list; the rest is a list of its own.
+const (
+	detailPlaces   = 60
+	detailFindings = 10
+	detailNames    = 40
+	detailSameKey  = 30
+	detailHistory  = 20
+	stickPlaces    = 8
+	maxPEM         = 40_000
+)
+
+// credentialPage answers: what is it, what does it open, is it safe?
+type credentialPage struct {
+	frame
+	inventory.Detail
+	Name         string
+	Stick        stick
+	OpenCards    []findingCard
+	PastCards    []findingCard
+	MoreFindings int
+	Trusted      int64 // trust stores that believe it now
+	Places       []store.SightingRow
+	Names        []string
+	MoreNames    int64
+	Same         []store.CredentialRow
+	SameCount    int64
+	History      []store.PastAnnotation
+	PEM          string
+	PEMLabel     string
+	Tags         string
+}
+
+// Credential is one credential with all that is known about it.
+func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
+	d, err := s.Inventory.Credential(r.Context(), actorOf(r), r.PathValue("id"))
+	if err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	c := d.Credential
+	name := nameOf(c.Subject, c.Names, c.Kind, c.ID)
+	p := &credentialPage{
+		frame: frame{Title: name, Section: "credentials"}, Detail: *d, Name: name,
+		Stick:        stickOf(d.Holders, d.Opens),
+		OpenCards:    s.cards(r, head(detailFindings, d.Findings), false),
+		PastCards:    s.cards(r, head(detailFindings, d.Past), false),
+		MoreFindings: max(0, len(d.Findings)-detailFindings),
+		Places:       head(detailPlaces, d.Sightings),
+		Names:        head(detailNames, c.Names), MoreNames: int64(max(0, len(c.Names)-detailNames)),
+		Same: head(detailSameKey, d.SameKey), SameCount: int64(len(d.SameKey)), History: head(detailHistory, d.Annotations),
+		Tags: strings.Join(d.Row.Annotation.Tags, " "),
+	}
+	for _, sighting := range d.Sightings {
+		if sighting.Place.Scheme() == "truststore" && sighting.GoneSince.IsZero() {
+			p.Trusted++
+		}
+	}
+	p.PEM, p.PEMLabel = pemOf(c)
+	s.render(w, r, http.StatusOK, "credential", p)
+}
+
+// pemOf returns the public bytes of a credential as text (RFC 7468), and what
+// to call it; "" when there are none, or too many for a page.
+func pemOf(c *tallystick.Credential) (text, label string) {
+	block := &pem.Block{}
+	switch {
+	case c.Kind == tallystick.KindCertificate && len(c.Raw) > 0:
+		block.Type, block.Bytes = "CERTIFICATE", c.Raw
+		label = "Certificate"
+	case len(c.Key.SPKI) > 0:
+		block.Type, block.Bytes = "PUBLIC KEY", c.Key.SPKI
+		label = "Public key"
+	default:
+		return "", ""
+	}
+	if len(block.Bytes) > maxPEM {
+		return "", ""
+	}
+	return string(pem.EncodeToMemory(block)), label
+}
+
+// A stick is the two halves of the tally: where the private half is, and where
+// it opens something.
+type stick struct {
+	Held, Opens           []store.SightingRow // the beginnings
+	HeldCount, OpensCount int64
+	MoreHeld, MoreOpens   int64
+	HeldAt, OpensAt       []tick // the notches
+}
+
+// maxNotches is how many notches a half has room for.
+const maxNotches = 12
+
+func stickOf(held, opens []store.SightingRow) stick {
+	return stick{
+		Held: head(stickPlaces, held), HeldCount: int64(len(held)), MoreHeld: int64(max(0, len(held)-stickPlaces)),
+		Opens: head(stickPlaces, opens), OpensCount: int64(len(opens)), MoreOpens: int64(max(0, len(opens)-stickPlaces)),
+		HeldAt: notches(len(held), 3), OpensAt: notches(len(opens), 57),
+	}
+}
+
+// notches spreads n notches over 40 % of the stick.
+func notches(n int, from float64) []tick {
+	n = min(n, maxNotches)
+	var list []tick
+	for i := range n {
+		list = append(list, tick{X: percent(from + 40*(float64(i)+0.5)/float64(n))})
+	}
+	return list
+}
+
+// A findingCard is a finding as the part "finding" shows it.
+type findingCard struct {
+	store.FindingRow
+	Rule          rule.Rule
+	RuleURL       string // the list of the rule's findings
+	CredentialURL string // "" on the credential's own page
+	ShowDo        bool
+	MayChange     bool
+	Back          string // where forms lead back to
+	Tomorrow      string
+	Quarter       string
+	NextYear      string
+}
+
+// cards prepares findings for a page; about says that the page is about a rule,
+// so that the credential is what each of them has to name.
+func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []findingCard {
+	operator := (&frame{Actor: actorOf(r)}).MayChange()
+	today := s.Now().UTC()
+	on := func(days int) string { return today.AddDate(0, 0, days).Format(time.DateOnly) }
+	list := make([]findingCard, 0, len(rows))
+	for _, row := range rows {
+		card := findingCard{
+			FindingRow: row, Rule: s.Findings.Rule(row.Rule), ShowDo: !about, MayChange: operator && row.Closed.IsZero(),
+			Back: here(r), Tomorrow: on(1), Quarter: on(90), NextYear: on(364),
+		}
+		if about {
+			card.CredentialURL = "/credentials/" + string(row.Credential)
+		} else {
+			card.RuleURL = "/findings?rule=" + row.Rule
+		}
+		list = append(list, card)
+	}
+	return list
+}
+
+// AnnotateCredential replaces what is said about one credential.
+func (s *Site) AnnotateCredential(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	a := tallystick.Annotation{
+		Owner: strings.TrimSpace(r.PostFormValue("owner")), Environment: strings.TrimSpace(r.PostFormValue("environment")),
+		Tags: tagsOf(r.PostFormValue("tags")), Notes: strings.ReplaceAll(strings.TrimSpace(r.PostFormValue("notes")), "\r\n", "\n"),
+	}
+	if err := s.Inventory.Annotate(r.Context(), actorOf(r), []tallystick.Fingerprint{tallystick.Fingerprint(id)}, a); err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	done(w, r, "/credentials/"+id, "annotated")
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"cmp"
+	"html/template"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// functions are what templates call.
+func (s *Site) functions() template.FuncMap {
+	return template.FuncMap{
+		"asset":      func(name string) string { return s.assets.byName[name].url },
+		"clip":       clip,
+		"groups":     groups,
+		"number":     number,
+		"plural":     plural,
+		"when":       func(t time.Time) moment { return momentOf(s.Now(), t) },
+		"life":       func(begin, end time.Time) life { return lifeOf(s.Now(), begin, end) },
+		"severities": severities,
+		"nameOf":     func(r store.CredentialRow) string { return nameOf(r.Subject, r.Names, r.Kind, r.ID) },
+		"nameIn": func(subject string, kind tallystick.Kind, id tallystick.Fingerprint) string {
+			return nameOf(subject, nil, kind, id)
+		},
+		"issuerName": func(issuer string) string { return clip(maxName, cmp.Or(commonName(issuer), issuer)) },
+		"facts":      factsOf,
+		"few":        func(words []string) []string { return head(10, words) },
+	}
+}
+
+// severities are all, the worst first.
+func severities() []tallystick.Severity {
+	return []tallystick.Severity{
+		tallystick.SeverityCritical, tallystick.SeverityHigh, tallystick.SeverityMedium, tallystick.SeverityLow, tallystick.SeverityInfo,
+	}
+}

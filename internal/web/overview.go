@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// overviewPage answers: what needs me today?
+type overviewPage struct {
+	frame
+	Needs      []need
+	Worst      []finding.Group
+	Timeline   timeline
+	Summary    store.Summary
+	Kinds      []bar
+	Schemes    []bar
+	Owners     []bar
+	Algorithms []bar
+	Mix        mix
+	Running    []runView
+	Looked     bool // something was looked at before
+}
+
+// A need is one clause of the first sentence; its number leads to what it counts.
+type need struct{ Before, Number, URL, After string }
+
+// Overview is the first page.
+func (s *Site) Overview(w http.ResponseWriter, r *http.Request) {
+	p := &overviewPage{frame: frame{Title: "Overview", Section: "overview"}}
+	if err := s.fillOverview(r, p); err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	s.render(w, r, http.StatusOK, "overview", p)
+}
+
+// worstCauses is how many things the overview puts first.
+const worstCauses = 5
+
+func (s *Site) fillOverview(r *http.Request, p *overviewPage) error {
+	actor, now := actorOf(r), s.Now()
+	summary, err := s.Inventory.Summary(r.Context(), actor)
+	if err != nil {
+		return err
+	}
+	groups, err := s.Findings.Groups(r.Context(), actor)
+	if err != nil {
+		return err
+	}
+	runs, err := s.Discovery.Runs(r.Context(), actor, 0, 10)
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		if v := viewRun(now, run); v.Live {
+			p.Running = append(p.Running, v)
+		}
+	}
+	p.Looked = len(runs) > len(p.Running)
+	p.Summary, p.Worst = summary, head(worstCauses, groups)
+	p.Needs = needsOf(now, summary)
+	p.Timeline = timelineOf(now, summary)
+	p.Mix = mixOf(summary.Algorithms)
+	p.Kinds = barsOf(summary.Kinds, 6, plainWord, func(name string) string { return listURL("kind", name) })
+	p.Schemes = barsOf(summary.Schemes, 6, schemeWord, func(name string) string { return "/places?scheme=" + name })
+	p.Owners = barsOf(summary.Owners, 6, ownerWord, func(name string) string { return listURL("owner", ownerValue(name)) })
+	p.Algorithms = barsOf(summary.Algorithms, 8, algorithmWord, func(name string) string { return listURL("algorithm", name) })
+	for i, c := range head(8, summary.Algorithms) {
+		p.Algorithms[i].Class = "q-" + quantum(c.Name)
+	}
+	return nil
+}
+
+// needsOf says what has to be done, the most urgent first; nothing is nil.
+func needsOf(now time.Time, s store.Summary) []need {
+	var needs []need
+	if n := s.Severities[tallystick.SeverityCritical] + s.Severities[tallystick.SeverityHigh]; n > 0 {
+		needs = append(needs, need{"", plural(n, "critical or high finding", "critical or high findings"), "/findings?severity=high", verb(n, " needs", " need") + " somebody"})
+	}
+	var week int64
+	end := now.UTC().Truncate(day).Add(7 * day)
+	for _, d := range s.Ending {
+		if d.Date.Before(end) {
+			week += d.Count
+		}
+	}
+	if week > 0 {
+		needs = append(needs, need{"", plural(week, "certificate", "certificates"),
+			listURL("leaf", "true", "ends_after", instant(now), "ends_before", instant(end)), verb(week, " ends", " end") + " within seven days"})
+	}
+	if s.Expired > 0 {
+		needs = append(needs, need{"", number(s.Expired), listURL("leaf", "true", "ends_before", instant(now)),
+			verb(s.Expired, " has", " have") + " ended and " + verb(s.Expired, "is", "are") + " still there"})
+	}
+	for i := range needs {
+		switch {
+		case i == 0:
+		case i == len(needs)-1:
+			needs[i].Before = " and "
+		default:
+			needs[i].Before = ", "
+		}
+	}
+	return needs
+}
+
+func verb(n int64, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// The words for what the store counts.
+
+func plainWord(name string) string { return strings.ReplaceAll(name, "-", " ") }
+
+func schemeWord(name string) string {
+	switch name {
+	case "file":
+		return "files"
+	case "tls":
+		return "TLS endpoints"
+	case "truststore":
+		return "trust stores"
+	case "ssh":
+		return "SSH servers"
+	}
+	return name
+}
+
+func ownerWord(name string) string {
+	if name == "" {
+		return "nobody"
+	}
+	return name
+}
+
+func ownerValue(name string) string {
+	if name == "" {
+		return "-"
+	}
+	return name
+}
+
+func algorithmWord(name string) string {
+	if name == "" {
+		return "unknown"
+	}
+	return name
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"github.com/tallystick/tallystick/internal/gate"
+)
+
+//go:embed *.html
+var templateFiles embed.FS
+
+// A frame is what the layout shows around every page; each page's struct
+// embeds one.
+type frame struct {
+	Title   string
+	Section string // which entry of the navigation is the page's own
+	Search  string // what is in the search box
+	Actor   gate.Actor
+	Notice  string // what an action that led here has done
+}
+
+func (f *frame) around() *frame { return f }
+
+// SignedIn says whether to show navigation.
+func (f *frame) SignedIn() bool { return f.Actor.Role > gate.Nobody }
+
+// MayChange says whether to show forms that operators use.
+func (f *frame) MayChange() bool { return f.Actor.Role >= gate.Operator }
+
+// MayAdminister says whether to show what is for administrators.
+func (f *frame) MayAdminister() bool { return f.Actor.Role >= gate.Admin }
+
+// A page is a pointer to a struct that embeds a frame and that the template of
+// a stem is checked against.
+type page interface{ around() *frame }
+
+// parseTemplates returns a template for each stem: the layout with the blocks
+// of that one page.
+func parseTemplates(functions template.FuncMap) (map[string]*template.Template, error) {
+	shared, err := template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "layout.html", "parts.html")
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(templateFiles, "*.html")
+	if err != nil {
+		return nil, err
+	}
+	templates := map[string]*template.Template{}
+	for _, name := range names {
+		if name == "layout.html" || name == "parts.html" {
+			continue
+		}
+		one, err := shared.Clone()
+		if err != nil {
+			return nil, err
+		}
+		if one, err = one.ParseFS(templateFiles, name); err != nil {
+			return nil, err
+		}
+		templates[strings.TrimSuffix(name, ".html")] = one
+	}
+	return templates, nil
+}
+
+// render sends a page. The title and the section come from the caller, the rest
+// of the frame from the request.
+func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, stem string, p page) {
+	f := p.around()
+	f.Actor = actorOf(r)
+	f.Notice = notices[r.URL.Query().Get("done")]
+	var out bytes.Buffer
+	if err := s.templates[stem].Execute(&out, p); err != nil {
+		s.Failed(r, err)
+		setHeaders(w.Header())
+		http.Error(w, "This page could not be made. The log of Tallystick says why.", http.StatusInternalServerError)
+		return
+	}
+	setHeaders(w.Header())
+	w.WriteHeader(status)
+	_, _ = w.Write(visible(out.Bytes()))
+}
+
+// setHeaders sets what keeps a page from being misused. Pages are not kept:
+// who uses the browser next must not find them.
+func setHeaders(h http.Header) {
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", ContentSecurityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// notices are what a page says after an action, by the word that is added to
+// its address. The words of an address are never shown themselves.
+var notices = map[string]string{
+	"annotated": "Saved.",
+	"amended":   "Saved for the credentials that you chose.",
+	"accepted":  "The finding is accepted until the day that you gave; then it opens again by itself.",
+	"reopened":  "The finding is open again.",
+	"assigned":  "The finding is assigned.",
+	"started":   "The look is queued; what it finds shows up here as it goes on.",
+	"cancelled": "The look stops. What it has seen so far is kept.",
+	"disabled":  "They can no longer sign in, and their sessions have ended.",
+	"revoked":   "The token no longer works.",
+	"out":       "You are signed out.",
+}
+
+// done sends the browser from an action to a page that says that it is done.
+func done(w http.ResponseWriter, r *http.Request, path, word string) {
+	http.Redirect(w, r, withParameter(path, "done", word), http.StatusSeeOther)
+}

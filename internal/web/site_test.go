@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/access"
+	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/discovery"
+	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/store/storetest"
+	"github.com/tallystick/tallystick/internal/web"
+	"github.com/tallystick/tallystick/parse"
+	"github.com/tallystick/tallystick/rules"
+)
+
+// testNow is when the tests take place.
+var testNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func clock() time.Time { return testNow }
+
+// The people of the tests.
+var (
+	viewer   = gate.Actor{Name: "vera", Role: gate.Viewer, Via: "session"}
+	operator = gate.Actor{Name: "otto", Role: gate.Operator, Via: "session"}
+	admin    = gate.Actor{Name: "ada", Role: gate.Admin, Via: "session"}
+)
+
+// A house is a whole site over a real store.
+type house struct {
+	testing.TB
+	db     *store.DB
+	engine *finding.Engine
+	look   *discovery.Discovery
+	access *access.Control
+	site   *web.Site
+	mux    *http.ServeMux
+}
+
+// newHouse returns a site over an empty store, with drivers that find.
+func newHouse(t testing.TB, drivers ...driver.Driver) *house {
+	t.Helper()
+	dir := t.TempDir()
+	db := storetest.Open(t, filepath.Join(dir, "tally.db"))
+	log, err := audit.Open(t.Context(), db, filepath.Join(dir, "audit.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := gate.New(log, clock)
+	h := &house{TB: t, db: db, mux: http.NewServeMux(), access: access.New(db, g, clock)}
+	h.engine = finding.New(finding.Engine{DB: db, Gate: g, Rules: rules.All(), Now: clock, Recheck: rules.Recheck})
+	var jobs []discovery.Job
+	for _, d := range drivers {
+		jobs = append(jobs, discovery.Job{Name: d.Name(), Driver: d.Name(), Every: 24 * time.Hour})
+	}
+	h.look, err = discovery.New(discovery.Config{
+		DB: db, Gate: g, Now: clock, Node: "test", Jobs: jobs, Drivers: drivers, Changed: func(bool) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.site, err = web.New(web.Features{
+		Inventory: inventory.New(db, g, clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: clock,
+		Failed: func(r *http.Request, err error) { t.Errorf("%s %s: %v", r.Method, r.URL, err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range h.site.Routes() {
+		h.mux.Handle(route.Pattern, route.Handler)
+	}
+	h.mux.HandleFunc("/", h.site.NotFound)
+	return h
+}
+
+// record stores sightings as a run of a source, and judges them.
+func (h *house) record(source string, sightings ...tallystick.Sighting) store.Run {
+	h.Helper()
+	ctx := h.Context()
+	run, err := h.db.AddRun(ctx, store.Run{Source: source, Driver: source, Requested: "ada", Queued: testNow.Add(-time.Hour)})
+	if err != nil {
+		h.Fatal(err)
+	}
+	if run, err = h.db.ClaimRun(ctx, "test", testNow.Add(-time.Hour), testNow); err != nil {
+		h.Fatal(err)
+	}
+	recorded, err := h.db.Record(ctx, store.Batch{Run: run.ID, Source: source, Sightings: sightings})
+	if err != nil {
+		h.Fatal(err)
+	}
+	if run.Vanished, err = h.db.Vanish(ctx, run.ID, source, testNow); err != nil {
+		h.Fatal(err)
+	}
+	run.State, run.Finished, run.Sightings, run.Appeared = store.RunDone, testNow.Add(-59*time.Minute), recorded.Sightings, recorded.Appeared
+	if err := h.db.FinishRun(ctx, run); err != nil {
+		h.Fatal(err)
+	}
+	h.judge()
+	return run
+}
+
+func (h *house) judge() {
+	h.Helper()
+	if err := h.engine.JudgeDue(h.Context()); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// get asks for a page as somebody; form, when not nil, posts it.
+func (h *house) ask(as gate.Actor, address string, form url.Values) *httptest.ResponseRecorder {
+	h.Helper()
+	r := httptest.NewRequest(http.MethodGet, address, nil)
+	if form != nil {
+		r = httptest.NewRequest(http.MethodPost, address, strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	w := httptest.NewRecorder()
+	h.mux.ServeHTTP(w, r.WithContext(web.WithActor(h.Context(), as)))
+	return w
+}
+
+// page returns a page that must be there and small enough.
+func (h *house) page(as gate.Actor, address string) string {
+	h.Helper()
+	w := h.ask(as, address, nil)
+	if w.Code != http.StatusOK {
+		h.Fatalf("GET %s: status %d\n%s", address, w.Code, w.Body)
+	}
+	if w.Body.Len() > 150_000 {
+		h.Errorf("GET %s: %d bytes, more than 150 kB", address, w.Body.Len())
+	}
+	return w.Body.String()
+}
+
+// post posts a form that must succeed, and returns the page that it leads to.
+func (h *house) post(as gate.Actor, address string, form url.Values) string {
+	h.Helper()
+	w := h.ask(as, address, form)
+	if w.Code != http.StatusSeeOther {
+		h.Fatalf("POST %s: status %d\n%s", address, w.Code, w.Body)
+	}
+	return h.page(as, w.Header().Get("Location"))
+}
+
+// contains fails the test for every text that a page lacks.
+func (h *house) contains(page string, texts ...string) {
+	h.Helper()
+	for _, text := range texts {
+		if !strings.Contains(page, text) {
+			h.Errorf("the page lacks %q:\n%s", text, page)
+		}
+	}
+}
+
+// lacks fails the test for every text that a page has.
+func (h *house) lacks(page string, texts ...string) {
+	h.Helper()
+	for _, text := range texts {
+		if strings.Contains(page, text) {
+			h.Errorf("the page has %q:\n%s", text, page)
+		}
+	}
+}
+
+// An authority issues real certificates.
+type authority struct {
+	testing.TB
+	key         crypto.Signer
+	certificate *x509.Certificate
+}
+
+func newAuthority(t testing.TB, name string) authority {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name, Organization: []string{"Example"}}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: testNow.AddDate(-5, 0, 0), NotAfter: testNow.AddDate(10, 0, 0), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority{t, key, certificate}
+}
+
+func newKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newRSA(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// issue returns a server certificate for a key, valid from some days ago for
+// some days in all.
+func (a authority) issue(key crypto.Signer, name string, begun, days int, change ...func(*x509.Certificate)) tallystick.Credential {
+	a.Helper()
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		a.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: testNow.AddDate(0, 0, -begun), NotAfter: testNow.AddDate(0, 0, days-begun),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, f := range change {
+		f(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	if err != nil {
+		a.Fatal(err)
+	}
+	return read(a, der)
+}
+
+// itself returns the authority's own certificate.
+func (a authority) itself() tallystick.Credential { return read(a, a.certificate.Raw) }
+
+func read(t testing.TB, der []byte) tallystick.Credential {
+	t.Helper()
+	c, err := parse.Certificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// keyOf returns the bare key of a credential.
+func keyOf(c tallystick.Credential) tallystick.Credential {
+	return tallystick.Credential{
+		ID: tallystick.FingerprintOf(c.Key.SPKI), Kind: tallystick.KindKey, Key: c.Key, Raw: c.Key.SPKI,
+	}
+}
+
+// seen returns a sighting in a file.
+func seen(c tallystick.Credential, role tallystick.Role, path string) tallystick.Sighting {
+	s := tallystick.Sighting{Credential: c, Place: tallystick.FilePlace(path), Role: role, Seen: testNow.Add(-time.Hour)}
+	s.File = &tallystick.FileFacts{Format: "pem", Mode: "0644", Owner: "root", Group: "root", Private: role == tallystick.RoleHolds}
+	if s.File.Private {
+		s.File.Readers = []string{"everybody"}
+	}
+	return s
+}
+
+// served returns a sighting at an endpoint.
+func served(c tallystick.Credential, address string) tallystick.Sighting {
+	s := tallystick.Sighting{Credential: c, Place: tallystick.TLSPlace(address), Role: tallystick.RolePresents, Seen: testNow.Add(-time.Hour)}
+	s.TLS = &tallystick.TLSFacts{
+		Protocols: []string{"tls1.2", "tls1.3"}, Evidence: tallystick.EvidenceProven, Process: "nginx", Chain: []tallystick.Fingerprint{c.ID},
+	}
+	return s
+}
+
+// A pause is a driver that finds nothing until it is stopped.
+type pause struct{}
+
+func (pause) Find(ctx context.Context, _ driver.FindRequest, sink driver.Sink) error {
+	sink.Progress(30, 120)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func pauseDriver() driver.Driver {
+	return driver.New("pause", "waits", func(struct{}) (pause, error) { return pause{}, nil })
+}

@@ -1,0 +1,101 @@
+// Comfort for those whose browser runs scripts; without it every page can still
+// be read and used. Nothing here makes HTML of text: the policy of the pages
+// forbids it (require-trusted-types-for 'script').
+"use strict";
+
+// Buttons that copy.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) break;
+  button.hidden = false;
+  const word = button.textContent;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = word; }, 1500);
+  });
+}
+
+// Back through the pages of a list, which only know what comes after them.
+for (const button of document.querySelectorAll("[data-back]")) {
+  if (!document.referrer.startsWith(location.origin + location.pathname)) break;
+  button.hidden = false;
+  button.addEventListener("click", () => history.back());
+}
+
+// Choosing rows: all at once, and how many.
+const all = document.querySelector("[data-all]");
+const picks = [...document.querySelectorAll("td.pick input")];
+const chosen = document.querySelector("[data-chosen]");
+function countChosen() {
+  const n = picks.filter((pick) => pick.checked).length;
+  if (chosen) chosen.textContent = n ? String(n) : "";
+  if (all) {
+    all.checked = n === picks.length;
+    all.indeterminate = n > 0 && n < picks.length;
+  }
+}
+if (all) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const pick of picks) pick.checked = all.checked;
+    countChosen();
+  });
+  for (const pick of picks) pick.addEventListener("change", countChosen);
+  countChosen();
+}
+
+// Keys: "/" searches, "j" and "k" go through the rows, Enter opens (the focus is
+// on the row's link).
+let at = -1;
+function go(step) {
+  const rows = [...document.querySelectorAll("[data-rows] > li, [data-rows] tbody > tr")];
+  if (!rows.length) return;
+  if (rows[at]) rows[at].classList.remove("at");
+  at = Math.min(Math.max(at + step, 0), rows.length - 1);
+  rows[at].classList.add("at");
+  const link = rows[at].querySelector("a");
+  if (link) link.focus();
+  rows[at].scrollIntoView({ block: "nearest" });
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  const search = document.querySelector("[data-search]");
+  if (event.key === "/" && search) {
+    event.preventDefault();
+    search.focus();
+    search.select();
+  } else if (event.key === "j") {
+    go(1);
+  } else if (event.key === "k") {
+    go(-1);
+  }
+});
+
+// Parts that change while somebody looks at them: the page is read again and
+// its part put in place, until the part says no more that it is live. A request
+// for a document parses it without running anything in it.
+const pace = 2000;
+function refresh() {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  if (!parts.length) return;
+  if (document.hidden) {
+    setTimeout(refresh, pace);
+    return;
+  }
+  const request = new XMLHttpRequest();
+  request.open("GET", location.href);
+  request.responseType = "document";
+  request.onload = () => {
+    if (request.status !== 200 || !request.response) return;
+    for (const part of parts) {
+      const fresh = request.response.getElementById(part.id);
+      if (!fresh) continue;
+      const busy = part.contains(document.activeElement);
+      if (!busy && !part.isEqualNode(fresh)) part.replaceWith(document.adoptNode(fresh));
+    }
+    setTimeout(refresh, pace);
+  };
+  request.onerror = () => setTimeout(refresh, 5 * pace);
+  request.send();
+}
+setTimeout(refresh, pace);

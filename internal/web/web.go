@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package web makes the pages that a person reads in a browser. Each page
+// answers one question; its handler, its template and its test share a stem
+// (overview.go, overview.html, overview_test.go), and layout.html is around all
+// of them. A handler reads the request, calls one feature function, and prints.
+//
+// Pages are html/template without a build step and work without JavaScript;
+// static/page.js adds comfort. What is shown was written by strangers: the
+// templates escape it, text.go bounds its length, and whatever would reorder
+// or hide other text is made visible on its way out. The content security
+// policy allows neither inline scripts nor inline styles, nor any request
+// beyond this server.
+//
+// Package server decides which URL leads to which handler, knows who is asking,
+// and turns away requests that other sites make (http.CrossOriginProtection).
+package web
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/access"
+	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/discovery"
+	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
+)
+
+// Features are what the pages show and call. All but Failed are needed.
+type Features struct {
+	Inventory *inventory.Inventory
+	Findings  *finding.Engine
+	Discovery *discovery.Discovery
+	Access    *access.Control
+	Audit     *audit.Log
+	Gate      *gate.Gate
+	Now       func() time.Time
+	// Failed is told of errors whose text a stranger must not read, with the
+	// request that met them.
+	Failed func(*http.Request, error)
+}
+
+// A Site is the pages. Its exported methods are the handlers, one for each page
+// or action; they are safe to call from several goroutines.
+type Site struct {
+	Features
+	assets    assets
+	templates map[string]*template.Template // by stem
+}
+
+// New returns the pages over the features. It fails only when a template or an
+// asset of this program is broken.
+func New(f Features) (*Site, error) {
+	if f.Failed == nil {
+		f.Failed = func(*http.Request, error) {}
+	}
+	s := &Site{Features: f}
+	var err error
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if s.templates, err = parseTemplates(s.functions()); err != nil {
+		return nil, fmt.Errorf("couldn't read the templates: %w", err)
+	}
+	return s, nil
+}
+
+// A Route ties a pattern as http.ServeMux takes it to a handler. Public ones
+// are for people who have not signed in.
+type Route struct {
+	Pattern string
+	Handler http.HandlerFunc
+	Public  bool
+}
+
+// Routes returns every page and action.
+func (s *Site) Routes() []Route {
+	return []Route{
+		{"GET /{$}", s.Overview, false},
+		{"GET /credentials", s.Credentials, false},
+		{"POST /credentials", s.AmendCredentials, false},
+		{"GET /credentials/{id}", s.Credential, false},
+		{"POST /credentials/{id}", s.AnnotateCredential, false},
+		{"GET /places", s.Places, false},
+		{"GET /place", s.Place, false},
+		{"GET /findings", s.ListFindings, false},
+		{"POST /findings/{id}/accept", s.AcceptFinding, false},
+		{"POST /findings/{id}/reopen", s.ReopenFinding, false},
+		{"POST /findings/{id}/assign", s.AssignFinding, false},
+		{"GET /runs", s.Runs, false},
+		{"POST /runs", s.StartRun, false},
+		{"GET /runs/{id}", s.Run, false},
+		{"POST /runs/{id}/cancel", s.CancelRun, false},
+		{"GET /audit", s.ListAudit, false},
+		{"GET /access", s.ListAccess, false},
+		{"POST /access/links", s.CreateLink, false},
+		{"POST /access/people/disable", s.DisablePerson, false},
+		{"POST /access/tokens", s.CreateToken, false},
+		{"POST /access/tokens/{id}/revoke", s.RevokeToken, false},
+		{"GET /sign-in", s.SignInHelp, true},
+		{"GET /sign-in/{link}", s.SignInLink, true},
+		{"POST /sign-in/{link}", s.SignIn, true},
+		{"POST /sign-out", s.SignOut, true},
+		{"GET /static/{file}", s.Static, true},
+	}
+}
+
+// actorKey is the key of the actor in a request's context.
+type actorKey struct{}
+
+// WithActor returns a context for requests that the actor makes.
+func WithActor(ctx context.Context, actor gate.Actor) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+// actorOf returns who is asking; the zero Actor is nobody.
+func actorOf(r *http.Request) gate.Actor {
+	actor, _ := r.Context().Value(actorKey{}).(gate.Actor)
+	return actor
+}
+
+// SessionCookie is the name of the cookie that holds the secret of a session,
+// as SignIn sets it. The prefix makes browsers take it only over HTTPS, from
+// this very host, and for all of its paths (RFC 6265bis section 4.1.3.2).
+const SessionCookie = "__Host-tally"
+
+// ContentSecurityPolicy is what every page is sent with. Scripts may ask this
+// server for the page that they are on, and nothing may be made a script.
+const ContentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// errNoPage is the error of a path that leads nowhere.
+var errNoPage = fmt.Errorf("there is no page at this address: %w", tallystick.ErrNotFound)
+
+// NotFound answers requests that no route takes.
+func (s *Site) NotFound(w http.ResponseWriter, r *http.Request) { s.Error(w, r, errNoPage) }
