@@ -2,7 +2,10 @@
 
 package parse
 
-import "strconv"
+import (
+	"iter"
+	"strconv"
+)
 
 // The tags of X.690 that are met here, as the identifier octet.
 const (
@@ -115,17 +118,29 @@ func expect(b []byte, tag byte) (body, rest []byte, ok bool) {
 	return e.body, rest, true
 }
 
-// children splits b into its elements, up to limit of them, and leaves out
-// what follows the first one that cannot be read.
+// elements goes through the elements of b and leaves out what follows the
+// first one that cannot be read.
+func elements(b []byte) iter.Seq[element] {
+	return func(yield func(element) bool) {
+		for len(b) > 0 {
+			e, rest, ok := next(b)
+			if !ok || !yield(e) {
+				return
+			}
+			b = rest
+		}
+	}
+}
+
+// children collects up to limit elements of b, for a SEQUENCE whose fields are
+// told by their position.
 func children(b []byte, limit int) []element {
-	all := make([]element, 0, min(limit, 10))
-	for len(b) > 0 && len(all) < limit {
-		e, rest, ok := next(b)
-		if !ok {
+	all := make([]element, 0, limit)
+	for e := range elements(b) {
+		if len(all) == limit {
 			break
 		}
 		all = append(all, e)
-		b = rest
 	}
 	return all
 }

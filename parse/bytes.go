@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/tallystick/tallystick"
 )
@@ -68,8 +69,21 @@ func (r *reader) read(data []byte) {
 	case hasKeyLine(data):
 		r.readKeyLines(data, false)
 	case isContainer(r.name):
-		r.problem("malformed", "by its name it is a certificate or a keystore, by its content it is none")
+		r.unrecognised(data)
 	}
+}
+
+// unrecognised tells of a file that by its name is a certificate or a keystore.
+// Text is passed over: it is a note that stands in for a file to come.
+func (r *reader) unrecognised(data []byte) {
+	if utf8.Valid(data) {
+		return
+	}
+	if e, _, ok := next(data); ok && e.tag == tagSequence {
+		r.problem("unsupported", "ASN.1 that is neither a certificate nor a key nor a keystore")
+		return
+	}
+	r.problem("malformed", "by its name it is a certificate or a keystore, by its content it is none")
 }
 
 func (r *reader) add(item Item) { r.result.Items = append(r.result.Items, item) }

@@ -137,7 +137,7 @@ func (r *reader) readPKCS7(der []byte) {
 		if field.tag != tagContext {
 			continue
 		}
-		for _, e := range children(field.body, len(field.body)) {
+		for e := range elements(field.body) {
 			if e.tag == tagSequence { // others are attribute certificates and old forms
 				r.addCertificate(e.raw, Item{Role: tallystick.RolePresents, Format: "pkcs7"}, "certificate in PKCS#7")
 			}

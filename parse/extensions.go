@@ -19,7 +19,7 @@ func readExtensions(c *tallystick.Credential, body []byte) {
 	if !ok {
 		return
 	}
-	for _, extension := range children(list, len(list)) {
+	for extension := range elements(list) {
 		parts := children(extension.body, 3)
 		if len(parts) < 2 || parts[0].tag != tagOID {
 			continue
@@ -40,7 +40,7 @@ func readExtension(c *tallystick.Credential, oid string, value []byte) {
 		c.Logged = true
 	case oidSAN:
 		names, _, _ := expect(value, tagSequence)
-		for _, e := range children(names, len(names)) {
+		for e := range elements(names) {
 			if name, ok := generalName(e); ok {
 				c.Names = append(c.Names, name)
 			}
@@ -60,7 +60,7 @@ func readExtension(c *tallystick.Credential, oid string, value []byte) {
 		}
 	case oidExtendedKeyUsage:
 		body, _, _ := expect(value, tagSequence)
-		for _, e := range children(body, len(body)) {
+		for e := range elements(body) {
 			if e.tag == tagOID {
 				c.Usages = append(c.Usages, usageWord(oidText(e.body)))
 			}

@@ -88,11 +88,14 @@ func TestSpoiltBundle(t *testing.T) {
 
 // By its name alone a file is a keystore; text about PEM is no fault.
 func TestProblemsOfNames(t *testing.T) {
-	if p := parse.Bytes("a.p12", []byte("hello, world"), nil).Problems; len(p) != 1 {
-		t.Errorf("a keystore that is none: %v", p)
+	for content, word := range map[string]string{"\xff\xf0 noise": "malformed", "\x30\x04\x04\x02\xff\xff": "unsupported"} {
+		if p := parse.Bytes("a.p12", []byte(content), nil).Problems; len(p) != 1 || p[0].Word != word {
+			t.Errorf("a keystore that is none: %v", p)
+		}
 	}
 	for name, text := range map[string]string{
 		"notes.txt": "hello, world",
+		"root.crt":  "# to be replaced",
 		"code.go":   `const begin = "-----BEGIN CERTIFICATE-----"` + "\n",
 		"dh.pem":    "-----BEGIN DH PARAMETERS-----\nAAAA\n-----END DH PARAMETERS-----\n",
 	} {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"math/bits"
 	"strconv"
 
 	"github.com/tallystick/tallystick"
@@ -127,8 +128,8 @@ func (p spkiParts) algorithm() (string, int) {
 }
 
 func sized(family string, integer []byte) (string, int) {
-	bits := signedInt(integer).BitLen()
-	return family + "-" + strconv.Itoa(bits), bits
+	size := bitLength(integer)
+	return family + "-" + strconv.Itoa(size), size
 }
 
 // curveWord names the curve of an id-ecPublicKey (RFC 5480 section 2.1.1).
@@ -152,7 +153,7 @@ func explicitCurve(params element) (string, int) {
 	if len(fields) < 5 || fields[4].tag != tagInteger {
 		return "ecdsa-explicit", 0
 	}
-	return "ecdsa-explicit", signedInt(fields[4].body).BitLen()
+	return "ecdsa-explicit", bitLength(fields[4].body)
 }
 
 // rsaParts reads an RSAPublicKey: the octets of modulus and exponent.
@@ -167,6 +168,17 @@ func rsaParts(der []byte) (n, e []byte, ok bool) {
 	}
 	e, _, ok = expect(rest, tagInteger)
 	return n, e, ok
+}
+
+// bitLength is the size of a positive INTEGER.
+func bitLength(b []byte) int {
+	for len(b) > 0 && b[0] == 0 {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return 0
+	}
+	return 8*len(b) - bits.LeadingZeros8(b[0])
 }
 
 // signedInt reads the two's complement of an INTEGER of any length.

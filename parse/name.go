@@ -16,7 +16,7 @@ import (
 // and is left out.
 func distinguishedName(body []byte) string {
 	var text string
-	for _, set := range children(body, len(body)) {
+	for set := range elements(body) {
 		rdn := relativeName(set.body)
 		switch {
 		case rdn == "":
@@ -32,7 +32,7 @@ func distinguishedName(body []byte) string {
 // relativeName writes one RDN: its attributes with "+" between them.
 func relativeName(set []byte) string {
 	var b strings.Builder
-	for _, attribute := range children(set, len(set)) {
+	for attribute := range elements(set) {
 		parts := children(attribute.body, 2)
 		if len(parts) == 0 || parts[0].tag != tagOID {
 			continue
@@ -112,6 +112,7 @@ func wide(b []byte, size int) (string, bool) {
 // escape writes an attribute value as RFC 4514 section 2.4 asks for, and every
 // character that a terminal would act on as \XX too.
 func escape(b *strings.Builder, s string) {
+	b.Grow(len(s))
 	for i, r := range s {
 		switch {
 		case strings.ContainsRune(`"+,;<>\`, r),

@@ -3,10 +3,15 @@
 package parse_test
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/parse"
 )
 
 const passphrase = "not-a-word-that-anybody-knows"
@@ -142,6 +147,8 @@ func TestOpenSSLPKCS12(t *testing.T) {
 			wantSeen(t, path, nil, leafSeen, caSeen, weak)
 		}
 	}
+	openssl(t, dir, "pkcs12 -export -nokeys -in ca.pem -out store.p12 -passout pass:"+passphrase)
+	wantSeen(t, path, nil, seen{Kind: tallystick.KindSealed, Role: tallystick.RolePresents, Algorithm: "unknown", Format: "pkcs12", Passphrase: true})
 	openssl(t, dir, "pkcs12 -export -nomac -name web -inkey key.pem -in leaf.pem -out store.p12 -passout pass:"+passphrase)
 	wantSeen(t, path, nil, leafSeen, closed) // without a MAC the certificates are in the clear
 	openssl(t, dir, "pkcs12 -export -keypbe NONE -certpbe NONE -nomac -name web -inkey key.pem -in leaf.pem -out store.p12 -passout pass:"+passphrase)
@@ -177,4 +184,21 @@ func TestOpenSSLBundles(t *testing.T) {
 	trusted.Role = tallystick.RoleAccepts
 	wantSeen(t, filepath.Join(dir, "trusted.pem"), nil, trusted)
 	wantSeen(t, filepath.Join(dir, "leaf.csr"), nil)
+}
+
+// Of a private key nothing private is in the result.
+func TestNoPrivateBytes(t *testing.T) {
+	dir := t.TempDir()
+	openssl(t, dir, "genpkey -algorithm ED25519 -outform DER -out key.der")
+	der, err := os.ReadFile(filepath.Join(dir, "key.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := der[len(der)-32:]
+	for _, item := range parse.Bytes("key.der", der, nil).Items {
+		c := item.Credential
+		if !item.Private || bytes.Contains(slices.Concat(c.Raw, c.Key.SPKI, fmt.Append(nil, item)), seed) {
+			t.Errorf("%d bytes of seed are in the result, or the key is not told as private", len(seed))
+		}
+	}
 }

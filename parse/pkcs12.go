@@ -39,6 +39,7 @@ type keystore struct {
 	refuse bool // the MAC says that no passphrase opens it
 	weak   bool
 	closed bool // some part stays closed
+	locked bool // one of those parts is a private key
 }
 
 // readPKCS12 reads a PFX in the integrity modes by passphrase and none.
@@ -63,12 +64,23 @@ func (r *reader) readPKCS12(der []byte) {
 		r.problem("malformed", "PKCS#12 without contents")
 		return
 	}
-	for _, info := range children(list, len(list)) {
+	for info := range elements(list) {
 		k.readContent(info)
 	}
 	if k.closed {
-		r.addSealed(der, Item{Format: "pkcs12"})
+		k.addClosed(der)
 	}
+}
+
+// addClosed adds one sealed credential for all that stays closed. Private keys
+// stand outside of the encrypted lists of certificates, so that a file without
+// one is told from a keystore even while it is closed.
+func (k *keystore) addClosed(der []byte) {
+	item := Item{Credential: sealed(der), Role: tallystick.RolePresents, Format: "pkcs12", Passphrase: true}
+	if k.locked {
+		item.Role, item.Private = tallystick.RoleHolds, true
+	}
+	k.add(item)
 }
 
 // checkMAC finds the passphrase by the MAC, which costs less than decrypting
@@ -190,7 +202,7 @@ func (k *keystore) readBags(safe []byte, depth int) {
 		k.problem("malformed", "PKCS#12: contents that are no list")
 		return
 	}
-	for _, bag := range children(list, len(list)) {
+	for bag := range elements(list) {
 		parts := children(bag.body, 3)
 		if len(parts) < 2 || parts[0].tag != tagOID || parts[1].tag != tagContext {
 			k.problem("malformed", "PKCS#12: an entry without type or value")
@@ -226,7 +238,7 @@ func (k *keystore) readShrouded(value element, item Item) {
 	plain, ok := k.decryptPart(parts[0].body, octets(parts[1]))
 	defer clear(plain)
 	if !ok {
-		k.closed = true
+		k.closed, k.locked = true, true
 		return
 	}
 	item.Passphrase, item.WeakPassphrase = true, k.weak
@@ -247,7 +259,7 @@ func (k *keystore) readCertBag(value element, item Item) {
 // readAttributes takes the name that people gave an entry, and Java's mark of
 // a trusted certificate.
 func readAttributes(item *Item, set []byte) {
-	for _, attribute := range children(set, len(set)) {
+	for attribute := range elements(set) {
 		oid, values := algorithmID(attribute.body)
 		switch oid {
 		case oidFriendlyName:

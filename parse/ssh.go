@@ -166,21 +166,13 @@ func sshCertificate(blob []byte, w *wire, kind string) (c tallystick.Credential,
 	c.NotBefore, c.NotAfter = sshTime(w.uint64()), sshTime(w.uint64())
 	options = append(sshOptions(w.string()), sshOptions(w.string())...)
 	w.string() // reserved
-	signer := w.string()
-	c.Issuer = sshFingerprint(signer)
+	c.Issuer = sshFingerprint(w.string())
 	signature := &wire{rest: w.string()}
 	c.Signature = sshTypes[string(signature.string())]
-	c.SelfIssued = !w.short && string((sshKeyOf(signer))) == string(spki)
 	if w.short {
 		c.ReadError = "the SSH certificate ends early"
 	}
 	return c, options, true
-}
-
-// sshKeyOf reads a public key in the form of the wire.
-func sshKeyOf(blob []byte) []byte {
-	w := &wire{rest: blob}
-	return sshSPKI(string(w.string()), w)
 }
 
 // sshTime reads seconds since 1970; zero and "forever" are no date, and neither

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,12 +22,13 @@ type memoryCAs struct {
 	mu      sync.Mutex
 	subject map[string][]*tallystick.Credential // guarded by mu; CA certificates by subject
 	public  map[tallystick.Fingerprint]bool     // guarded by mu; shipped by a vendor, as far as can be told
+	stores  map[string]bool                     // guarded by mu; paths of the trust stores here
 }
 
 var _ finding.CASource = (*memoryCAs)(nil)
 
 func newMemoryCAs() *memoryCAs {
-	return &memoryCAs{subject: map[string][]*tallystick.Credential{}, public: map[tallystick.Fingerprint]bool{}}
+	return &memoryCAs{subject: map[string][]*tallystick.Credential{}, public: map[tallystick.Fingerprint]bool{}, stores: map[string]bool{}}
 }
 
 // add makes a certificate known as a possible issuer.
@@ -39,19 +41,44 @@ func (m *memoryCAs) add(c *tallystick.Credential) {
 	}
 }
 
-// trust takes a certificate from a trust store.
-func (m *memoryCAs) trust(c tallystick.Credential) {
-	m.add(&c)
+// trust takes what is in a trust store.
+func (m *memoryCAs) trust(s tallystick.Sighting) {
+	m.add(&s.Credential)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.public[c.ID] = true
+	m.public[s.Credential.ID] = true
+	m.stores[s.Place.Path()] = true
 }
 
-// distrust takes one that the machine's administrator has put there.
-func (m *memoryCAs) distrust(c tallystick.Credential) {
+// distrust takes what the machine's administrator has put into it.
+func (m *memoryCAs) distrust(s tallystick.Sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.public, c.ID)
+	delete(m.public, s.Credential.ID)
+}
+
+// storesAt returns the trust stores that paths lead to: a store that lies
+// beneath a path, and a path that is a part of a store. What is in them is not
+// only kept there, but believed.
+func (m *memoryCAs) storesAt(paths []string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := map[string]bool{}
+	for _, path := range paths {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			continue // the files driver says so
+		}
+		for store := range m.stores {
+			at, of := tallystick.FilePlace(absolute), tallystick.FilePlace(store)
+			if of.Within(at) {
+				found[store] = true
+			} else if at.Within(of) {
+				found[absolute] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // maxIssuers bounds how many certificates of one name are tried.

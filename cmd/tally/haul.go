@@ -81,7 +81,7 @@ func (h *haul) unreadable(targets scanTargets) error {
 		}
 		i := slices.IndexFunc(h.misses, func(m tallystick.Miss) bool { return m.Place == tallystick.FilePlace(absolute) })
 		if i >= 0 {
-			err = &statusError{fmt.Errorf("couldn't read %s: %s", path, h.misses[i].Error), problem.ExitFailed}
+			err = &statusError{err: fmt.Errorf("couldn't read %s: %s", path, h.misses[i].Error), status: problem.ExitFailed}
 		}
 	}
 	return err
@@ -102,7 +102,7 @@ func (j *judgedSighting) worst() tallystick.Severity {
 }
 
 // judge runs the rules over everything. It is called when the looks have ended.
-// The result is in the order of places.
+// The result, and the misses after it, are in the order of places.
 func (h *haul) judge(ctx context.Context) ([]judgedSighting, error) {
 	for _, c := range h.credentials {
 		h.cas.add(c)
@@ -114,6 +114,7 @@ func (h *haul) judge(ctx context.Context) ([]judgedSighting, error) {
 	slices.SortStableFunc(h.sightings, func(a, b heldSighting) int {
 		return cmp.Or(cmp.Compare(a.Place, b.Place), cmp.Compare(a.credential.ID, b.credential.ID), cmp.Compare(a.Role, b.Role))
 	})
+	slices.SortStableFunc(h.misses, func(a, b tallystick.Miss) int { return cmp.Compare(a.Place, b.Place) })
 	judged := make([]judgedSighting, 0, len(h.sightings))
 	for at := range h.together() {
 		subject, err := finding.NewSubject(ctx, h.cas, at[0].credential, whole(at), tallystick.Annotation{}, h.now())

@@ -63,6 +63,7 @@ type house struct {
 	inventory *inventory.Inventory
 	findings  *finding.Engine
 	discovery *discovery.Discovery
+	runLog    *runLog
 	// actor is whoever runs this command.
 	actor gate.Actor
 }
@@ -93,7 +94,7 @@ func (p *program) open(ctx context.Context, c *config.Config) (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &house{config: c, actor: gate.Local(userName())}
+	h := &house{config: c, runLog: newRunLog(), actor: gate.Local(userName())}
 	if h.db, err = store.Open(ctx, url.Reveal()); err != nil {
 		return nil, err
 	}
@@ -120,9 +121,17 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 		DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now, Recheck: rules.Recheck, Annotate: h.config.Annotate,
 	})
 	h.discovery, err = discovery.New(discovery.Config{
-		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.findings.Wake,
+		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.changed,
 	})
 	return err
+}
+
+// changed is called when a look has written something, and when it has ended.
+func (h *house) changed(ended bool) {
+	h.findings.Wake(ended)
+	if ended {
+		h.runLog.wake()
+	}
 }
 
 // close releases the data.

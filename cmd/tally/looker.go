@@ -38,10 +38,10 @@ func (l *looker) anchors(ctx context.Context) error {
 }
 
 // An anchorSink passes on certificates and nothing else.
-type anchorSink struct{ saw func(tallystick.Credential) }
+type anchorSink struct{ saw func(tallystick.Sighting) }
 
 func (s anchorSink) Saw(sighting tallystick.Sighting) error {
-	s.saw(sighting.Credential)
+	s.saw(sighting)
 	return nil
 }
 

@@ -34,6 +34,7 @@ func (p *program) newProgress() *progress {
 		return nil
 	}
 	bar := &progress{out: file, end: make(chan struct{})}
+	bar.what.Store("looking")
 	bar.ended.Go(bar.show)
 	return bar
 }
@@ -42,13 +43,13 @@ func (b *progress) show() {
 	tick := time.NewTicker(progressStep)
 	defer tick.Stop()
 	for {
+		what, _ := b.what.Load().(string)
+		fmt.Fprintf(b.out, "\r\x1b[K%s: %s, %d credentials", what, b.far(), b.found.Load())
 		select {
 		case <-b.end:
 			fmt.Fprint(b.out, "\r\x1b[K")
 			return
 		case <-tick.C:
-			what, _ := b.what.Load().(string)
-			fmt.Fprintf(b.out, "\r\x1b[K%s: %s, %d credentials", what, b.far(), b.found.Load())
 		}
 	}
 }

@@ -57,15 +57,18 @@ again every day, and shows it all in a browser; the other commands read and
 change that inventory.`
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(p.upCommand(), p.scanCommand(), p.listCommand(), p.exportCommand(), p.changesCommand(), p.annotateCommand(),
-		p.findingCommand(), p.userCommand(), p.tokenCommand(), p.auditCommand(), p.rulesCommand(), p.driversCommand(), p.versionCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(helpCommand())
+	root.AddCommand(p.upCommand(), p.scanCommand(), p.inspectCommand(), p.listCommand(), p.exportCommand(), p.changesCommand(), p.annotateCommand(),
+		p.findingCommand(), p.userCommand(), p.tokenCommand(), p.auditCommand(), p.rulesCommand(), p.driversCommand(), p.versionCommand(),
+		p.completionCommand(), p.docsCommand())
 	return root
 }
 
 // group returns a command that only holds others.
 func group(use, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, DisableSuggestions: true,
+		Use: use, Short: short, SuggestionsMinimumDistance: 2,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -108,10 +111,11 @@ type usageError struct{ err error }
 func (e *usageError) Error() string   { return e.err.Error() }
 func (e *usageError) Unwrap() []error { return []error{tallystick.ErrInvalid, e.err} }
 
-// A statusError ends the program with a status of its own.
+// A statusError ends the program with a status of its own, and perhaps a hint.
 type statusError struct {
 	err    error
 	status int
+	hint   string
 }
 
 func (e *statusError) Error() string { return e.err.Error() }
@@ -122,15 +126,18 @@ func (p *program) report(err error) int {
 	if err == nil {
 		return problem.ExitOK
 	}
-	fmt.Fprintf(p.err, "tally: %s\n", clean(strings.ReplaceAll(err.Error(), "\n", "; ")))
-	if own, ok := errors.AsType[*statusError](err); ok {
-		return own.status
+	for i, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
+		fmt.Fprintf(p.err, "%s%s\n", []string{"tally: ", "  "}[min(i, 1)], clean(line))
 	}
 	known := problem.Of(err)
-	if known.Hint != "" {
-		fmt.Fprintf(p.err, "hint: %s\n", known.Hint)
+	hint, status := known.Hint, known.Exit
+	if own, ok := errors.AsType[*statusError](err); ok {
+		hint, status = own.hint, own.status
 	}
-	return known.Exit
+	if hint != "" {
+		fmt.Fprintf(p.err, "hint: %s\n", asLine(hint))
+	}
+	return status
 }
 
 // noArguments is the Args of a command that takes none.

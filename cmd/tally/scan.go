@@ -129,6 +129,7 @@ func (p *program) look(ctx context.Context, h *haul, targets scanTargets, flags 
 	defer progress.stop()
 	s := &looker{haul: h, progress: progress, flags: flags}
 	failed := s.anchors(ctx)
+	targets.stores = append(targets.stores, h.cas.storesAt(targets.paths)...)
 	if targets.machine {
 		failed = errors.Join(failed, s.machine(ctx))
 	} else {
@@ -156,7 +157,7 @@ func failOnFindings(judged []judgedSighting, failOn tallystick.Severity) error {
 	if count == 0 {
 		return nil
 	}
-	return &statusError{fmt.Errorf("%s of severity %s or worse", plural(count, "finding"), failOn), problem.ExitFindings}
+	return &statusError{err: fmt.Errorf("%s of severity %s or worse", plural(count, "finding"), failOn), status: problem.ExitFindings}
 }
 
 // exitStatuses is the end of a command's help.

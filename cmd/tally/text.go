@@ -39,6 +39,14 @@ func clip(text string, limit int) string {
 	return text
 }
 
+// asLine writes a sentence as the hints of a terminal are written.
+func asLine(sentence string) string {
+	if len(sentence) > 1 && sentence[1] >= 'a' && sentence[1] <= 'z' {
+		sentence = strings.ToLower(sentence[:1]) + sentence[1:]
+	}
+	return strings.TrimSuffix(sentence, ".")
+}
+
 // plural writes a number with its noun.
 func plural(n int, noun string) string {
 	text := strconv.Itoa(n) + " " + noun

@@ -191,12 +191,10 @@ func run(ctx context.Context, h *house, s *server.Server, listener net.Listener)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var parts sync.WaitGroup
-	parts.Go(func() {
-		keep(ctx, s.Log, "discovery", h.discovery.Run)
-	})
-	parts.Go(func() {
-		keep(ctx, s.Log, "findings", h.findings.Run)
-	})
+	parts.Go(func() { keep(ctx, s.Log, "discovery", h.discovery.Run) })
+	parts.Go(func() { keep(ctx, s.Log, "findings", h.findings.Run) })
+	parts.Go(func() { keep(ctx, s.Log, "inventory", h.inventory.Run) })
+	parts.Go(func() { h.runLog.run(ctx, h.discovery, s.Log) })
 	parts.Go(func() {
 		if err := s.Run(ctx, listener); err != nil {
 			cancel(err)

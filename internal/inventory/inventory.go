@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -21,18 +20,15 @@ import (
 
 // An Inventory reads and annotates. Make one with New.
 type Inventory struct {
-	db   *store.DB
-	gate *gate.Gate
-	now  func() time.Time
-
-	mu      sync.Mutex
-	summary store.Summary // guarded by mu
-	at      time.Time     // guarded by mu; when summary was read
+	db      *store.DB
+	gate    *gate.Gate
+	now     func() time.Time
+	summary summaryCache
 }
 
 // New returns an inventory over a store.
 func New(db *store.DB, g *gate.Gate, now func() time.Time) *Inventory {
-	return &Inventory{db: db, gate: g, now: now}
+	return &Inventory{db: db, gate: g, now: now, summary: summaryCache{wanted: make(chan struct{}, 1)}}
 }
 
 // Credentials returns a page of credentials and how many the filter lets
@@ -228,28 +224,4 @@ func checkAnnotation(a tallystick.Annotation) error {
 		}
 	}
 	return nil
-}
-
-// summaryAge is how old a summary may be; a page that is reloaded need not
-// count a million rows again.
-const summaryAge = 5 * time.Second
-
-// summaryDays is how far the timeline of endings reaches.
-const summaryDays = 120
-
-// Summary returns the estate in numbers, at most a few seconds old.
-func (i *Inventory) Summary(ctx context.Context, actor gate.Actor) (store.Summary, error) {
-	if err := i.gate.Check(ctx, actor, gate.ReadInventory, "summary"); err != nil {
-		return store.Summary{}, err
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.now().Sub(i.at) < summaryAge {
-		return i.summary, nil
-	}
-	s, err := i.db.Summary(ctx, i.now(), summaryDays)
-	if err == nil {
-		i.summary, i.at = s, i.now()
-	}
-	return s, err
 }

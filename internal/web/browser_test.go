@@ -279,6 +279,25 @@ func TestBrowserShowsEveryPage(t *testing.T) {
 	}
 }
 
+// What strangers wrote neither runs nor breaks out of the page.
+func TestBrowserShowsHostileContent(t *testing.T) {
+	h := hostileHouse(t)
+	b := h.newBrowser()
+	b.signIn()
+	one := firstMatch(h, h.page(admin, "/credentials?kind=certificate"), `href="(/credentials/[0-9a-f]{64})"`)
+	run := "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`)
+	for _, l := range []look{looks[0], looks[2]} {
+		b.as(l)
+		for _, path := range []string{"/", "/credentials", one, "/places", "/findings?list=true", "/credentials?owner=" + url.QueryEscape(attacks[8]), run} {
+			b.open(path)
+			if wide := evaluate[string](b, overflow); wide != "" {
+				t.Errorf("%s %s: wider than the window: %s", l.name, path, wide)
+			}
+			b.calm(l.name + " " + path)
+		}
+	}
+}
+
 func TestBrowserFilters(t *testing.T) {
 	h := newHouse(t)
 	h.furnish()

@@ -74,8 +74,12 @@ type timelineBar struct {
 	Count     int64
 }
 
-// A tick is a label below the axis.
-type tick struct{ X, Label string }
+// A tick is a label below the axis; a near one would run into the word "today"
+// on a phone.
+type tick struct {
+	X, Label string
+	Near     bool
+}
 
 // A timeline is the certificates that end, day by day.
 type timeline struct {
@@ -140,7 +144,7 @@ func ticks(today time.Time) []tick {
 		if n < 8 || n > timelineDays-8 {
 			continue // too near to the word "today", or to the edge
 		}
-		list = append(list, tick{percent(todayAt + float64(n)*dayWidth), month.Format("Jan")})
+		list = append(list, tick{percent(todayAt + float64(n)*dayWidth), month.Format("Jan"), n < 20})
 	}
 }
 
@@ -199,14 +203,12 @@ func mixOf(counts []store.Count) mix {
 	return m
 }
 
-// share writes a part of a whole so that only all is 100 % and only none is 0 %.
+// share writes a part of a whole, rounded down so that only all of it is 100 %;
+// only none is 0 %.
 func share(part, whole int64) string {
 	p := part * 100 / whole
-	switch {
-	case part > 0 && p == 0:
+	if part > 0 && p == 0 {
 		return "under 1 %"
-	case part < whole && p == 100:
-		return "over 99 %"
 	}
 	return strconv.FormatInt(p, 10) + " %"
 }

@@ -58,7 +58,6 @@ func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
 	name := nameOf(c.Subject, c.Names, c.Kind, c.ID)
 	p := &credentialPage{
 		frame: frame{Title: name, Section: "credentials"}, Detail: *d, Name: name,
-		Stick:        stickOf(d.Holders, d.Opens),
 		OpenCards:    s.cards(r, head(detailFindings, d.Findings), false),
 		PastCards:    s.cards(r, head(detailFindings, d.Past), false),
 		MoreFindings: max(0, len(d.Findings)-detailFindings),
@@ -72,6 +71,7 @@ func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
 			p.Trusted++
 		}
 	}
+	p.Stick = stickOf(d.Holders, d.Opens, p.Trusted)
 	p.PEM, p.PEMLabel = pemOf(c)
 	s.render(w, r, http.StatusOK, "credential", p)
 }
@@ -108,11 +108,13 @@ type stick struct {
 // maxNotches is how many notches a half has room for.
 const maxNotches = 12
 
-func stickOf(held, opens []store.SightingRow) stick {
+// stickOf draws the halves; trust stores accept, too, and are only counted.
+func stickOf(held, opens []store.SightingRow, trusted int64) stick {
+	accepting := len(opens) + int(trusted)
 	return stick{
 		Held: head(stickPlaces, held), HeldCount: int64(len(held)), MoreHeld: int64(max(0, len(held)-stickPlaces)),
-		Opens: head(stickPlaces, opens), OpensCount: int64(len(opens)), MoreOpens: int64(max(0, len(opens)-stickPlaces)),
-		HeldAt: notches(len(held), 3), OpensAt: notches(len(opens), 57),
+		Opens: head(stickPlaces, opens), OpensCount: int64(accepting), MoreOpens: int64(max(0, len(opens)-stickPlaces)),
+		HeldAt: notches(len(held), 3), OpensAt: notches(accepting, 57),
 	}
 }
 
@@ -130,7 +132,7 @@ func notches(n int, from float64) []tick {
 type findingCard struct {
 	store.FindingRow
 	Rule          rule.Rule
-	RuleURL       string // the list of the rule's findings
+	RuleURL       string // the list of the rule's findings; "" on that list
 	CredentialURL string // "" on the credential's own page
 	ShowDo        bool
 	MayChange     bool

@@ -7,50 +7,76 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
+	"html"
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/parse"
 )
 
 // furnish fills a house with the credentials of a small company, and with what
-// this machine trusts.
+// this machine trusts, over the last weeks.
 func (h *house) furnish() {
 	h.Helper()
+	defer h.at(testNow)
+	h.at(testNow.AddDate(0, 0, -26))
 	h.record("truststore", h.trusted()...)
 	ca := newAuthority(h, "Example Internal CA 2")
 	rng := mathrand.New(mathrand.NewPCG(1, 2)) // the same house every time
-	var files, endpoints []tallystick.Sighting
-	files = append(files, seen(ca.itself(), tallystick.RolePresents, "/etc/ssl/internal-ca.pem"))
-	hosts := []string{"mail", "api", "login", "vpn", "wiki", "git", "ldap", "backup", "shop", "status", "db1", "db2"}
-	for i, host := range hosts {
-		for n := range 6 {
+	files := []tallystick.Sighting{
+		seen(ca.itself(), tallystick.RolePresents, "/etc/ssl/internal-ca.pem"), h.login("deploy", 1), h.login("root", 2),
+	}
+	var endpoints []tallystick.Sighting
+	for i, host := range []string{"mail", "api", "login", "vpn", "wiki", "git", "ldap", "backup", "shop", "status", "search", "hr"} {
+		for n := range 10 {
 			name := fmt.Sprintf("%s%d.example.net", host, n+1)
-			life := []int{90, 90, 90, 47, 200, 365}[n]
+			life := []int{90, 90, 90, 47, 200, 365}[n%6]
 			key := newKey(h)
 			if n == 0 && i < 6 {
 				key = newRSA(h)
 			}
 			c := ca.issue(key, name, rng.IntN(life-2), life)
-			path := fmt.Sprintf("/etc/%s/tls/%s.pem", []string{"nginx", "postfix", "haproxy"}[n%3], name)
-			files = append(files, seen(c, tallystick.RolePresents, path))
-			held := seen(keyOf(c), tallystick.RoleHolds, path[:len(path)-4]+".key")
-			if rng.IntN(3) > 0 {
+			path := fmt.Sprintf("/etc/%s/tls/%s", []string{"nginx", "postfix", "haproxy"}[n%3], name)
+			held := seen(keyOf(c), tallystick.RoleHolds, path+".key")
+			if rng.IntN(9) > 0 {
 				held.File.Mode, held.File.Readers = "0600", nil
 			}
-			files = append(files, held)
+			files = append(files, seen(c, tallystick.RolePresents, path+".pem"), held)
 			endpoints = append(endpoints, served(c, fmt.Sprintf("10.0.%d.%d:443", i, n+10)))
 		}
 	}
-	old := ca.issue(newKey(h), "old-mail.example.net", 100, 90)
-	files = append(files, seen(old, tallystick.RolePresents, "/etc/postfix/tls/old-mail.pem"), h.login("deploy", 1), h.login("root", 2))
-	endpoints = append(endpoints, served(old, "10.0.9.9:25"))
+	old := ca.issue(newKey(h), "old-mail.example.net", 93, 90)
+	files = append(files, seen(old, tallystick.RolePresents, "/etc/postfix/tls/old-mail.pem"))
+	h.at(testNow.AddDate(0, 0, -19))
 	h.record("files", files...)
-	h.record("tls", endpoints...)
+	h.at(testNow.AddDate(0, 0, -6))
+	h.record("tls", append(endpoints, served(old, "10.0.9.9:25"))...)
+	h.owned("mail team", "prod", "mail")
+	h.owned("platform", "prod", "api")
+	h.at(testNow.Add(-time.Hour))
+	h.record("files", append(files[:len(files)-6], files[len(files)-1])...)
 	h.surveyed()
+}
+
+// owned says who owns what a search finds.
+func (h *house) owned(owner, environment, search string) {
+	h.Helper()
+	rows, err := h.db.Credentials(h.Context(), store.CredentialFilter{Text: search, Kind: "certificate"}, store.PageRequest{})
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, row := range rows.Items {
+		said := store.PastAnnotation{Time: h.clock(), Author: "ada", Annotation: tallystick.Annotation{Owner: owner, Environment: environment}}
+		if err := h.db.Annotate(h.Context(), row.ID, said); err != nil {
+			h.Fatal(err)
+		}
+	}
+	h.judge()
 }
 
 // surveyed judges what is compared with each other, too.
@@ -112,5 +138,5 @@ func firstMatch(h *house, page, pattern string) string {
 	if match == nil {
 		h.Fatalf("the page has no %s:\n%s", pattern, page)
 	}
-	return match[1]
+	return html.UnescapeString(match[1])
 }

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,8 +39,6 @@ import (
 // testNow is when the tests take place.
 var testNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-func clock() time.Time { return testNow }
-
 // The people of the tests.
 var (
 	viewer   = gate.Actor{Name: "vera", Role: gate.Viewer, Via: "session"}
@@ -56,7 +55,14 @@ type house struct {
 	access *access.Control
 	site   *web.Site
 	mux    *http.ServeMux
+	now    atomic.Pointer[time.Time]
 }
+
+// clock is the time in the house.
+func (h *house) clock() time.Time { return *h.now.Load() }
+
+// at sets the clock.
+func (h *house) at(now time.Time) { h.now.Store(&now) }
 
 // newHouse returns a site over an empty store, with drivers that find.
 func newHouse(t testing.TB, drivers ...driver.Driver) *house {
@@ -67,21 +73,23 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := gate.New(log, clock)
-	h := &house{TB: t, db: db, mux: http.NewServeMux(), access: access.New(db, g, clock)}
-	h.engine = finding.New(finding.Engine{DB: db, Gate: g, Rules: rules.All(), Now: clock, Recheck: rules.Recheck})
+	h := &house{TB: t, db: db, mux: http.NewServeMux()}
+	h.at(testNow)
+	g := gate.New(log, h.clock)
+	h.access = access.New(db, g, h.clock)
+	h.engine = finding.New(finding.Engine{DB: db, Gate: g, Rules: rules.All(), Now: h.clock, Recheck: rules.Recheck})
 	var jobs []discovery.Job
 	for _, d := range drivers {
 		jobs = append(jobs, discovery.Job{Name: d.Name(), Driver: d.Name(), Every: 24 * time.Hour})
 	}
 	h.look, err = discovery.New(discovery.Config{
-		DB: db, Gate: g, Now: clock, Node: "test", Jobs: jobs, Drivers: drivers, Changed: func(bool) {},
+		DB: db, Gate: g, Now: h.clock, Node: "test", Jobs: jobs, Drivers: drivers, Changed: func(bool) {},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.site, err = web.New(web.Features{
-		Inventory: inventory.New(db, g, clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: clock,
+		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s: %v", r.Method, r.URL, err) },
 	})
 	if err != nil {
@@ -97,22 +105,25 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 // record stores sightings as a run of a source, and judges them.
 func (h *house) record(source string, sightings ...tallystick.Sighting) store.Run {
 	h.Helper()
-	ctx := h.Context()
-	run, err := h.db.AddRun(ctx, store.Run{Source: source, Driver: source, Requested: "ada", Queued: testNow.Add(-time.Hour)})
+	ctx, now := h.Context(), h.clock()
+	for i := range sightings {
+		sightings[i].Seen = now
+	}
+	run, err := h.db.AddRun(ctx, store.Run{Source: source, Driver: source, Requested: "schedule", Queued: now})
 	if err != nil {
 		h.Fatal(err)
 	}
-	if run, err = h.db.ClaimRun(ctx, "test", testNow.Add(-time.Hour), testNow); err != nil {
+	if run, err = h.db.ClaimRun(ctx, "test", now, now.Add(time.Minute)); err != nil {
 		h.Fatal(err)
 	}
 	recorded, err := h.db.Record(ctx, store.Batch{Run: run.ID, Source: source, Sightings: sightings})
 	if err != nil {
 		h.Fatal(err)
 	}
-	if run.Vanished, err = h.db.Vanish(ctx, run.ID, source, testNow); err != nil {
+	if run.Vanished, err = h.db.Vanish(ctx, run.ID, source, now); err != nil {
 		h.Fatal(err)
 	}
-	run.State, run.Finished, run.Sightings, run.Appeared = store.RunDone, testNow.Add(-59*time.Minute), recorded.Sightings, recorded.Appeared
+	run.State, run.Finished, run.Sightings, run.Appeared = store.RunDone, now.Add(42*time.Second), recorded.Sightings, recorded.Appeared
 	if err := h.db.FinishRun(ctx, run); err != nil {
 		h.Fatal(err)
 	}
@@ -127,7 +138,7 @@ func (h *house) judge() {
 	}
 }
 
-// get asks for a page as somebody; form, when not nil, posts it.
+// ask asks for a page as somebody; a form that is not nil is posted.
 func (h *house) ask(as gate.Actor, address string, form url.Values) *httptest.ResponseRecorder {
 	h.Helper()
 	r := httptest.NewRequest(http.MethodGet, address, nil)
@@ -270,7 +281,7 @@ func keyOf(c tallystick.Credential) tallystick.Credential {
 
 // seen returns a sighting in a file.
 func seen(c tallystick.Credential, role tallystick.Role, path string) tallystick.Sighting {
-	s := tallystick.Sighting{Credential: c, Place: tallystick.FilePlace(path), Role: role, Seen: testNow.Add(-time.Hour)}
+	s := tallystick.Sighting{Credential: c, Place: tallystick.FilePlace(path), Role: role}
 	s.File = &tallystick.FileFacts{Format: "pem", Mode: "0644", Owner: "root", Group: "root", Private: role == tallystick.RoleHolds}
 	if s.File.Private {
 		s.File.Readers = []string{"everybody"}
@@ -280,7 +291,7 @@ func seen(c tallystick.Credential, role tallystick.Role, path string) tallystick
 
 // served returns a sighting at an endpoint.
 func served(c tallystick.Credential, address string) tallystick.Sighting {
-	s := tallystick.Sighting{Credential: c, Place: tallystick.TLSPlace(address), Role: tallystick.RolePresents, Seen: testNow.Add(-time.Hour)}
+	s := tallystick.Sighting{Credential: c, Place: tallystick.TLSPlace(address), Role: tallystick.RolePresents}
 	s.TLS = &tallystick.TLSFacts{
 		Protocols: []string{"tls1.2", "tls1.3"}, Evidence: tallystick.EvidenceProven, Process: "nginx", Chain: []tallystick.Fingerprint{c.ID},
 	}

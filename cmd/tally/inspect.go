@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/parse"
+)
+
+func (p *program) inspectCommand() *cobra.Command {
+	var flags dataFlags
+	var asJSON bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "inspect FILE|HOST:PORT|FINGERPRINT",
+		Short: "Explain one credential: what it says, what is wrong with it, and what to do",
+		Long: `Explain a credential: what it says, where it is, what is wrong with it, and what
+to do about that. A FILE may hold several; "-" is standard input. A FINGERPRINT,
+or the beginning of one, is looked up in the inventory.
+
+` + exitStatuses("0 done", "1 something failed, the endpoint did not answer, or there is no such credential", "2 bad usage, or a file that cannot be read or holds no credential"),
+		Example: `  tally inspect /etc/ssl/certs/ssl-cert-snakeoil.pem
+  tally inspect mail.example.com:465
+  tally inspect 3fa4b2c1d0e9
+  openssl s_client -connect localhost:443 </dev/null | tally inspect -`,
+		Args: exactly(1, "a file, host:port or a fingerprint"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.inspect(cmd.Context(), flags, args[0], asJSON, timeout)
+		},
+	}
+	flags.addTo(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long one connection may take")
+	return cmd
+}
+
+// fingerprintForm is what a fingerprint or the beginning of one looks like.
+var fingerprintForm = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){3,31}$|^[0-9A-Fa-f]{8,64}$`)
+
+// inspect is the command.
+func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJSON bool, timeout time.Duration) error {
+	_, statErr := os.Lstat(what)
+	if statErr != nil && fingerprintForm.MatchString(what) {
+		return p.inside(ctx, flags, func(ctx context.Context, h *house) error { return p.inspectKnown(ctx, h, what, asJSON) })
+	}
+	h := newHaul(p.now)
+	if err := p.lookAt(ctx, h, what, timeout); err != nil {
+		return err
+	}
+	judged, err := h.judge(ctx)
+	if err != nil {
+		return err
+	}
+	if len(judged) == 0 {
+		return nothingSeen(what, h.misses)
+	}
+	out, err := p.create("")
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = printSightings(out, judged, h.misses)
+	} else {
+		err = p.explainAll(out, judged)
+	}
+	return errors.Join(err, out.done())
+}
+
+// lookAt gathers what is in a file, at an endpoint or on standard input.
+func (p *program) lookAt(ctx context.Context, h *haul, what string, timeout time.Duration) error {
+	s := &looker{haul: h, flags: scanFlags{timeout: timeout}}
+	if err := s.anchors(ctx); err != nil {
+		return err
+	}
+	if what == "-" {
+		return p.readInput(h)
+	}
+	targets, err := parseTargets([]string{what}, "443", p.in)
+	if err != nil {
+		return err
+	}
+	if len(targets.hosts) > 0 && targets.hosts[0].size() > 1 {
+		return usage(fmt.Errorf("%s is more than one endpoint", what), fmt.Sprintf("run %q", "tally scan "+what))
+	}
+	targets.stores = append(targets.stores, h.cas.storesAt(targets.paths)...)
+	return errors.Join(s.find(ctx, "truststore", targets.stores), s.find(ctx, "files", targets.paths), s.endpoints(ctx, targets))
+}
+
+// maxInput is how many bytes of standard input are read.
+const maxInput = 16 << 20
+
+// inputPlace is where credentials from standard input are.
+var inputPlace = tallystick.FilePlace("/dev/stdin")
+
+// readInput reads credentials from standard input. Text around PEM blocks is
+// passed over, as in what openssl s_client prints.
+func (p *program) readInput(h *haul) error {
+	data, err := io.ReadAll(io.LimitReader(p.in, maxInput+1))
+	if err != nil {
+		return fmt.Errorf("couldn't read standard input: %w", err)
+	}
+	if len(data) > maxInput {
+		return usage(fmt.Errorf("standard input has more than %d bytes", maxInput), "scan a file instead")
+	}
+	result := parse.Bytes("stdin.pem", data, nil)
+	for _, item := range result.Items {
+		h.saw(tallystick.Sighting{
+			Credential: item.Credential, Place: inputPlace, Role: item.Role, Seen: h.now(),
+			Facts: tallystick.Facts{SSH: item.SSH, File: &tallystick.FileFacts{
+				Format: item.Format, Alias: item.Alias, Private: item.Private, Passphrase: item.Passphrase, WeakPassphrase: item.WeakPassphrase,
+			}},
+		})
+	}
+	for _, problem := range result.Problems {
+		h.missed(tallystick.Miss{Place: inputPlace, Error: problem.Word, Detail: problem.Detail, Seen: h.now()})
+	}
+	return nil
+}
+
+// nothingSeen says why there is nothing to explain.
+func nothingSeen(what string, misses []tallystick.Miss) error {
+	if len(misses) == 0 {
+		return usage(fmt.Errorf("there is no credential in %s", what), "it reads PEM, DER, PKCS #7, #8 and #12, Java keystores, and the files of OpenSSH")
+	}
+	m := misses[0]
+	text := m.Error
+	if m.Detail != "" {
+		text += ": " + m.Detail
+	}
+	err := fmt.Errorf("couldn't see a credential at %s: %s", placeText(m.Place), text)
+	if m.Place.Scheme() == "file" {
+		return usage(err, `"tally scan" looks through directories`)
+	}
+	return &statusError{err: err, status: problem.ExitFailed, hint: "check the name, the port, and that it speaks TLS from the first byte"}
+}
+
+// explainAll explains every credential that was seen.
+func (p *program) explainAll(out io.Writer, judged []judgedSighting) error {
+	for i, group := range byCredential(judged) {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		e := explained{credential: group[0].credential, now: p.now()}
+		for _, j := range group {
+			e.places = append(e.places, placeLine(j.Place, j.Role, j.Facts))
+			e.add(j.findings)
+		}
+		if err := e.print(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byCredential groups sightings, in the order of the first of each group.
+func byCredential(judged []judgedSighting) [][]judgedSighting {
+	at := map[tallystick.Fingerprint]int{}
+	var groups [][]judgedSighting
+	for _, j := range judged {
+		i, ok := at[j.credential.ID]
+		if !ok {
+			i = len(groups)
+			at[j.credential.ID], groups = i, append(groups, nil)
+		}
+		groups[i] = append(groups[i], j)
+	}
+	return groups
+}
+
+// knownLine is what --json writes for a credential of the inventory.
+type knownLine struct {
+	Credential *tallystick.Credential `json:"credential"`
+	Annotation tallystick.Annotation  `json:"annotation"`
+	FirstSeen  time.Time              `json:"first_seen"`
+	Sightings  []store.SightingRow    `json:"sightings"`
+	Findings   []store.FindingRow     `json:"findings"`
+}
+
+// inspectKnown explains a credential of the inventory.
+func (p *program) inspectKnown(ctx context.Context, h *house, name string, asJSON bool) error {
+	d, err := h.inventory.Credential(ctx, h.actor, name)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(p.out).Encode(knownLine{d.Credential, d.Row.Annotation, d.Row.FirstSeen, d.Sightings, d.Findings})
+	}
+	out, err := p.create("")
+	if err != nil {
+		return err
+	}
+	if err := p.explainKnown(d).print(out); err != nil {
+		return err
+	}
+	return out.done()
+}
+
+func (p *program) explainKnown(d *inventory.Detail) *explained {
+	e := &explained{credential: d.Credential, now: p.now(), annotation: d.Row.Annotation, firstSeen: d.Row.FirstSeen}
+	for _, s := range d.Sightings {
+		line := placeLine(s.Place, s.Role, s.Facts)
+		if !s.GoneSince.IsZero() {
+			line += ", gone since " + dayOf(s.GoneSince)
+		}
+		e.places = append(e.places, line)
+	}
+	for _, s := range d.Holders {
+		if s.Credential != d.Credential.ID {
+			e.holders = append(e.holders, placeLine(s.Place, s.Role, s.Facts))
+		}
+	}
+	for _, c := range d.SameKey {
+		e.sameKey = append(e.sameKey, words(string(c.Kind), c.ID.Short(), c.Subject))
+	}
+	for _, f := range d.Findings {
+		e.findings = append(e.findings, f.Finding)
+	}
+	return e
+}
+
+// placeLine says in a line what a credential does at a place.
+func placeLine(place tallystick.Place, role tallystick.Role, facts tallystick.Facts) string {
+	word := roleWord(role)
+	if place.Scheme() == "truststore" {
+		word = "trusted here"
+	}
+	parts := []string{placeText(place) + ": " + word}
+	if f := facts.File; f != nil {
+		parts = append(parts, fileWords(f)...)
+	}
+	if t := facts.TLS; t != nil {
+		if t.Process != "" {
+			parts = append(parts, "by "+t.Process)
+		}
+		parts = append(parts, strings.Join(t.Protocols, " "))
+		if t.VerifyError != "" {
+			parts = append(parts, "clients refuse it: "+t.VerifyError)
+		}
+	}
+	if s := facts.SSH; s != nil && s.Account != "" {
+		parts = append(parts, "for the account "+s.Account)
+	}
+	return strings.Join(strings.Fields(strings.Join(nonEmpty(parts), ", ")), " ")
+}
+
+func roleWord(role tallystick.Role) string {
+	switch role {
+	case tallystick.RoleHolds:
+		return "the private half is here"
+	case tallystick.RoleAccepts:
+		return "let in here"
+	}
+	return "kept or shown here"
+}
+
+func fileWords(f *tallystick.FileFacts) []string {
+	parts := []string{words(f.Format, f.Alias)}
+	if f.Mode != "" {
+		parts = append(parts, words(f.Mode, f.Owner+":"+f.Group))
+	}
+	if f.Private {
+		switch {
+		case f.WeakPassphrase:
+			parts = append(parts, "under a passphrase that everybody knows")
+		case f.Passphrase:
+			parts = append(parts, "under a passphrase")
+		default:
+			parts = append(parts, "no passphrase")
+		}
+		if len(f.Readers) > 0 {
+			parts = append(parts, "readable by "+strings.Join(f.Readers, " "))
+		}
+	}
+	for _, u := range f.UsedBy {
+		parts = append(parts, fmt.Sprintf("used by %s (%s:%d)", u.Service, u.Config, u.Line))
+	}
+	return parts
+}
+
+func nonEmpty(list []string) []string {
+	var kept []string
+	for _, s := range list {
+		if s != "" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}

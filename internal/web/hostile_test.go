@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web_test
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// What strangers write into certificates and file names. Each has a mark by
+// which it is found in a page.
+var attacks = []string{
+	`<script>alert(1)</script>`,
+	`"><img src=x onerror=alert(1)>`,
+	`' autofocus onfocus='alert(1)`,
+	`javascript:alert(1)//`,
+	`{{.Actor}}</textarea></title></style>`,
+	"safe.example\u202Emoc.live", // shown backwards it is another name
+	"a\u200Bb\uFEFF\u2066c\u2069",
+	"line\u2028break",
+	"OneWordWithoutAnyBreakThatIsWiderThanAnyPhoneIsAndThanMostColumnsOfATableWhateverTheTypefaceOfItMayBeAtAll.example",
+}
+
+// dangers are what no page may hold, whatever it shows.
+var dangers = []string{
+	"<script>alert", "<img src=x", "onfocus='alert", `href="javascript:`, "</textarea></title></style>",
+	"\u202E", "\u200B", "\uFEFF", "\u2066", "\u2028",
+}
+
+// hostileHouse holds what an attacker would have it show, in every field.
+func hostileHouse(t *testing.T) *house {
+	t.Helper()
+	h := newHouse(t)
+	ca := newAuthority(t, attacks[0])
+	var sightings []tallystick.Sighting
+	for i, attack := range attacks {
+		c := ca.issue(newKey(t), attack, 100, 90, func(c *x509.Certificate) {
+			c.DNSNames = nil
+			c.Subject.Organization = attacks[:]
+			c.URIs = []*url.URL{{Scheme: "javascript", Opaque: "alert(1)"}}
+		})
+		c.Names = append(c.Names, attack)
+		s := seen(c, tallystick.RolePresents, "/etc/"+attack)
+		s.File.Owner, s.File.Group, s.File.Alias, s.File.Format = attack, attack, attack, attack
+		s.File.UsedBy = []tallystick.Usage{{Service: attack, Config: "/" + attack, Line: i, As: attack}}
+		key := seen(keyOf(c), tallystick.RoleHolds, "/srv/"+attack)
+		key.Credential.Subject, key.File.Readers = attack, []string{attack}
+		login := seen(keyOf(c), tallystick.RoleAccepts, "/home/"+attack)
+		login.Credential.Subject = attack
+		login.SSH = &tallystick.SSHFacts{Account: attack, Options: []string{attack}, Hosts: []string{attack}, Comment: attack}
+		tls := served(c, "127.0.0.1:1")
+		tls.Place = tallystick.Place("tls://" + attack)
+		tls.TLS.VerifyError, tls.TLS.Process, tls.TLS.ServerName = attack, attack, attack
+		sightings = append(sightings, s, key, login, tls)
+	}
+	run := h.record("files", sightings...)
+	said := store.PastAnnotation{Time: testNow, Author: attacks[0], Annotation: tallystick.Annotation{
+		Owner: attacks[1], Environment: attacks[2], Tags: []string{"<script>alert(1)</script>"}, Notes: strings.Join(attacks, "\n"),
+	}}
+	if err := h.db.Annotate(t.Context(), sightings[0].Credential.ID, said); err != nil {
+		t.Fatal(err)
+	}
+	miss := tallystick.Miss{Place: tallystick.Place(attacks[3]), Error: attacks[0], Detail: attacks[5], Seen: testNow}
+	if _, err := h.db.Record(t.Context(), store.Batch{Run: run.ID, Source: "files", Misses: []tallystick.Miss{miss}}); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHostileContentIsHarmless(t *testing.T) {
+	h := hostileHouse(t)
+	list := h.page(operator, "/credentials")
+	addresses := []string{"/", "/credentials", "/credentials?kind=key", "/places", "/findings", "/findings?rule=expired", "/findings?list=true", "/runs", "/audit"}
+	for _, row := range strings.Split(list, `<td class="name">`)[1:] {
+		addresses = append(addresses, firstMatch(h, row, `href="(/credentials/[0-9a-f]{64})"`))
+	}
+	for _, row := range strings.Split(h.page(operator, "/places"), `<td class="name">`)[1:] {
+		addresses = append(addresses, firstMatch(h, row, `href="([^"]+)"`))
+	}
+	addresses = append(addresses, "/runs/"+firstMatch(h, h.page(operator, "/runs"), `href="/runs/(\d+)"`))
+	for _, attack := range attacks { // what is asked for comes from strangers, too
+		q := url.QueryEscape(attack)
+		addresses = append(addresses, "/credentials?q="+q+"&owner="+q+"&issuer="+q+"&tag="+q, "/places?prefix="+q, "/findings?rule="+q, "/audit?actor="+q, "/findings?done="+q)
+	}
+	for _, address := range addresses {
+		page := h.page(admin, address)
+		for _, danger := range dangers {
+			if i := strings.Index(page, danger); i >= 0 {
+				t.Errorf("%s has %q: …%s…", address, danger, page[max(0, i-80):min(len(page), i+120)])
+			}
+		}
+	}
+	h.contains(list, "&lt;script&gt;alert(1)&lt;/script&gt;", "safe.example[U+202E]moc.live", "a[U+200B]b[U+FEFF][U+2066]c[U+2069]")
+	for _, address := range []string{"/place?uri=" + url.QueryEscape(attacks[0]), "/credentials/" + url.PathEscape(attacks[0]), "/" + url.PathEscape(attacks[5])} {
+		body := h.ask(admin, address, nil).Body.String()
+		h.lacks(body, dangers...)
+	}
+}
+
+// A certificate may carry megabytes of names; a page stays a page. Addresses of
+// places have to stay whole, and a path has up to 4 kB, so it may be larger
+// than others.
+func TestHugeContentIsCut(t *testing.T) {
+	h := newHouse(t)
+	long := strings.Repeat("x\u202E<b>", 1800) // 10 kB and more
+	var sightings []tallystick.Sighting
+	for i := range 60 {
+		c := tallystick.Credential{
+			ID: tallystick.FingerprintOf(fmt.Append(nil, i)), Kind: tallystick.KindCertificate, Subject: "CN=" + long, Issuer: "CN=" + long, Serial: strings.Repeat("a", 5000),
+			Key: tallystick.Key{ID: tallystick.KeyIDOf(fmt.Append(nil, "one")), Algorithm: "ed25519"}, NotBefore: testNow.Add(-time.Hour), NotAfter: testNow.Add(time.Hour),
+		}
+		for n := range 2000 {
+			c.Names = append(c.Names, fmt.Sprintf("%d.%s", n, long[:200]))
+		}
+		s := seen(c, tallystick.RoleHolds, fmt.Sprintf("/%s/%d", long[:3000], i))
+		s.File.Alias, s.File.Readers, s.File.Owner = long, []string{long, long, long}, long
+		sightings = append(sightings, s)
+	}
+	for n := range 700 { // and one of them is everywhere
+		sightings = append(sightings, seen(sightings[0].Credential, tallystick.RolePresents, fmt.Sprintf("/many/%d/%s", n, long[:300])))
+	}
+	run := h.record("files", sightings...)
+	one := "/credentials/" + string(sightings[0].Credential.ID)
+	for _, address := range []string{"/", "/credentials", one, "/places", "/findings?list=true", "/findings", fmt.Sprintf("/runs/%d", run.ID),
+		"/place?uri=" + url.QueryEscape(string(sightings[0].Place)), "/credentials?place=" + url.QueryEscape(string(sightings[0].Place))} {
+		if w := h.ask(operator, address, nil); w.Code != http.StatusOK || w.Body.Len() > 500_000 {
+			t.Errorf("%s: status %d, %d bytes", address, w.Code, w.Body.Len())
+		}
+	}
+	h.contains(h.ask(operator, one, nil).Body.String(), "and 1,960 more", "or more.", "59 more with this key")
+}
