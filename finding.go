@@ -34,6 +34,10 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 
 // UnmarshalText reads a word as String writes it.
 func (s *Severity) UnmarshalText(text []byte) error {
+	if string(text) == severityNames[0] {
+		*s = 0
+		return nil
+	}
 	v, err := ParseSeverity(string(text))
 	*s = v
 	return err

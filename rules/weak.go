@@ -97,11 +97,11 @@ func reliedOn(s *rule.Subject) bool {
 	return false
 }
 
-// weakSeverity is how bad it is that a key is weak: less where nobody is known
-// to rely on it and its private half was not seen, or came with a package.
+// weakSeverity is how bad it is that a key is weak: less for an entry of a trust
+// store, and for what came with a package, that nobody is known to rely on.
 func weakSeverity(s *rule.Subject, severity tallystick.Severity) tallystick.Severity {
 	st := standingOf(s)
-	if reliedOn(s) || st.held && !st.packaged {
+	if reliedOn(s) || !st.packaged && !st.store {
 		return severity
 	}
 	return min(severity, st.idleSeverity())

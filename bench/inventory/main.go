@@ -93,21 +93,20 @@ func record(ctx context.Context, db *store.DB, credentials int) error {
 	}
 	e := newEstate(credentials, now)
 	begin, cpu := time.Now(), cpuSeconds()
-	batch := store.Batch{Run: run.ID, Source: "bench"}
+	batches := make(chan []tallystick.Sighting, 2)
+	go func() { // as a driver does, which looks while the store writes
+		defer close(batches)
+		e.batches(batches)
+	}()
 	total := 0
-	for host := range e.hosts() {
-		batch.Sightings = append(batch.Sightings, e.host(host)...)
-		if len(batch.Sightings) < batchSize && host < e.hosts()-1 {
-			continue
-		}
-		if _, err := db.Record(ctx, batch); err != nil {
+	for sightings := range batches {
+		if _, err := db.Record(ctx, store.Batch{Run: run.ID, Source: "bench", Sightings: sightings}); err != nil {
 			return err
 		}
 		before := total / 500_000
-		if total += len(batch.Sightings); total/500_000 != before {
+		if total += len(sightings); total/500_000 != before {
 			fmt.Printf("record    %8d sightings  %6.0f s\n", total, time.Since(begin).Seconds())
 		}
-		batch.Sightings = batch.Sightings[:0]
 	}
 	wall, used := time.Since(begin).Seconds(), cpuSeconds()-cpu
 	fmt.Printf("record    %d sightings of %d credentials in %.0f s, %.0f CPU s: %.0f sightings/s, %.0f per CPU s (generating them included)\n",
@@ -134,7 +133,17 @@ func newEstate(n int, now time.Time) *estate {
 	return e
 }
 
-func (e *estate) hosts() int { return e.n / 2 }
+// batches sends the whole estate.
+func (e *estate) batches(to chan<- []tallystick.Sighting) {
+	var batch []tallystick.Sighting
+	for host := range e.n / 2 {
+		if batch = append(batch, e.host(host)...); len(batch) >= batchSize {
+			to <- batch
+			batch = nil
+		}
+	}
+	to <- batch
+}
 
 func (e *estate) host(host int) []tallystick.Sighting {
 	own := []int{2 * host, 2*host + 1}
@@ -210,7 +219,10 @@ func ask(ctx context.Context, db *store.DB) error {
 			_, err := db.Places(ctx, store.PlaceFilter{Prefix: "tls://host0012345"}, store.PageRequest{})
 			return err
 		}},
-		{"findings", func() error { _, err := db.Findings(ctx, store.FindingFilter{Now: now}, store.PageRequest{}); return err }},
+		{"findings", func() error {
+			_, err := db.Findings(ctx, store.FindingFilter{Now: now}, store.PageRequest{})
+			return err
+		}},
 		{"summary", func() error { _, err := db.Summary(ctx, now, 120); return err }},
 	}
 	for _, q := range questions {

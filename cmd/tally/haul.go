@@ -71,7 +71,8 @@ func (h *haul) missed(m tallystick.Miss) {
 	h.misses = append(h.misses, m)
 }
 
-// unreadable returns an error for the paths that were named and could not be read.
+// unreadable returns an error for the paths that were named and in which
+// nothing was seen because they could not be read.
 func (h *haul) unreadable(targets scanTargets) error {
 	var err error
 	for _, path := range targets.paths {
@@ -79,8 +80,9 @@ func (h *haul) unreadable(targets scanTargets) error {
 		if absErr != nil {
 			return absErr
 		}
-		i := slices.IndexFunc(h.misses, func(m tallystick.Miss) bool { return m.Place == tallystick.FilePlace(absolute) })
-		if i >= 0 {
+		place := tallystick.FilePlace(absolute)
+		i := slices.IndexFunc(h.misses, func(m tallystick.Miss) bool { return m.Place == place })
+		if i >= 0 && !slices.ContainsFunc(h.sightings, func(s heldSighting) bool { return s.Place == place }) {
 			err = &statusError{err: fmt.Errorf("couldn't read %s: %s", path, h.misses[i].Error), status: problem.ExitFailed}
 		}
 	}

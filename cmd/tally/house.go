@@ -119,11 +119,17 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 	h.inventory = inventory.New(h.db, h.gate, p.now)
 	h.findings = finding.New(finding.Engine{
 		DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now, Recheck: rules.Recheck, Annotate: h.config.Annotate,
+		Edition: editionOf(h.config),
 	})
 	h.discovery, err = discovery.New(discovery.Config{
 		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.changed,
 	})
 	return err
+}
+
+// editionOf names what findings and annotations hang on beside the inventory.
+func editionOf(c *config.Config) string {
+	return fmt.Sprintf("%s %+v", versionLine(), c.Annotations)
 }
 
 // changed is called when a look has written something, and when it has ended.

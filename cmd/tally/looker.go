@@ -53,7 +53,7 @@ func (l *looker) machine(ctx context.Context) error {
 	var failed error
 	for _, name := range []string{"truststore", "tls", "files"} {
 		if ctx.Err() == nil {
-			failed = errors.Join(failed, l.findDefault(ctx, name))
+			failed = errors.Join(failed, l.findAt(ctx, name, nil))
 		}
 	}
 	return failed
@@ -67,9 +67,7 @@ func (l *looker) find(ctx context.Context, name string, targets []string) error 
 	return l.findAt(ctx, name, targets)
 }
 
-// findDefault lets a driver look where it looks without targets.
-func (l *looker) findDefault(ctx context.Context, name string) error { return l.findAt(ctx, name, nil) }
-
+// findAt lets a driver look at targets; without any it looks where it does by itself.
 func (l *looker) findAt(ctx context.Context, name string, targets []string) error {
 	finder, err := l.open(name)
 	if err != nil {
@@ -123,7 +121,7 @@ func (l *looker) feed(ctx context.Context, targets scanTargets, queue chan<- str
 	for _, h := range targets.hosts {
 		total += h.size()
 	}
-	l.progress.expect(total)
+	l.progress.set(0, total)
 	for _, h := range targets.hosts {
 		for endpoint := range h.endpoints() {
 			if !pace.wait(ctx) {

@@ -85,8 +85,6 @@ func (b *progress) set(done, total int64) {
 	}
 }
 
-func (b *progress) expect(total int64) { b.set(0, total) }
-
 func (b *progress) step() {
 	if b != nil {
 		b.done.Add(1)

@@ -21,7 +21,6 @@ type scanned struct {
 	worst      tallystick.Severity
 	places     []tallystick.Place
 	rules      []string // broken ones, the worst first
-	anchor     bool     // it was seen in trust stores only
 }
 
 // printReport writes what was found for a person: what is wrong, worst first,
@@ -57,12 +56,11 @@ func gather(judged []judgedSighting) []*scanned {
 	for _, j := range judged {
 		s := byID[j.credential.ID]
 		if s == nil {
-			s = &scanned{credential: j.credential, anchor: true}
+			s = &scanned{credential: j.credential}
 			byID[j.credential.ID] = s
 			list = append(list, s)
 		}
 		s.worst = max(s.worst, j.worst())
-		s.anchor = s.anchor && j.Place.Scheme() == "truststore"
 		if !slices.Contains(s.places, j.Place) {
 			s.places = append(s.places, j.Place)
 		}
@@ -87,11 +85,11 @@ func (s *scanned) severity() string {
 
 // where names the first of some places, and how many more there are.
 func where(places []tallystick.Place) string {
-	text := placeText(places[0])
+	more := ""
 	if len(places) > 1 {
-		text += fmt.Sprintf(" +%d", len(places)-1)
+		more = fmt.Sprintf(" +%d", len(places)-1)
 	}
-	return text
+	return clipStart(placeText(places[0]), maxCell-len(more)) + more
 }
 
 // placeText writes a place as short as it stays clear.
@@ -147,7 +145,7 @@ func reportCauses(out io.Writer, judged []judgedSighting) {
 			fmt.Fprintf(out, "\nWhat to do:\n")
 		}
 		if i == causeRows {
-			fmt.Fprintf(out, "  and %s more; \"tally rules\" explains all of them\n", plural(len(names)-i, "rule"))
+			fmt.Fprintf(out, "  and %d more; \"tally rules\" explains all of them\n", len(names)-i)
 			return
 		}
 		r := ruleOf(name)

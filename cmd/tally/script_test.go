@@ -42,7 +42,7 @@ func TestScript(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await": cmdAwait, "capture": cmdCapture, "http": cmdHTTP, "port": cmdPort, "sql": cmdSQL, "status": cmdStatus, "until": cmdUntil,
+			"await": cmdAwait, "capture": cmdCapture, "http": cmdHTTP, "mute": cmdMute, "port": cmdPort, "sql": cmdSQL, "status": cmdStatus, "until": cmdUntil,
 		},
 	})
 }
@@ -128,6 +128,27 @@ func client(ts *testscript.TestScript) *http.Client {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 		Timeout:   30 * time.Second,
 	}
+}
+
+// cmdMute sets a variable to the address of a server that accepts connections
+// and never says anything: mute NAME.
+func cmdMute(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mute NAME")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(listener.Close()) })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close() // with the listener, and not as garbage before
+		}
+	}()
+	ts.Setenv(args[0], listener.Addr().String())
 }
 
 // cmdPort sets variables to free ports: port NAME...

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/tallystick/tallystick"
 )
@@ -26,15 +27,17 @@ func clean(text string) string {
 
 // clip shortens text to a number of characters.
 func clip(text string, limit int) string {
-	if len(text) <= limit {
-		return text
+	if utf8.RuneCountInString(text) > limit {
+		return string([]rune(text)[:limit-1]) + "…"
 	}
-	n := 0
-	for i := range text {
-		if n == limit-1 {
-			return text[:i] + "…"
-		}
-		n++
+	return text
+}
+
+// clipStart shortens text to a number of characters by its beginning, because
+// the end of a path says more.
+func clipStart(text string, limit int) string {
+	if n := utf8.RuneCountInString(text); n > limit {
+		return "…" + string([]rune(text)[n-limit+1:])
 	}
 	return text
 }

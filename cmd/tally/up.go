@@ -82,7 +82,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	url := "https://" + listener.Addr().String()
+	url := urlOf(listener.Addr())
 	if err := lock.say(url); err != nil {
 		return err
 	}
@@ -114,6 +114,14 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("couldn't listen on %s: %w", address, err)
 	}
 	return listener, nil
+}
+
+// urlOf returns where a browser on this machine finds the server.
+func urlOf(address net.Addr) string {
+	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("https://localhost:%d", tcp.Port)
+	}
+	return "https://" + address.String()
 }
 
 // newServer puts the server together.

@@ -85,7 +85,7 @@ func TestFull(t *testing.T) {
 		MetricsTokenFile: dir + "/metrics-token",
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
-				Options: map[string]driver.Secret{"passphrases": driver.NewSecret("changeit,0123")}},
+				Options: map[string]driver.Secret{"passphrases": driver.NewSecret("/etc/tallystick/passphrases")}},
 			{Name: "front-ends", Driver: "tls", Targets: []string{"10.0.0.7:443", "mail.example.com:465"}, Every: 30 * time.Minute},
 			{Name: "old-web", Driver: "tls", Targets: []string{"10.0.0.9:443"}, Every: 24 * time.Hour, Off: true},
 		},
@@ -100,7 +100,7 @@ func TestFull(t *testing.T) {
 	if diff := cmp.Diff(want, got, revealed); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]string{"passphrases": "changeit,0123"}, got.Discovery[0].Values()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"passphrases": "/etc/tallystick/passphrases"}, got.Discovery[0].Values()); diff != "" {
 		t.Error(diff)
 	}
 }

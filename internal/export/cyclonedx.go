@@ -146,16 +146,9 @@ func (d *document) key(ctx context.Context, r store.CredentialRow) (string, erro
 		return "", nil
 	}
 	ref := "key:" + string(r.KeyID)
-	// Asking for the first credential with this key costs a look into an
-	// index; remembering ten million keys would cost a gigabyte.
-	same := d.filter
-	same.KeyID = string(r.KeyID)
-	first, err := d.db.Credentials(ctx, same, store.PageRequest{Limit: 1})
-	if err != nil {
-		return "", err
-	}
-	if len(first.Items) > 0 && first.Items[0].ID != r.ID {
-		return ref, nil
+	speaker, err := d.speaker(ctx, r)
+	if err != nil || speaker != r.ID {
+		return ref, err
 	}
 	c := cdx.Component{
 		Type: cdx.ComponentTypeCryptographicAsset, BOMRef: ref, Name: r.Algorithm + " key " + r.KeyID.Short(),
@@ -174,6 +167,32 @@ func (d *document) key(ctx context.Context, r store.CredentialRow) (string, erro
 		}
 	}
 	return ref, d.add(c)
+}
+
+// speaker returns the one of the credentials with r's key that writes the key's
+// component: the bare key where there is one, because it knows where the key
+// is, otherwise the first. Asking costs a look into an index for each
+// credential; remembering ten million keys would cost a gigabyte.
+func (d *document) speaker(ctx context.Context, r store.CredentialRow) (tallystick.Fingerprint, error) {
+	if r.Kind == tallystick.KindKey {
+		return r.ID, nil
+	}
+	same := d.filter
+	same.KeyID = string(r.KeyID)
+	for _, kind := range []string{string(tallystick.KindKey), d.filter.Kind} {
+		if d.filter.Kind != "" && kind != d.filter.Kind {
+			continue
+		}
+		same.Kind = kind
+		first, err := d.db.Credentials(ctx, same, store.PageRequest{Limit: 1})
+		if err != nil {
+			return "", err
+		}
+		if len(first.Items) > 0 {
+			return first.Items[0].ID, nil
+		}
+	}
+	return r.ID, nil // it is gone since its page was read
 }
 
 // occurrences returns where a credential is now.

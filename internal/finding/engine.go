@@ -11,6 +11,8 @@ package finding
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -31,6 +33,9 @@ type Engine struct {
 	// Recheck says when a subject must be judged again though nothing about
 	// it changes; zero is never.
 	Recheck func(rule.Subject) time.Time
+	// Edition names everything else that the judgement hangs on: the version
+	// of the program, and the configuration.
+	Edition string
 	// Annotate says what the configuration knows of a credential at places.
 	Annotate func(*tallystick.Credential, []tallystick.Place) tallystick.Annotation
 
@@ -57,27 +62,51 @@ func (e *Engine) Wake(survey bool) {
 }
 
 // Run judges whatever is due, at once, when woken, and every minute for the
-// sake of time, until ctx ends.
+// sake of time, until ctx ends. A survey that fails is tried again with the
+// next round; one that a killed process owes is made up for by the first.
 func (e *Engine) Run(ctx context.Context, failed func(error)) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	survey := false
+	survey := true
 	for {
-		err := e.JudgeDue(ctx)
-		if err == nil && survey {
-			err = e.Survey(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		err := e.round(ctx, survey)
+		if err == nil {
+			survey = false
+		} else if ctx.Err() == nil {
 			failed(err)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case survey = <-e.wake:
+		case wanted := <-e.wake:
+			survey = survey || wanted
 		case <-tick.C:
-			survey = false
 		}
 	}
+}
+
+// round brings everything up to date.
+func (e *Engine) round(ctx context.Context, survey bool) error {
+	if err := e.Renew(ctx); err != nil {
+		return err
+	}
+	if err := e.JudgeDue(ctx); err != nil || !survey {
+		return err
+	}
+	return e.Survey(ctx)
+}
+
+// Renew puts every credential before the rules again when these are not the
+// rules, or not the configuration, that judged last; findings of rules that are
+// no more are closed. Otherwise it does nothing.
+func (e *Engine) Renew(ctx context.Context) error {
+	hash := sha256.New()
+	fmt.Fprintln(hash, e.Edition)
+	for _, r := range e.Rules {
+		fmt.Fprintf(hash, "%q %q %q %v %v\n", r.Name, r.Title, r.About, r.Severity, r.Effective)
+	}
+	all := func(rule.Rule) bool { return true }
+	return e.DB.JudgedBy(ctx, hex.EncodeToString(hash.Sum(nil)), e.names(all), e.Now())
 }
 
 // judgePage is how many credentials are judged in one transaction.

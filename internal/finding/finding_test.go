@@ -12,7 +12,9 @@ import (
 	"errors"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -165,6 +167,7 @@ func TestChainsAreFollowedBySignature(t *testing.T) {
 			at(impostor, "file:///z.pem", tallystick.RolePresents),
 			at(root, "truststore:///etc/ssl/certs", tallystick.RoleAccepts),
 			at(local, "truststore:///etc/ssl/certs", tallystick.RoleAccepts), at(local, "file:///usr/local/share/ca-certificates/local.crt", tallystick.RolePresents),
+			at(root, "file:///usr/local/lib/python3/certifi/cacert.pem", tallystick.RolePresents), // a copy changes nothing
 			at(middle, "file:///m.pem", tallystick.RolePresents), at(leaf, "file:///l.pem", tallystick.RolePresents), at(inner, "file:///i.pem", tallystick.RolePresents))
 		if err := e.JudgeDue(t.Context()); err != nil {
 			t.Fatal(err)
@@ -317,6 +320,58 @@ func TestAccepting(t *testing.T) {
 		}
 		if left := names(t, e, store.FindingFilter{}); len(left) != 1 {
 			t.Errorf("%v is left after the acceptance was taken back", left)
+		}
+	})
+}
+
+// Rules that change reach what they have judged before.
+func TestAnotherEditionJudgesAgain(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		now := noon
+		var none *authority
+		_, c := none.certificate(t, "leaf", false, noon)
+		record(t, db, "files", at(c, "file:///a.pem", tallystick.RolePresents))
+		other := ended
+		other.Name = "other"
+		for _, edition := range []struct {
+			rules []rule.Rule
+			want  []string
+		}{{[]rule.Rule{ended}, []string{"ended"}}, {[]rule.Rule{ended, other}, []string{"ended", "other"}}, {[]rule.Rule{other}, []string{"other"}}} {
+			e := engine(t, db, &now, edition.rules...)
+			if err := errors.Join(e.Renew(t.Context()), e.JudgeDue(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			got := names(t, e, store.FindingFilter{})
+			slices.Sort(got)
+			if d := cmp.Diff(edition.want, got); d != "" {
+				t.Errorf("findings of the new edition:\n%s", d)
+			}
+			_, row, err := db.Credential(t.Context(), c.ID)
+			if err != nil || row.Findings != int64(len(edition.want)) {
+				t.Errorf("the credential counts %d findings, %v; want %d", row.Findings, err, len(edition.want))
+			}
+		}
+	})
+}
+
+// A survey that failed is owed, and made up for in a later round.
+func TestAFailedSurveyIsTriedAgain(t *testing.T) {
+	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
+	synctest.Test(t, func(t *testing.T) {
+		now := noon
+		tries := 0
+		survey := rule.Rule{Name: "survey", Survey: func(context.Context, rule.Estate, func(rule.Hit) error) error {
+			if tries++; tries < 3 {
+				return errors.New("not today")
+			}
+			return nil
+		}}
+		failures := 0
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer stop()
+		_ = engine(t, db, &now, survey).Run(ctx, func(error) { failures++ })
+		if tries != 3 || failures != 2 {
+			t.Errorf("%d tries and %d failures, want 3 and 2", tries, failures)
 		}
 	})
 }

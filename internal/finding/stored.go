@@ -44,7 +44,7 @@ func (s *storedCAs) PublicRoot(ctx context.Context, root *tallystick.Credential)
 	if public, ok := s.public[root.ID]; ok {
 		return public, nil
 	}
-	public, err := s.db.PublicRoot(ctx, root.ID)
+	public, err := s.db.TrustedOutside(ctx, root.ID, AdministratorCAs)
 	if err == nil && len(s.public) < maxRemembered {
 		s.public[root.ID] = public
 	}

@@ -19,6 +19,11 @@ type CASource interface {
 	PublicRoot(ctx context.Context, root *tallystick.Credential) (bool, error)
 }
 
+// AdministratorCAs is where an administrator puts CAs of their own, which
+// update-ca-certificates(8) then adds to Debian's trust store: a root that is
+// there is not a public one.
+const AdministratorCAs tallystick.Place = "file:///usr/local/share/ca-certificates"
+
 // maxDepth bounds a chain; real ones have at most five links.
 const maxDepth = 8
 

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/export"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/problem"
 )
@@ -47,6 +49,28 @@ func newAPI(mux *http.ServeMux, s *Server) *api {
 	}
 	config.Security = []map[string][]string{{"token": {}}, {"session": {}}}
 	return &api{Server: s, huma: humago.New(mux, config)}
+}
+
+// describeRest adds to the description what huma does not see: the members of
+// our errors, and the export, which is not a call but a file.
+func (a *api) describeRest() {
+	spec := a.huma.OpenAPI()
+	model := spec.Components.Schemas.Map()["ErrorModel"]
+	model.Properties["kind"] = &huma.Schema{Type: huma.TypeString, Description: "What kind of problem it is, to branch on."}
+	model.Properties["hint"] = &huma.Schema{Type: huma.TypeString, Description: "What to do next, for a person."}
+	parameters := []*huma.Param{{
+		Name: "format", In: "query", Required: true, Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{export.CSV, export.JSON, export.CycloneDX}},
+	}}
+	for _, p := range spec.Paths[apiRoot+"/credentials"].Get.Parameters {
+		if !slices.Contains([]string{"sort", "desc", "after", "limit"}, p.Name) {
+			parameters = append(parameters, p)
+		}
+	}
+	spec.AddOperation(&huma.Operation{
+		Method: http.MethodGet, Path: apiRoot + "/export", OperationID: "export", Summary: "The credentials as a file", Parameters: parameters,
+		Description: "CSV, one JSON object a line, or a CycloneDX 1.6 bill of materials.",
+		Responses:   map[string]*huma.Response{"200": {Description: "The file."}},
+	})
 }
 
 // An output is the body of an answer, as huma takes it.

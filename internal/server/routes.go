@@ -52,6 +52,7 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "GET", "/people", "people", "List who may sign in", a.listPeople)
 	call(a, "POST", "/people", "create-link", "Make a sign-in link for somebody; it is shown this once", a.createLink)
 	call(a, "POST", "/people/{name}/disable", "disable-person", "Keep somebody out", a.disablePerson)
+	a.describeRest()
 	return mux
 }
 

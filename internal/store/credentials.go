@@ -172,9 +172,10 @@ var escapeLike = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 // relies on text being in the order of its bytes, which engine.schema sees to.
 func prefixEnd(prefix string) string { return prefix + "\U0010FFFF" }
 
-// The sort orders of a list of credentials, each with its index.
+// The sort orders of a list of credentials, each with its index. Ids are given
+// in the order of first sight, but for what several nodes see at once.
 var credentialSorts = map[string]string{
-	"expires": "c.not_after", "subject": "c.subject", "seen": "c.first_seen", "places": "c.places", "severity": "c.severity",
+	"expires": "c.not_after", "subject": "c.subject", "seen": "c.id", "places": "c.places", "severity": "c.severity",
 }
 
 // Credentials returns a page of the credentials that a filter lets through.

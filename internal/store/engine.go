@@ -47,7 +47,7 @@ func (sqlite) open(path string) (write, read *sql.DB, err error) {
 	if err := makePrivate(path); err != nil {
 		return nil, nil, err
 	}
-	write, err = sql.Open("sqlite", sqliteDSN(path, "immediate", -32<<10))
+	write, err = sql.Open("sqlite", sqliteDSN(path, "immediate", -128<<10))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,14 +75,16 @@ func makePrivate(path string) error {
 func sqliteDSN(path, lock string, cache int) string {
 	q := url.Values{"_txlock": {lock}, "_pragma": {
 		"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(FULL)",
-		"journal_size_limit(67108864)", "temp_store(MEMORY)",
+		// The log grows to 64 MiB before it is copied into the file, so that a
+		// page that many transactions touch is copied once.
+		"wal_autocheckpoint(16384)", "journal_size_limit(67108864)", "temp_store(MEMORY)",
 		"cache_size(" + itoa(int64(cache)) + ")",
 	}}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
 func (sqlite) schema(text string) string {
-	return strings.ReplaceAll(text, "{{id}}", "INTEGER PRIMARY KEY")
+	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{clustered}}", " WITHOUT ROWID").Replace(text)
 }
 
 func (sqlite) locking() string { return "" }
@@ -132,7 +134,7 @@ func hideURL(error) error {
 // schema also asks for text in the order of its bytes, as SQLite has it: lists
 // are paged and prefixes are searched by that order.
 func (postgres) schema(text string) string {
-	return strings.NewReplacer("{{id}}", "BIGINT PRIMARY KEY", " TEXT ", ` TEXT COLLATE "C" `).Replace(text)
+	return strings.NewReplacer("{{id}}", "BIGINT PRIMARY KEY", "{{clustered}}", "", " TEXT ", ` TEXT COLLATE "C" `).Replace(text)
 }
 
 func (postgres) locking() string { return " FOR UPDATE SKIP LOCKED" }

@@ -5,6 +5,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -182,13 +184,48 @@ func (db *DB) OpenSurveyed(ctx context.Context, rules []string) ([]tallystick.Fi
 	return list, db.wrap("couldn't read the open findings", err)
 }
 
-// PublicRoot says whether a root is in a trust store and was not put there by
-// the machine's administrator (Debian's place for that is
-// /usr/local/share/ca-certificates, see update-ca-certificates(8)).
-func (db *DB) PublicRoot(ctx context.Context, root tallystick.Fingerprint) (bool, error) {
-	const query = `SELECT COUNT(*) > 0 AND MIN(CASE WHEN p.uri LIKE 'file:///usr/local/%' THEN 0 ELSE 1 END) = 1
+// TrustedOutside says whether a credential is in a trust store now, and nowhere
+// at or below a place.
+func (db *DB) TrustedOutside(ctx context.Context, credential tallystick.Fingerprint, place tallystick.Place) (bool, error) {
+	const query = `SELECT COUNT(*) > 0 AND MIN(CASE WHEN p.uri = $2 OR (p.uri >= $3 AND p.uri < $4) THEN 0 ELSE 1 END) = 1
 		AND MAX(CASE WHEN s.scheme = 'truststore' THEN 1 ELSE 0 END) = 1` + sightingFrom + `WHERE c.fingerprint = $1 AND s.gone_since = 0`
-	var public bool
-	err := db.read.QueryRowContext(ctx, query, string(root)).Scan(&public)
-	return public, db.wrap("couldn't look up a root", err)
+	var trusted bool
+	below := string(place) + "/"
+	err := db.read.QueryRowContext(ctx, query, string(credential), string(place), below, prefixEnd(below)).Scan(&trusted)
+	return trusted, db.wrap("couldn't look up a root", err)
+}
+
+// judgedBy is the setting that holds the edition of the rules that judged last.
+const judgedBy = "judged-by"
+
+// JudgedBy makes every credential due, and closes the open findings of rules
+// that are not among those named, when another edition of the rules judged
+// last; it then remembers this one.
+func (db *DB) JudgedBy(ctx context.Context, edition string, rules []string, now time.Time) error {
+	var last string
+	err := db.read.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, judgedBy).Scan(&last)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return db.wrap("couldn't read which rules judged last", err)
+	}
+	if last == edition {
+		return nil
+	}
+	return db.wrap("couldn't take up the rules", db.tx(ctx, func(tx *writing) error {
+		const remember = `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+		if _, err := tx.ExecContext(ctx, remember, judgedBy, edition); err != nil {
+			return err
+		}
+		args := []any{micros(now)}
+		places := make([]string, 0, len(rules))
+		for _, rule := range rules {
+			args = append(args, rule)
+			places = append(places, "$"+itoa(int64(len(args))))
+		}
+		retire := `UPDATE findings SET closed = $1 WHERE closed = 0 AND rule NOT IN (` + strings.Join(places, ",") + `)`
+		if _, err := tx.ExecContext(ctx, retire, args...); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE credentials SET `+makeDue)
+		return err
+	}))
 }

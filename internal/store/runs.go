@@ -187,17 +187,3 @@ func (db *DB) Misses(ctx context.Context, run int64, after string, limit int) ([
 		return m, err
 	})
 }
-
-// collect gathers the values that scan makes of rows.
-func collect[T any](db *DB, doing string, rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	list := []T{}
-	err = each(rows, err, func(rows *sql.Rows) error {
-		v, err := scan(rows)
-		list = append(list, v)
-		return err
-	})
-	if err != nil {
-		return nil, db.wrap(doing, err)
-	}
-	return list, nil
-}

@@ -129,6 +129,20 @@ func each(rows *sql.Rows, err error, fn func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
+// collect gathers the values that scan makes of rows.
+func collect[T any](db *DB, doing string, rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	list := []T{}
+	err = each(rows, err, func(rows *sql.Rows) error {
+		v, err := scan(rows)
+		list = append(list, v)
+		return err
+	})
+	if err != nil {
+		return nil, db.wrap(doing, err)
+	}
+	return list, nil
+}
+
 // forever stands for "no end" in columns that are sorted by an end.
 const forever = math.MaxInt64
 

@@ -53,9 +53,10 @@ const shardBits = 1 << 26
 // Numbers below 2 and those longer than MaxBits are passed over.
 //
 // Time grows little faster than linearly up to some 100,000 moduli of 2048
-// bits, and then with the square. Memory is bounded by the moduli themselves,
-// once, and a shard of some 32,000 of them with its tree; bench/batchgcd has
-// the figures. An error is that of the source or of ctx.
+// bits, two CPU minutes, and then with the square. Memory is bounded by the
+// product of the moduli, as long as they are together, and by one shard of
+// some 32,000 of them with its tree; bench/batchgcd has the figures. An error
+// is that of the source or of ctx.
 func Shared(ctx context.Context, source Source) ([]Share, error) {
 	return shared(ctx, source, shardBits)
 }

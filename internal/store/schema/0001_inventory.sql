@@ -1,6 +1,7 @@
 -- Times are microseconds since 1970 UTC, 0 for none; not_after of what never
 -- ends is the largest BIGINT, so that sorting by it needs no special case.
 -- {{id}} is the engine's 64-bit integer primary key; ids are made in Go.
+-- {{clustered}} stores a table in the order of its key where the engine can.
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, next BIGINT NOT NULL);
 INSERT INTO counters (name, next) VALUES ('id', 1);
@@ -45,7 +46,6 @@ CREATE TABLE credentials (
 -- with every sighting: an engine rewrites every index whose columns it sets.
 CREATE INDEX credentials_expiry    ON credentials (not_after, id) WHERE present;
 CREATE INDEX credentials_subject   ON credentials (subject, id) WHERE present;
-CREATE INDEX credentials_seen      ON credentials (first_seen, id) WHERE present;
 CREATE INDEX credentials_places    ON credentials (places, id);
 CREATE INDEX credentials_severity  ON credentials (severity, id) WHERE present;
 CREATE INDEX credentials_algorithm ON credentials (algorithm, not_after, id) WHERE present;
@@ -69,13 +69,13 @@ CREATE TABLE terms (
     term          TEXT NOT NULL,
     credential_id BIGINT NOT NULL,
     PRIMARY KEY (term, credential_id)
-);
+){{clustered}};
 
 CREATE TABLE tags (
     tag           TEXT NOT NULL,
     credential_id BIGINT NOT NULL,
     PRIMARY KEY (tag, credential_id)
-);
+){{clustered}};
 
 -- Who said what about a credential, and when; the newest stands in credentials.
 CREATE TABLE annotations (
