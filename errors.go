@@ -15,4 +15,5 @@ var (
 	ErrNewerData = errors.New("the data was written by a newer version")
 	ErrInUse     = errors.New("in use by another process")
 	ErrNoSpace   = errors.New("no space left")
+	ErrDamaged   = errors.New("the data is damaged")
 )

@@ -4,7 +4,9 @@ package parse
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,15 +35,33 @@ var wellKnown = []string{"", "changeit", "changeme", "password"}
 // that cannot be read gives a Problem.
 //
 // Time and memory are bounded by the length of data, except for what key
-// derivation takes, which is bounded by about two seconds of a core in all.
+// derivation takes, which is bounded by MaxFileWork. At most 10,000 items, of
+// which 1,000 sealed, are returned; that there were more is a Problem.
 func Bytes(name string, data []byte, passphrases []string) Result {
-	r := &reader{name: strings.ToLower(name), passphrases: passphrases, work: work{left: maxWork}}
+	return BytesWithin(context.Background(), NewWork(MaxFileWork), name, data, passphrases)
+}
+
+// BytesWithin is Bytes with a limit on key derivation that several inputs can
+// share. What there is no work left for, or is not tried when ctx has ended, is
+// sealed, and the Problem "too-much-work" says so.
+func BytesWithin(ctx context.Context, budget *Work, name string, data []byte, passphrases []string) Result {
+	r := &reader{name: strings.ToLower(name), passphrases: passphrases, work: work{ctx: ctx, budget: budget}}
 	r.read(data)
 	if r.work.exceeded {
-		r.problem("unsupported", "the key derivation asks for more work than a passphrase is tried with")
+		r.problem("too-much-work", "not every passphrase was tried: the key derivation asks for more work than is spent on a file or on a look")
+	}
+	if r.surplus {
+		r.problem("too-many", "more than %d credentials, or more than %d that stay closed: the others are left out", maxItems, maxSealed)
 	}
 	return r.result
 }
+
+// Bounds of one input. The largest bundles of certificates have some hundreds,
+// known_hosts of large clusters some thousands.
+const (
+	maxItems  = 10_000
+	maxSealed = 1_000
+)
 
 // A reader collects what is in one input.
 type reader struct {
@@ -49,6 +69,8 @@ type reader struct {
 	passphrases []string
 	work        work
 	result      Result
+	sealed      int  // items that stay closed
+	surplus     bool // there are more items than are returned
 }
 
 func (r *reader) read(data []byte) {
@@ -86,7 +108,29 @@ func (r *reader) unrecognised(data []byte) {
 	r.problem("malformed", "by its name it is a certificate or a keystore, by its content it is none")
 }
 
-func (r *reader) add(item Item) { r.result.Items = append(r.result.Items, item) }
+// add adds an item unless there are too many of them. It is the last line of
+// defence against a private key in the bytes of a public one.
+func (r *reader) add(item Item) {
+	closed := item.Credential.Kind == tallystick.KindSealed
+	switch {
+	case len(r.result.Items) >= maxItems || closed && r.sealed >= maxSealed:
+		r.surplus = true
+		return
+	case item.Credential.Kind == tallystick.KindKey && hidesPrivate(item.Credential.Raw, 0):
+		r.problem("malformed", "a public key: %v", errPrivate)
+		return
+	case closed:
+		r.sealed++
+	}
+	r.result.Items = append(r.result.Items, item)
+}
+
+// full says that nothing more is worth reading; the items that it is asked
+// before count as left out.
+func (r *reader) full() bool {
+	r.surplus = r.surplus || len(r.result.Items) >= maxItems
+	return len(r.result.Items) >= maxItems
+}
 
 func (r *reader) problem(word, detail string, args ...any) {
 	switch n := len(r.result.Problems); {
@@ -99,22 +143,34 @@ func (r *reader) problem(word, detail string, args ...any) {
 
 // try calls open with each passphrase, those that were given first, until one
 // opens; weak says that everybody knows it.
-func (r *reader) try(open func(passphrase string) bool) (weak, ok bool) {
+func (r *reader) try(open func(passphrase string, weak bool) bool) bool {
 	for _, list := range [][]string{r.passphrases, wellKnown} {
 		for _, passphrase := range list {
-			if open(passphrase) {
-				return slices.Contains(wellKnown, passphrase), true
+			if r.work.ctx.Err() != nil {
+				r.work.exceeded = true
+				return false
+			}
+			if open(passphrase, slices.Contains(wellKnown, passphrase)) {
+				return true
 			}
 		}
 	}
-	return false, false
+	return false
+}
+
+// certificateWord is the word of the Problem for an error of Certificate.
+func certificateWord(err error) string {
+	if errors.Is(err, errTruncated) {
+		return "truncated"
+	}
+	return "malformed"
 }
 
 // addCertificate reads a certificate; place says where it is, for the Problem.
 func (r *reader) addCertificate(der []byte, item Item, place string) {
 	c, err := Certificate(bytes.Clone(der)) // the input may be a buffer that is used again
 	if err != nil {
-		r.problem("malformed", "%s: %v", place, err)
+		r.problem(certificateWord(err), "%s: %v", place, err)
 		return
 	}
 	item.Credential = c
@@ -126,12 +182,16 @@ func (r *reader) addCertificate(der []byte, item Item, place string) {
 // here is named by its container.
 func (r *reader) addPrivate(der []byte, item Item) bool {
 	item.Role, item.Private = tallystick.RoleHolds, true
-	if spki := publicOfAny(der); spki != nil {
+	algorithm, ok := pkcs8Algorithm(der)
+	var spki []byte
+	if !strings.HasPrefix(algorithm, "dsa") || r.work.spend(1, dsaCost) { // the others take microseconds
+		spki = publicOfAny(der)
+	}
+	if spki != nil {
 		item.Credential = bareKey(spki, "")
 		r.add(item)
 		return true
 	}
-	algorithm, ok := pkcs8Algorithm(der)
 	if !ok {
 		return false
 	}

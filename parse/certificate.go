@@ -16,8 +16,11 @@ import (
 // Two readers look at it. crypto/x509 judges: what it refuses is said in
 // ReadError. The fields come from a reader of this package that takes what it
 // can get, so that the odd certificates, which are the interesting ones, are
-// never lost, and so that a field does not depend on who read it. The error is
-// for bytes that are no certificate at all.
+// never lost, and so that a field does not depend on who read it.
+//
+// The error is for bytes that do not have the members of a certificate, have
+// more than those, end early, or have a private key in them: Raw never holds
+// what is not public. What follows a certificate is passed over.
 func Certificate(der []byte) (tallystick.Credential, error) {
 	c, err := tolerant(der)
 	if err != nil {
@@ -29,81 +32,29 @@ func Certificate(der []byte) (tallystick.Credential, error) {
 	return c, nil
 }
 
-// FromX509 is Certificate for one that crypto/x509 has read already, as those
-// of a TLS handshake are.
-func FromX509(cert *x509.Certificate) tallystick.Credential {
-	c, err := tolerant(cert.Raw)
-	if err != nil { // only a Certificate that nobody parsed has no Raw
-		c = tallystick.Credential{ID: tallystick.FingerprintOf(cert.Raw), Kind: tallystick.KindCertificate, Raw: cert.Raw}
-	}
-	return c
-}
-
 // tolerant reads the fields of a certificate as far as they go. Raw is the
 // certificate without what follows it.
 func tolerant(der []byte) (tallystick.Credential, error) {
-	body, raw, ok := outer(der)
-	if !ok {
-		return tallystick.Credential{}, errNoCertificate
+	raw, parts, fields, err := certificateParts(der)
+	if err != nil {
+		return tallystick.Credential{}, err
 	}
 	c := tallystick.Credential{ID: tallystick.FingerprintOf(raw), Kind: tallystick.KindCertificate, Raw: raw}
-	c.Key.Algorithm = "unknown"
-	parts := children(body, 3)
-	if len(parts) == 0 { // the certificate ends within its first part
-		readTBS(&c, afterHeader(body))
-		return c, nil
-	}
-	readTBS(&c, parts[0].body)
-	if len(parts) > 1 && parts[1].tag == tagSequence {
-		c.Signature = signatureWord(parts[1].body)
-	}
+	readTBS(&c, fields)
+	c.Signature = signatureWord(parts[1].body)
 	return c, nil
 }
 
-// outer opens the SEQUENCE around a certificate and sees that another one
-// follows. A length beyond the end of the input is taken as the end.
-func outer(der []byte) (body, raw []byte, ok bool) {
-	e, _, ok := next(der)
-	if ok {
-		body, raw = e.body, e.raw
-	} else {
-		body, raw = afterHeader(der), der
-	}
-	ok = len(der) > 0 && der[0] == tagSequence && len(body) > 1 && body[0] == tagSequence
-	return body, raw, ok
-}
-
-// afterHeader returns what follows the first tag and length.
-func afterHeader(b []byte) []byte {
-	if _, start, ok := length(b, 1); ok {
-		return b[start:]
-	}
-	return nil
-}
-
-// readTBS reads a TBSCertificate: an optional [0] version, then seven fields
-// by position, then optional tagged ones.
-func readTBS(c *tallystick.Credential, body []byte) {
-	fields := children(body, 12)
-	if len(fields) > 0 && fields[0].tag == tagContext {
-		fields = fields[1:]
-	}
-	readers := [...]func(element){
-		func(e element) { c.Serial = serial(e) },
-		func(e element) { c.Signature = signatureWord(e.body) },
-		func(e element) { c.Issuer = distinguishedName(e.body) },
-		func(e element) { c.NotBefore, c.NotAfter = validity(e.body) },
-		func(e element) { c.Subject = distinguishedName(e.body) },
-		func(e element) { c.Key, _ = Key(e.raw) },
-	}
-	for i, read := range readers {
-		if i >= len(fields) {
-			return
-		}
-		read(fields[i])
-	}
+// readTBS reads the fields of a TBSCertificate: six by position, then optional
+// tagged ones.
+func readTBS(c *tallystick.Credential, fields []element) {
+	c.Serial = serial(fields[0])
+	c.Issuer = distinguishedName(fields[2].body)
+	c.NotBefore, c.NotAfter = validity(fields[3].body)
+	c.Subject = distinguishedName(fields[4].body)
+	c.Key, _ = Key(fields[5].raw)
 	c.SelfIssued = bytes.Equal(fields[2].raw, fields[4].raw)
-	for _, e := range fields[len(readers):] {
+	for _, e := range fields[6:] {
 		if e.tag == tagContext+3 {
 			readExtensions(c, e.body)
 		}

@@ -70,9 +70,6 @@ func TestCertificateFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameAsStrict(t, cert, c)
-	if d := cmp.Diff(c, parse.FromX509(cert)); d != "" {
-		t.Errorf("FromX509 differs: %s", d)
-	}
 }
 
 func TestSignatureWords(t *testing.T) {
@@ -126,8 +123,6 @@ func TestOddCertificates(t *testing.T) {
 		{"unknown curve", replace(t, der, "06082a8648ce3d030107", "06082a8648ce3d030139"),
 			func(c *tallystick.Credential) { c.Key.Algorithm, c.Key.Bits = "ecdsa-unknown", 0 }},
 		{"trailing bytes", append(bytes.Clone(der), 0, 1, 2),
-			func(c *tallystick.Credential) {}},
-		{"cut off within the signature", der[:len(der)-10],
 			func(c *tallystick.Credential) {}},
 		{"month 99", replace(t, der, hex.EncodeToString([]byte(end)), hex.EncodeToString([]byte(end[:2]+"99"+end[4:]))),
 			func(c *tallystick.Credential) { c.NotAfter = time.Time{} }},

@@ -16,11 +16,26 @@ const (
 // readDER recognises DER by its shape, since it carries no name. It returns
 // false for what it does not know. Certificates may follow one another.
 func (r *reader) readDER(data []byte) bool {
-	e, rest, ok := next(data)
-	if !ok || e.tag != tagSequence {
-		return false
+	known := false
+	for len(data) > 1 && data[0] == tagSequence && !r.full() {
+		e, rest, ok := next(data)
+		if !ok {
+			return known
+		}
+		parts := children(e.body, 12)
+		if !r.readOneDER(e, parts) {
+			return known
+		}
+		if known = true; !isCertificate(parts) {
+			return true
+		}
+		data = rest
 	}
-	parts := children(e.body, 12)
+	return known
+}
+
+// readOneDER reads one SEQUENCE with these members.
+func (r *reader) readOneDER(e element, parts []element) bool {
 	switch {
 	case len(parts) < 2:
 		return false
@@ -30,9 +45,6 @@ func (r *reader) readDER(data []byte) bool {
 		r.readPKCS12(e.raw)
 	case isCertificate(parts):
 		r.addCertificate(e.raw, Item{Role: tallystick.RolePresents, Format: "der"}, "certificate")
-		if len(rest) > 1 && rest[0] == tagSequence {
-			r.readDER(rest)
-		}
 	case isEncryptedPKCS8(parts):
 		r.readEncryptedPKCS8(e.raw)
 	case isSPKI(e.raw):
@@ -107,19 +119,20 @@ func (r *reader) readEncryptedPKCS8(der []byte) {
 	parts := children(body, 2)
 	item := Item{Format: "pkcs8", Passphrase: true}
 	if len(parts) == 2 {
-		weak, ok := r.try(func(passphrase string) bool {
+		ok := r.try(func(passphrase string, weak bool) bool {
 			plain, ok := r.work.decrypt(parts[0].body, octets(parts[1]), passphrase)
 			if !ok || len(plain) == 0 || plain[0] != tagSequence {
 				return false
 			}
 			defer clear(plain)
+			item.WeakPassphrase = weak
 			return r.addPrivate(plain, item)
 		})
 		if ok {
-			r.result.Items[len(r.result.Items)-1].WeakPassphrase = weak
 			return
 		}
 	}
+	item.WeakPassphrase = false
 	r.addSealed(der, item)
 }
 
@@ -138,6 +151,9 @@ func (r *reader) readPKCS7(der []byte) {
 			continue
 		}
 		for e := range elements(field.body) {
+			if r.full() {
+				return
+			}
 			if e.tag == tagSequence { // others are attribute certificates and old forms
 				r.addCertificate(e.raw, Item{Role: tallystick.RolePresents, Format: "pkcs7"}, "certificate in PKCS#7")
 			}

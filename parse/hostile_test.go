@@ -16,7 +16,7 @@ import (
 	"github.com/tallystick/tallystick/parse"
 )
 
-// quick reads data and fails when that takes longer than maxWork allows for,
+// quick reads data and fails when that takes longer than MaxFileWork allows for,
 // on a machine that is busy with other things too.
 func quick(t *testing.T, name string, data []byte) parse.Result {
 	t.Helper()
@@ -42,7 +42,7 @@ func TestHostileRounds(t *testing.T) {
 		if len(result.Items) != 1 || result.Items[0].Credential.Kind != tallystick.KindSealed {
 			t.Errorf("%+v", result.Items)
 		}
-		if len(result.Problems) != 1 || result.Problems[0].Word != "unsupported" {
+		if len(result.Problems) != 1 || result.Problems[0].Word != "too-much-work" {
 			t.Errorf("problems: %v", result.Problems)
 		}
 	}

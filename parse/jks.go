@@ -44,6 +44,10 @@ func (r *reader) readKeystore(data []byte) {
 	count, _ := j.number()
 	j.weak = r.digestIsWeak(data)
 	for n := range count {
+		if r.full() || r.sealed >= maxSealed {
+			r.surplus = true
+			return
+		}
 		err := j.entry()
 		if errors.Is(err, errSecretEntry) {
 			j.skipSecret()
@@ -173,7 +177,7 @@ func (j *javaReader) keyEntry(alias string) error {
 	}
 	for n := range count {
 		der, err := j.certificate()
-		if err != nil {
+		if err != nil || j.full() {
 			return err
 		}
 		if n == 0 {

@@ -16,7 +16,10 @@ import (
 
 // Errors that callers cannot do much about but name.
 var (
-	errNoCertificate = errors.New("not a certificate: it is not a SEQUENCE that starts with a SEQUENCE")
+	errNoCertificate = errors.New("not a certificate: it does not have the members of one")
+	errTruncated     = errors.New("a certificate that ends before its length says")
+	errSurplus       = errors.New("more than a certificate: something follows its last member")
+	errPrivate       = errors.New("a private key is in it")
 	errNoKey         = errors.New("not a SubjectPublicKeyInfo")
 )
 
@@ -71,8 +74,8 @@ type spkiParts struct {
 }
 
 func splitSPKI(spki []byte) (spkiParts, bool) {
-	body, _, ok := expect(spki, tagSequence)
-	if !ok {
+	body, behind, ok := expect(spki, tagSequence)
+	if !ok || len(behind) > 0 {
 		return spkiParts{}, false
 	}
 	algorithm, rest, ok := expect(body, tagSequence)
@@ -80,8 +83,8 @@ func splitSPKI(spki []byte) (spkiParts, bool) {
 		return spkiParts{}, false
 	}
 	oid, params := algorithmID(algorithm)
-	key, _, ok := expect(rest, tagBitString)
-	if !ok || len(key) == 0 || oid == "" {
+	key, behind, ok := expect(rest, tagBitString)
+	if !ok || len(behind) > 0 || len(key) == 0 || oid == "" {
 		return spkiParts{}, false
 	}
 	return spkiParts{oid: oid, params: params, key: key[1:]}, true

@@ -30,7 +30,7 @@ type Item struct {
 
 // A Problem is a part of the input that could not be read.
 type Problem struct {
-	Word   string // as tallystick.Miss.Error: "malformed", "unsupported", "truncated"
+	Word   string // as tallystick.Miss.Error: "malformed", "unsupported", "truncated", "too-many", "too-much-work"
 	Detail string // what was expected, and where; never bytes of the input
 }
 

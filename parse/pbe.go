@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"hash"
+	"time"
 
 	"golang.org/x/crypto/scrypt"
 )
@@ -23,26 +24,6 @@ const (
 	oidPBKDF2 = "1.2.840.113549.1.5.12"
 	oidScrypt = "1.3.6.1.4.1.11591.4.11"
 )
-
-// maxWork bounds the rounds of hashing that one input may ask for, about two
-// seconds of a core, because the number of rounds is the attacker's to choose.
-// It is enough for a dozen tries at what OpenSSL, Java and Windows write.
-const maxWork = 5_000_000
-
-// A work counts down the rounds.
-type work struct {
-	left     int
-	exceeded bool // a try was given up for lack of rounds
-}
-
-func (w *work) spend(rounds int) bool {
-	if rounds < 0 || rounds > w.left {
-		w.exceeded = true
-		return false
-	}
-	w.left -= rounds
-	return true
-}
 
 // hashes are the digests of MACs and key derivations, by their words.
 var hashes = map[string]func() hash.Hash{
@@ -54,22 +35,23 @@ var hashes = map[string]func() hash.Hash{
 // 6.1, RFC 7292 appendix C).
 type scheme struct {
 	hash    func() hash.Hash
+	cost    time.Duration // of one round
 	pkcs12  bool // the key derivation of PKCS#12; else PBKDF1
 	keySize int
 	cipher  string
 }
 
 var schemes = map[string]scheme{
-	"1.2.840.113549.1.5.3":    {md5.New, false, 8, "des"},
-	"1.2.840.113549.1.5.6":    {md5.New, false, 8, "rc2"},
-	"1.2.840.113549.1.5.10":   {sha1.New, false, 8, "des"},
-	"1.2.840.113549.1.5.11":   {sha1.New, false, 8, "rc2"},
-	"1.2.840.113549.1.12.1.1": {sha1.New, true, 16, "rc4"},
-	"1.2.840.113549.1.12.1.2": {sha1.New, true, 5, "rc4"},
-	"1.2.840.113549.1.12.1.3": {sha1.New, true, 24, "3des"},
-	"1.2.840.113549.1.12.1.4": {sha1.New, true, 16, "3des"},
-	"1.2.840.113549.1.12.1.5": {sha1.New, true, 16, "rc2"},
-	"1.2.840.113549.1.12.1.6": {sha1.New, true, 5, "rc2"},
+	"1.2.840.113549.1.5.3":    {md5.New, md5Cost, false, 8, "des"},
+	"1.2.840.113549.1.5.6":    {md5.New, md5Cost, false, 8, "rc2"},
+	"1.2.840.113549.1.5.10":   {sha1.New, sha1Cost, false, 8, "des"},
+	"1.2.840.113549.1.5.11":   {sha1.New, sha1Cost, false, 8, "rc2"},
+	"1.2.840.113549.1.12.1.1": {sha1.New, sha1Cost, true, 16, "rc4"},
+	"1.2.840.113549.1.12.1.2": {sha1.New, sha1Cost, true, 5, "rc4"},
+	"1.2.840.113549.1.12.1.3": {sha1.New, sha1Cost, true, 24, "3des"},
+	"1.2.840.113549.1.12.1.4": {sha1.New, sha1Cost, true, 16, "3des"},
+	"1.2.840.113549.1.12.1.5": {sha1.New, sha1Cost, true, 16, "rc2"},
+	"1.2.840.113549.1.12.1.6": {sha1.New, sha1Cost, true, 5, "rc2"},
 }
 
 // modernCiphers are the encryption schemes of PBES2 (RFC 8018 appendix B.2).
@@ -95,7 +77,7 @@ func (w *work) decrypt(algorithm, data []byte, passphrase string) ([]byte, bool)
 		return nil, false
 	}
 	salt, rounds := octets(fields[0]), smallInt(fields[1].body)
-	if rounds < 1 || !w.spend(3*rounds) { // at most two blocks of key and one of IV
+	if rounds < 1 || len(salt) > maxSalt || !w.spend(3*rounds, s.cost) || !w.spend(len(data), s.byteCost()) { // at most two blocks of key and one of IV
 		return nil, false
 	}
 	var key, iv []byte
@@ -121,7 +103,7 @@ func (w *work) decryptPBES2(params, data []byte, passphrase string) ([]byte, boo
 	}
 	oid, iv := algorithmID(both[1].body)
 	s, ok := modernCiphers[oid]
-	if !ok {
+	if !ok || !w.spend(len(data), s.byteCost()) {
 		return nil, false
 	}
 	key, ok := w.derive(both[0].body, passphrase, s.keySize)
@@ -140,6 +122,9 @@ func (w *work) derive(algorithm []byte, passphrase string, size int) ([]byte, bo
 		return nil, false
 	}
 	salt := octets(fields[0])
+	if len(salt) > maxSalt {
+		return nil, false
+	}
 	switch oid {
 	case oidPBKDF2:
 		rounds, digest := smallInt(fields[1].body), "sha1"
@@ -148,7 +133,7 @@ func (w *work) derive(algorithm []byte, passphrase string, size int) ([]byte, bo
 			digest = digestWords[prf]
 		}
 		newHash := hashes[digest]
-		if newHash == nil || rounds < 1 || !w.spend(rounds*(1+size/newHash().Size())) {
+		if newHash == nil || rounds < 1 || !w.spend(2*rounds*(1+size/newHash().Size()), hashCosts[digest]) { // an HMAC is two hashes
 			return nil, false
 		}
 		key, err := pbkdf2.Key(newHash, passphrase, salt, rounds, size)
@@ -165,12 +150,21 @@ func (w *work) derive(algorithm []byte, passphrase string, size int) ([]byte, bo
 // scrypt keeps the memory, 128*n*r bytes, below 64 MiB.
 func (w *work) scrypt(salt []byte, n, r, p int, passphrase string, size int) ([]byte, bool) {
 	const most = 1 << 19
-	if n < 2 || r < 1 || p < 1 || n > most || r > most/n || p > most || !w.spend(4*n*r*p) {
+	if n < 2 || r < 1 || p < 1 || n > most || r > most/n || p > most || !w.spend(n*r*p, scryptCost) {
 		w.exceeded = true
 		return nil, false
 	}
 	key, err := scrypt.Key([]byte(passphrase), salt, n, r, p, size)
 	return key, err == nil
+}
+
+// byteCost is what it costs to decrypt a byte.
+func (s scheme) byteCost() time.Duration {
+	switch s.cipher {
+	case "des", "3des", "rc2":
+		return desCost
+	}
+	return byteCost
 }
 
 // open decrypts and takes the padding off (RFC 8018 section 6.1.1).

@@ -34,7 +34,7 @@ type block struct {
 // is why this package has its own.
 func (r *reader) readPEM(data []byte) {
 	line := 1
-	for {
+	for !r.full() {
 		before, after, found := bytes.Cut(data, []byte(pemBegin))
 		if !found {
 			return
@@ -137,6 +137,10 @@ func (r *reader) readBlock(b block, startsLine bool) {
 	case "PUBLIC KEY":
 		r.readPublicBlock(b, b.data)
 	case "RSA PUBLIC KEY":
+		if !isRSAPublicKey(b.data) {
+			r.problem("malformed", "line %d: %s block: not the two numbers of a public key", b.line, b.label)
+			return
+		}
 		r.readPublicBlock(b, rsaSPKI(b.data))
 	case "PKCS7", "CMS":
 		r.readPKCS7(b.data)
@@ -156,7 +160,7 @@ func hasCredential(label string) bool {
 func (r *reader) readCertificateBlock(b block, item Item) {
 	c, err := Certificate(b.data)
 	if err != nil {
-		r.problem("malformed", "line %d: %s block: %v", b.line, b.label, err)
+		r.problem(certificateWord(err), "line %d: %s block: %v", b.line, b.label, err)
 		return
 	}
 	item.Credential = c
@@ -177,6 +181,14 @@ func (r *reader) readPublicBlock(b block, spki []byte) {
 		return
 	}
 	r.add(Item{Credential: bareKey(spki, ""), Role: tallystick.RolePresents, Format: "pem"})
+}
+
+// isRSAPublicKey tells an RSAPublicKey from the private key of PKCS#1, which
+// begins alike.
+func isRSAPublicKey(der []byte) bool {
+	body, behind, ok := expect(der, tagSequence)
+	numbers, whole := members(body, 2)
+	return ok && whole && len(behind) == 0 && len(numbers) == 2 && allIntegers(numbers)
 }
 
 // readKeyBlock reads a private key that is not encrypted, or by DEK-Info.
@@ -210,18 +222,22 @@ func (r *reader) readLegacyKey(b block) {
 	iv, err := hex.DecodeString(strings.TrimSpace(text))
 	item := Item{Format: "pem", Passphrase: true}
 	if known && err == nil && len(iv) >= 8 {
-		weak, ok := r.try(func(passphrase string) bool {
+		ok := r.try(func(passphrase string, weak bool) bool {
+			if !r.work.spend(len(b.data), s.byteCost()) {
+				return false
+			}
 			plain, ok := s.open(legacyKey(passphrase, iv[:8], s.keySize), iv, b.data)
 			if !ok {
 				return false
 			}
 			defer clear(plain)
+			item.WeakPassphrase = weak
 			return r.addPrivate(plain, item)
 		})
 		if ok {
-			r.result.Items[len(r.result.Items)-1].WeakPassphrase = weak
 			return
 		}
+		item.WeakPassphrase = false
 	}
 	r.addSealed(b.data, item)
 }

@@ -102,9 +102,12 @@ func (k *keystore) checkMAC(e element, safes []byte) {
 	if oid != oidPBMAC1 && (hashes[digestWords[oid]] == nil || rounds < 1) {
 		return
 	}
-	weak, ok := k.try(func(passphrase string) bool {
+	ok := k.try(func(passphrase string, weak bool) bool {
 		newHash, key := k.macKey(oid, params.body, passphrase, octets(parts[1]), rounds)
 		if key == nil {
+			return false
+		}
+		if !k.work.spend(len(safes), byteCost) {
 			return false
 		}
 		mac := hmac.New(newHash, key)
@@ -112,10 +115,10 @@ func (k *keystore) checkMAC(e element, safes []byte) {
 		if !hmac.Equal(mac.Sum(nil), octets(info[1])) {
 			return false
 		}
-		k.opened = &passphrase
+		k.opened, k.weak = &passphrase, weak
 		return true
 	})
-	k.weak, k.refuse = weak, !ok
+	k.refuse = !ok
 }
 
 // macKey derives the key of a MAC by RFC 7292 appendix B or, with PBMAC1, by
@@ -123,7 +126,7 @@ func (k *keystore) checkMAC(e element, safes []byte) {
 func (k *keystore) macKey(oid string, params []byte, passphrase string, salt []byte, rounds int) (func() hash.Hash, []byte) {
 	if oid != oidPBMAC1 {
 		newHash := hashes[digestWords[oid]]
-		if !k.work.spend(rounds) {
+		if len(salt) > maxSalt || !k.work.spend(rounds, hashCosts[digestWords[oid]]) {
 			return nil, nil
 		}
 		return newHash, deriveKey(newHash, bmpPassword(passphrase), salt, rounds, 3, newHash().Size())
@@ -176,23 +179,21 @@ func (k *keystore) readContent(info element) {
 // open the file or else with each.
 func (k *keystore) decryptPart(algorithm, data []byte) ([]byte, bool) {
 	var plain []byte
-	open := func(passphrase string) bool {
+	open := func(passphrase string, weak bool) bool {
 		var ok bool
 		plain, ok = k.work.decrypt(algorithm, data, passphrase)
 		if ok = ok && len(plain) > 0 && plain[0] == tagSequence; ok {
-			k.opened = &passphrase
+			k.opened, k.weak = &passphrase, weak
 		}
 		return ok
 	}
-	if k.opened != nil && open(*k.opened) {
+	if k.opened != nil && open(*k.opened, k.weak) {
 		return plain, true
 	}
 	if k.refuse {
 		return nil, false
 	}
-	weak, ok := k.try(open)
-	k.weak = k.weak || weak
-	return plain, ok
+	return plain, k.try(open)
 }
 
 // readBags reads a SafeContents (RFC 7292 section 4.2).
@@ -203,6 +204,9 @@ func (k *keystore) readBags(safe []byte, depth int) {
 		return
 	}
 	for bag := range elements(list) {
+		if k.full() {
+			return
+		}
 		parts := children(bag.body, 3)
 		if len(parts) < 2 || parts[0].tag != tagOID || parts[1].tag != tagContext {
 			k.problem("malformed", "PKCS#12: an entry without type or value")

@@ -8,8 +8,8 @@ import (
 	"math/big"
 )
 
-// maxModulus bounds the size, in bits, of a modulus that is calculated with.
-const maxModulus = 8192
+// maxDSA bounds the size, in bits, of a modulus that is calculated with.
+const maxDSA = 4096
 
 // The functions below take an unencrypted private key and return its public
 // half as a SubjectPublicKeyInfo; nil means that it cannot be derived. They do
@@ -28,12 +28,18 @@ func publicOfAny(der []byte) []byte {
 		return publicOfPKCS8(parts)
 	case len(parts) >= 2 && parts[1].tag == tagOctetString:
 		return publicOfSEC1(parts, nil)
-	case len(parts) == 6 && parts[5].tag == tagInteger:
+	case len(parts) == 6 && isVersion(parts[0]) && allIntegers(parts):
 		return dsaSPKI(parts[1].body, parts[2].body, parts[3].body, parts[4].body)
-	case len(parts) >= 9 && parts[1].tag == tagInteger && parts[2].tag == tagInteger:
+	case len(parts) >= 9 && isVersion(parts[0]) && allIntegers(parts[:9]):
 		return rsaSPKI(rsaPublicKey(parts[1].body, parts[2].body))
 	}
 	return nil
+}
+
+// isVersion knows the versions of private keys, 0 and 1.
+func isVersion(e element) bool {
+	n := smallInt(e.body)
+	return e.tag == tagInteger && (n == 0 || n == 1)
 }
 
 // publicOfPKCS8 takes the fields of a OneAsymmetricKey (RFC 5958 section 2).
@@ -44,8 +50,8 @@ func publicOfPKCS8(parts []element) []byte {
 	case oidRSA, oidPSS, oidOAEP:
 		body, _, _ := expect(key, tagSequence)
 		numbers := children(body, 3)
-		if len(numbers) < 3 {
-			return nil
+		if len(numbers) < 3 || !isVersion(numbers[0]) || !allIntegers(numbers) {
+			return nil // without the version before them, the numbers would not be the public ones
 		}
 		public := rsaPublicKey(numbers[1].body, numbers[2].body)
 		if oid == oidRSA {
@@ -78,7 +84,7 @@ func publicOfSEC1(parts []element, params []byte) []byte {
 	for _, part := range parts[2:] {
 		inner, _, ok := next(part.body)
 		switch {
-		case ok && part.tag == tagContext && params == nil:
+		case ok && part.tag == tagContext && params == nil && (inner.tag == tagOID || inner.tag == tagSequence):
 			params = inner.raw
 		case ok && part.tag == tagContext+1 && inner.tag == tagBitString && len(inner.body) > 1:
 			point = inner.body[1:]
@@ -131,7 +137,7 @@ func publicOfDSA(params element, key []byte) []byte {
 		return nil
 	}
 	p, g, x := signedInt(numbers[0].body), signedInt(numbers[2].body), signedInt(exponent)
-	if p.Sign() <= 0 || p.BitLen() > maxModulus || x.Sign() <= 0 || x.BitLen() > 512 {
+	if p.Sign() <= 0 || p.BitLen() > maxDSA || g.Sign() <= 0 || g.BitLen() > maxDSA || x.Sign() <= 0 || x.BitLen() > 512 {
 		return nil
 	}
 	y := new(big.Int).Exp(g, x, p)

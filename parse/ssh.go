@@ -117,7 +117,7 @@ func sshSPKI(kind string, w *wire) []byte {
 	case "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521":
 		oid, known := sshCurves[string(w.string())]
 		point := w.string()
-		if !known || len(point) == 0 {
+		if !known || len(point) == 0 || len(point) > maxPoint {
 			return nil
 		}
 		spki = buildSPKI(oidEC, oidDER(oid), point)
@@ -134,6 +134,9 @@ func sshSPKI(kind string, w *wire) []byte {
 	}
 	return spki
 }
+
+// maxPoint is the size of an uncompressed point of P-521.
+const maxPoint = 133
 
 func fixedSPKI(oid string, key []byte, size int) []byte {
 	if len(key) != size {
@@ -169,10 +172,7 @@ func sshCertificate(blob []byte, w *wire, kind string) (c tallystick.Credential,
 	c.Issuer = sshFingerprint(w.string())
 	signature := &wire{rest: w.string()}
 	c.Signature = sshTypes[string(signature.string())]
-	if w.short {
-		c.ReadError = "the SSH certificate ends early"
-	}
-	return c, options, true
+	return c, options, !w.short && len(w.rest) == 0 // Raw must hold nothing else
 }
 
 // sshTime reads seconds since 1970; zero and "forever" are no date, and neither

@@ -57,11 +57,15 @@ func (r *reader) readKnownHosts(data []byte) {
 			r.problem("malformed", "line %d: no SSH key type", number)
 			return
 		}
-		facts.Hosts = strings.Split(printable(hosts), ",")
+		facts.Hosts = strings.SplitN(printable(hosts), ",", maxHosts+1)
+		facts.Hosts = facts.Hosts[:min(len(facts.Hosts), maxHosts)]
 		facts.Comment = printable(comment)
 		r.addSSH(encoded, comment, item, facts)
 	})
 }
+
+// maxHosts bounds the names of a line; a host rarely has more than five.
+const maxHosts = 1000
 
 // addSSH reads the base64 of a line.
 func (r *reader) addSSH(encoded, comment string, item Item, facts *tallystick.SSHFacts) {
@@ -87,6 +91,9 @@ func (r *reader) eachLine(data []byte, fn func(number int, line string)) {
 		line, rest, _ := bytes.Cut(data, []byte("\n"))
 		data = rest
 		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			if r.full() {
+				return
+			}
 			fn(number, string(line))
 		}
 	}

@@ -11,10 +11,6 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// bcryptRound is what one round of OpenSSH's key derivation costs, in the
-// rounds of a hash that a work counts.
-const bcryptRound = 60_000
-
 // readOpenSSH reads the container of OpenSSH (PROTOCOL.key). The public half
 // stands in it in the clear; well-known passphrases are tried on the private
 // one to say whether it is protected at all.
@@ -53,7 +49,7 @@ func (r *reader) sshIsWeak(data, options []byte) bool {
 		if passphrase == "" {
 			continue
 		}
-		if w.short || rounds > 1000 || !r.work.spend(int(rounds)*bcryptRound) {
+		if w.short || !r.work.spend(int(rounds), bcryptCost) {
 			return false
 		}
 		if _, err := ssh.ParseRawPrivateKeyWithPassphrase(block, []byte(passphrase)); err == nil {

@@ -9,7 +9,8 @@
 // something about the credential changes and when time alone could change the
 // answer, at the instants that rules.Recheck names. Survey judges many
 // credentials against each other. Both are pure: the same input gives the same
-// hits, and time comes in as Now. Package ruletest holds rules to that.
+// hits, whatever a survey has kept, and time comes in as Now. Package ruletest
+// holds rules to that.
 //
 // A rule imports the root package, package parse and this one.
 package rule
@@ -70,9 +71,13 @@ type Hit struct {
 	Severity tallystick.Severity
 }
 
-// An Estate is everything that is known. Its methods call fn once for each
-// value until fn returns an error, which they return; the values belong to the
-// caller only until fn returns.
+// An Estate is everything that is known. Keys and Certificates call fn once for
+// each value until fn returns an error, which they return; the values belong to
+// the caller only until fn returns.
+//
+// Kept and Keep are a survey's memory, which saves it work and changes nothing
+// that it finds: any value may be lost at any time, and may be older than
+// another one, since each is kept by itself. Fn may call them.
 type Estate interface {
 	// Keys calls fn for every distinct public key whose algorithm begins with
 	// family ("rsa-", "" for all). Credentials holds those that carry the key.
@@ -80,6 +85,11 @@ type Estate interface {
 	// Certificates calls fn for every X.509 certificate whose signature
 	// algorithm begins with prefix, ordered by issuer name.
 	Certificates(ctx context.Context, prefix string, fn func(*tallystick.Credential) error) error
+	// Kept returns what was last kept under a name, nil when there is nothing.
+	Kept(ctx context.Context, name string) ([]byte, error)
+	// Keep keeps a value, which may be tens of megabytes, in place of an older
+	// one; an empty value is not kept. Names begin with that of the rule.
+	Keep(ctx context.Context, name string, value []byte) error
 }
 
 // A KeyUse is a public key with the credentials that carry it.

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,10 +34,20 @@ type fixture struct {
 	Evidence string
 }
 
-// A fakeEstate is an estate in memory.
+// A fakeEstate is an estate in memory. It keeps values where there is a map.
 type fakeEstate struct {
 	keys         []rule.KeyUse
 	certificates []*tallystick.Credential
+	kept         map[string][]byte
+}
+
+func (e fakeEstate) Kept(_ context.Context, name string) ([]byte, error) { return e.kept[name], nil }
+
+func (e fakeEstate) Keep(_ context.Context, name string, value []byte) error {
+	if delete(e.kept, name); e.kept != nil && len(value) > 0 {
+		e.kept[name] = slices.Clone(value)
+	}
+	return nil
 }
 
 func (e fakeEstate) Keys(_ context.Context, family string, fn func(rule.KeyUse) error) error {

@@ -5,7 +5,6 @@ package rules
 import (
 	"context"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -34,20 +33,20 @@ func sharedPrime() rule.Rule {
 // Shorter ones come of damaged moduli, which weak-key reports.
 const shortestFactor = 64
 
-// surveyPrimes reads the keys up to three times, so that it need not hold them
-// all: twice to find the moduli that share, and once to see whose they are.
+// surveyPrimes reads the keys once to find the moduli that share, as long as it
+// has kept what it learned the last time; and once more to see whose they are.
 func surveyPrimes(ctx context.Context, estate rule.Estate, hit func(rule.Hit) error) error {
-	shares, err := weakkey.Shared(ctx, func(fn func(*big.Int) error) error {
-		return estate.Keys(ctx, "rsa-", func(use rule.KeyUse) error {
-			n, _, ok := examined(&use.Key)
-			if !ok {
-				return nil
-			}
-			return fn(n)
-		})
-	})
+	return surveyPrimesBy(ctx, estate, partSize, hit)
+}
+
+func surveyPrimesBy(ctx context.Context, estate rule.Estate, part int, hit func(rule.Hit) error) error {
+	suspects, err := primeSuspects(ctx, estate, part)
 	if err != nil {
 		return fmt.Errorf("couldn't compare the RSA keys with each other: %w", err)
+	}
+	shares, err := weakkey.Shared(ctx, weakkey.Moduli(suspects))
+	if err != nil {
+		return fmt.Errorf("couldn't tell which RSA keys share a prime: %w", err)
 	}
 	lost := make(map[string]*lostKey)
 	for _, share := range shares {

@@ -157,7 +157,7 @@ func primeEstate(t testing.TB, shared bool) rule.Estate {
 	if shared {
 		q = p
 	}
-	var estate fakeEstate
+	estate := fakeEstate{kept: map[string][]byte{}}
 	first := new(big.Int).Mul(p, randomPrime(t, 1024))
 	add := func(n *big.Int, e int64) {
 		c := keyCredential(t, rsaSPKI(t, n, e))

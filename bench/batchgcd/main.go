@@ -2,7 +2,8 @@
 
 // Command batchgcd measures the search for RSA keys that share a prime:
 // weakkey.Shared, weakkey.Product, and the classic product and remainder tree
-// written with math/big alone, on the same moduli in one run.
+// written with math/big alone, on the same moduli in one run; or, with -survey,
+// the rule shared-prime as keys arrive.
 package main
 
 import (
@@ -26,22 +27,27 @@ func main() {
 	bits := flag.Int("bits", 2048, "length of each, in bits")
 	pairs := flag.Int("pairs", 5, "pairs that share a prime")
 	classic := flag.Bool("classic", true, "measure math/big's way too")
-	fresh := flag.Int("new", 20, "new keys to test against the stored product")
+	fresh := flag.Int("new", 10, "new keys to test against the stored product")
+	surveys := flag.Bool("survey", false, "measure the rule shared-prime instead")
 	seed := flag.Uint64("seed", 1, "seed of the random numbers")
 	flag.Parse()
 	if *count < 2*(*pairs) || *bits < 64 {
 		fmt.Fprintln(os.Stderr, "batchgcd: at least two moduli for each pair, of at least 64 bits")
 		os.Exit(2)
 	}
-	if err := run(*count, *bits, *pairs, *classic, *fresh, *seed); err != nil {
+	random := rand.NewChaCha8([32]byte{byte(*seed), byte(*seed >> 8)})
+	work := func() error { return run(random, *count, *bits, *pairs, *classic, *fresh) }
+	if *surveys {
+		work = func() error { return survey(random, *count, *bits, *fresh) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "batchgcd:", err)
 		os.Exit(1)
 	}
 }
 
-func run(count, bits, pairs int, classic bool, fresh int, seed uint64) error {
+func run(random *rand.ChaCha8, count, bits, pairs int, classic bool, fresh int) error {
 	ctx := context.Background()
-	random := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	moduli := generate(random, count, bits, pairs)
 
 	start := measure()
@@ -60,13 +66,12 @@ func run(count, bits, pairs int, classic bool, fresh int, seed uint64) error {
 		return err
 	}
 	start.report("weakkey.Product of all")
+	arrived := generate(random, fresh, bits, 0)
 	start = measure()
-	for range fresh {
-		product.Common(generate(random, 1, bits, 0)[0])
+	if _, err := product.Coprime(ctx, arrived); err != nil {
+		return err
 	}
-	if fresh > 0 {
-		fmt.Printf("%-28s %8.4f CPU s each, of %d\n", "  a new key against it", (cpuSeconds()-start.cpu)/float64(fresh), fresh)
-	}
+	start.report(fmt.Sprintf("  %d new keys against it", fresh))
 
 	if classic {
 		start = measure()

@@ -83,7 +83,7 @@ func (p *program) changes(ctx context.Context, h *house, id int64, asJSON bool) 
 			return err
 		}
 		if asJSON {
-			err = printChangesJSON(out, report)
+			err = printChangesJSON(ctx, h, out, report.Run)
 		} else {
 			err = printChanges(out, report)
 		}
@@ -115,17 +115,12 @@ type changeLine struct {
 	store.RunChange
 }
 
-func printChangesJSON(out io.Writer, r discovery.Report) error {
+func printChangesJSON(ctx context.Context, h *house, out io.Writer, run store.Run) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
-	for _, list := range [][]store.RunChange{r.Appeared, r.Vanished} {
-		for _, c := range list {
-			if err := encoder.Encode(changeLine{r.Run.ID, r.Run.Source, c}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return h.discovery.Changes(ctx, h.actor, run.ID, func(c store.RunChange) error {
+		return encoder.Encode(changeLine{run.ID, run.Source, c})
+	})
 }
 
 func printChanges(out io.Writer, r discovery.Report) error {
@@ -141,7 +136,7 @@ func printChanges(out io.Writer, r discovery.Report) error {
 		return err
 	}
 	if left := r.Run.Appeared + r.Run.Vanished - int64(len(r.Appeared)+len(r.Vanished)); left > 0 {
-		fmt.Fprintf(out, "  and %d more\n", left)
+		fmt.Fprintf(out, "  and %d more; --json lists all of them\n", left)
 	}
 	return nil
 }

@@ -138,6 +138,12 @@ func (e *memoryEstate) Certificates(ctx context.Context, prefix string, fn func(
 	return nil
 }
 
+// Kept returns nothing: a scan has no earlier time to remember.
+func (e *memoryEstate) Kept(context.Context, string) ([]byte, error) { return nil, nil }
+
+// Keep keeps nothing.
+func (e *memoryEstate) Keep(context.Context, string, []byte) error { return nil }
+
 // Keys calls fn for every key of a family.
 func (e *memoryEstate) Keys(ctx context.Context, family string, fn func(rule.KeyUse) error) error {
 	var use rule.KeyUse

@@ -85,6 +85,9 @@ func (p *program) enter(ctx context.Context, flags dataFlags) (*house, error) {
 				`start "tally up", or name the directory of one with --data`)
 		}
 	}
+	if err := checkData(c.Data); err != nil {
+		return nil, err
+	}
 	return p.open(ctx, c)
 }
 

@@ -105,7 +105,7 @@ func (p *program) lookAt(ctx context.Context, h *haul, what string, timeout time
 const maxInput = 16 << 20
 
 // inputPlace is where credentials from standard input are.
-var inputPlace = tallystick.FilePlace("/dev/stdin")
+const inputPlace tallystick.Place = "file:///dev/stdin"
 
 // readInput reads credentials from standard input. Text around PEM blocks is
 // passed over, as in what openssl s_client prints.

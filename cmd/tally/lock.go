@@ -5,10 +5,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -24,10 +26,13 @@ type dataLock struct{ file *os.File }
 const lockName = "tally.lock"
 
 // lockData makes the data directory, for nobody else's eyes, and locks it.
-// Another process that has it is ErrInUse.
+// Another process that has it is ErrInUse; see also checkData.
 func lockData(dir string) (*dataLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't make the data directory: %w", err)
+	}
+	if err := checkData(dir); err != nil {
+		return nil, err
 	}
 	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -43,6 +48,51 @@ func lockData(dir string) (*dataLock, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &dataLock{file}, nil
+}
+
+// checkData refuses a data directory in which somebody else can lay files for us
+// to use, or has: a key that they know, a store that lets them in. Whoever is
+// root can do so anywhere. A directory that is missing is nobody's.
+func checkData(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("couldn't look at the data directory: %w", err)
+	}
+	if !isOurs(info) {
+		return problem.With(fmt.Errorf("%w: the data directory %s belongs to another user", tallystick.ErrInvalid, dir),
+			"run this as that user, or name a directory of your own with --data")
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return problem.With(fmt.Errorf("%w: others may put files into the data directory %s", tallystick.ErrInvalid, dir),
+			fmt.Sprintf("run: chmod 700 %s; or name a new directory with --data", dir))
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("couldn't look at the data directory: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a file of another command that has ended
+		}
+		if err != nil {
+			return fmt.Errorf("couldn't look at the data directory: %w", err)
+		}
+		if !isOurs(info) {
+			return problem.With(fmt.Errorf("%w: %s belongs to another user", tallystick.ErrInvalid, filepath.Join(dir, entry.Name())),
+				"find out who made it; then remove it, or name a new directory with --data")
+		}
+	}
+	return nil
+}
+
+// isOurs says whether a file belongs to whoever runs this, or to root.
+func isOurs(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }
 
 func inUse(dir string) error {

@@ -176,7 +176,7 @@ func newPace(each int) pace {
 	if each == 0 {
 		return pace{}
 	}
-	return pace{time.NewTicker(time.Second / time.Duration(each))}
+	return pace{time.NewTicker(max(time.Second/time.Duration(each), 1))}
 }
 
 // wait returns false when ctx has ended.

@@ -27,9 +27,6 @@ func (l *runLog) wake() {
 	}
 }
 
-// logger is who reads the runs for the log.
-var logger = gate.Actor{Name: "log", Role: gate.Viewer, Via: "local"}
-
 // recent is how many runs are looked at for those that have ended.
 const recent = 50
 
@@ -54,7 +51,8 @@ func (l *runLog) run(ctx context.Context, d *discovery.Discovery, log *slog.Logg
 
 // tell calls fn for the last runs that have ended, the oldest first.
 func (l *runLog) tell(ctx context.Context, d *discovery.Discovery, fn func(store.Run)) {
-	runs, err := d.Runs(ctx, logger, 0, recent)
+	reader := gate.Actor{Name: "log", Role: gate.Viewer, Via: "local"}
+	runs, err := d.Runs(ctx, reader, 0, recent)
 	if err != nil {
 		return // the next end of a run tries again
 	}

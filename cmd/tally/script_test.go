@@ -30,6 +30,11 @@ func TestMain(m *testing.M) {
 // TestScript runs testdata/script, which reads like a manual. Beside the
 // commands of testscript there are those below.
 func TestScript(t *testing.T) {
+	for _, tool := range []string{"openssl", "curl", "script", "unshare"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("the scripts need %s: apt-get install -y --no-install-recommends openssl curl bsdutils util-linux", tool)
+		}
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/server"
@@ -78,6 +79,9 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
+	if err := h.db.Alone(ctx); err != nil {
+		return err
+	}
 	s, err := p.newServer(h, listener.Addr().String(), p.newLog(flags.verbose))
 	if err != nil {
 		return err
@@ -160,7 +164,7 @@ func (p *program) welcome(ctx context.Context, h *house, s *server.Server, url s
 		fmt.Fprintf(&text, "  Open         %s/\n", url)
 	} else {
 		fmt.Fprintf(&text, "  Open         %s/sign-in/%s\n", url, link)
-		fmt.Fprintf(&text, "               This link signs you in as administrator, once, within 15 minutes;\n")
+		fmt.Fprintf(&text, "               This link signs you in as administrator, once, within %.0f minutes;\n", access.LinkLife.Minutes())
 		fmt.Fprintf(&text, "               \"tally user link NAME --role ROLE\" makes further ones.\n")
 	}
 	if !s.Certificate.Configured() {

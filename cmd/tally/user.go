@@ -29,21 +29,25 @@ func (p *program) userLink() *cobra.Command {
 	var role string
 	cmd := &cobra.Command{
 		Use: "link NAME", Short: "Make a link with which somebody signs in once",
-		Long: `Make a link with which somebody signs in, once, within 15 minutes. Somebody new is
-made known; somebody known has the role from now on, and is let in again if they
-were kept out.
+		Long: fmt.Sprintf(`Make a link with which somebody signs in, once, within %.0f minutes. Somebody new is
+made known, as viewer unless --role says otherwise; somebody known has the role of
+--role from now on, keeps theirs without it, and is let in again if they were kept
+out. The last administrator cannot be made anything else.
 
   viewer    sees everything but the audit log and who may sign in
   operator  also starts looks, annotates, accepts and assigns
   admin     also manages access and reads the audit log
 
-` + accessStatuses(),
+`, access.LinkLife.Minutes()) + accessStatuses(),
 		Example: "  tally user link maria --role operator",
 		Args:    exactly(1, "the name of somebody"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			given, err := gate.ParseRole(role)
-			if err != nil {
-				return usage(err, "for example --role viewer")
+			given := access.KeepRole
+			if role != "" {
+				var err error
+				if given, err = gate.ParseRole(role); err != nil {
+					return usage(err, "for example --role viewer")
+				}
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 				secret, err := h.access.CreateLink(ctx, h.actor, args[0], given)
@@ -56,7 +60,7 @@ were kept out.
 		},
 	}
 	flags.addTo(cmd)
-	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator or admin")
+	cmd.Flags().StringVar(&role, "role", "", "viewer, operator or admin (default what they are; viewer for somebody new)")
 	return cmd
 }
 
@@ -100,7 +104,7 @@ func (p *program) userDisable() *cobra.Command {
 	var flags dataFlags
 	cmd := &cobra.Command{
 		Use: "disable NAME", Short: "Keep somebody out",
-		Long: "Keep somebody out: their sessions and links end at once. API tokens stay; see\n\"tally token\".\n\n" + accessStatuses(),
+		Long: "Keep somebody out: their sessions and links end at once. API tokens stay; see\n\"tally token\". The last administrator cannot be kept out.\n\n" + accessStatuses(),
 		Args: exactly(1, "the name of somebody"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -23,20 +24,25 @@ type Person struct {
 	Disabled  time.Time `json:"disabled,omitzero"`  // since when
 }
 
+// KeepRole is, for CreateLink, no role to give but the one that somebody has; to
+// somebody new it gives Viewer.
+const KeepRole gate.Role = -1
+
 // firstPerson is whom FirstLink lets in.
 const firstPerson = "admin"
 
-// FirstLink returns a sign-in link for the person "admin" as long as no
-// administrator has signed in who is not disabled, and "" otherwise. It is for
-// the start of the server, whose terminal shows it; each call makes a new link
-// and the one before it useless.
+// FirstLink returns a sign-in link for the person "admin" while there is nobody
+// else and they have never signed in, and "" otherwise: what a start of the
+// server writes may be read by more people than may come in, so it never lets
+// anybody in again. Each call makes a new link and the one before it useless.
 func (c *Control) FirstLink(ctx context.Context) (string, error) {
 	people, err := c.db.People(ctx)
 	if err != nil {
 		return "", err
 	}
+	first := store.Person{Name: firstPerson, Role: gate.Admin.String()}
 	for _, p := range people {
-		if p.Role == gate.Admin.String() && p.Disabled.IsZero() && !p.SignedIn.IsZero() {
+		if p.Name != first.Name || p.Role != first.Role || !p.SignedIn.IsZero() || !p.Disabled.IsZero() {
 			return "", nil
 		}
 	}
@@ -46,12 +52,19 @@ func (c *Control) FirstLink(ctx context.Context) (string, error) {
 // CreateLink returns the secret of a link with which a person can sign in once
 // within LinkLife; it takes the place of a link that they had before. A person
 // who is new is made; one who is not has the role from now on, in running
-// sessions too, and is no longer disabled.
+// sessions too, and is no longer disabled. The role KeepRole leaves somebody
+// known with the one that they have. To take the last administrator from their
+// role is ErrInvalid.
 //
 // The secret belongs into the fragment or the form of a page that is sent with
 // POST to be redeemed: programs that preview links only GET them.
 func (c *Control) CreateLink(ctx context.Context, by gate.Actor, name string, role gate.Role) (string, error) {
-	if err := c.gate.Check(ctx, by, gate.ManageAccess, fmt.Sprintf("link for %s as %s", name, role)); err != nil {
+	object := fmt.Sprintf("link for %s as %s", name, role)
+	keep := role == KeepRole
+	if keep {
+		object, role = fmt.Sprintf("link for %s as they are, or %s", name, gate.Viewer), gate.Viewer
+	}
+	if err := c.gate.Check(ctx, by, gate.ManageAccess, object); err != nil {
 		return "", err
 	}
 	if err := errors.Join(checkName(name), checkRole(role)); err != nil {
@@ -59,11 +72,22 @@ func (c *Control) CreateLink(ctx context.Context, by gate.Actor, name string, ro
 	}
 	secret, hash := newSecret("")
 	now := c.now()
-	p := store.Person{Name: name, Role: role.String(), Created: now, CreatedBy: by.Name}
-	if err := c.db.AddLink(ctx, hash, p, now.Add(LinkLife)); err != nil {
-		return "", err
+	err := c.db.AddLink(ctx, store.NewLink{
+		Hash: hash, Expires: now.Add(LinkLife), KeepRole: keep, Last: gate.Admin.String(),
+		Person: store.Person{Name: name, Role: role.String(), Created: now, CreatedBy: by.Name},
+	})
+	if err != nil {
+		return "", explainLast(err)
 	}
 	return secret, nil
+}
+
+// explainLast says what to do when the last administrator would be lost.
+func explainLast(err error) error {
+	if !errors.Is(err, store.ErrLast) {
+		return err
+	}
+	return problem.With(err, "They are the last administrator. Make somebody else one first: tally user link NAME --role admin.")
 }
 
 // Redeem trades a link for a session and uses it up. A link that is not good,
@@ -89,7 +113,7 @@ func (c *Control) Redeem(ctx context.Context, link, from string) (session string
 	}
 	session, hash := newSecret("")
 	if err := c.db.RedeemLink(ctx, hashOf(link), hash, now, now.Add(SessionLife)); err != nil {
-		return "", gate.Actor{}, c.refuse(ctx, stranger, from, reason, err)
+		return "", gate.Actor{}, c.refuse(ctx, who, from, reason, err)
 	}
 	who.Via = "session"
 	return session, who, nil
@@ -147,7 +171,8 @@ func (c *Control) ListPeople(ctx context.Context, by gate.Actor) ([]Person, erro
 
 // Disable ends a person's sessions and links and keeps them out until somebody
 // makes a new link for them. API tokens that they made stay: programs of others
-// may depend on them, and ListTokens says who made which.
+// may depend on them, and ListTokens says who made which. The last administrator
+// cannot be disabled: that is ErrInvalid.
 func (c *Control) Disable(ctx context.Context, by gate.Actor, name string) error {
 	if err := c.gate.Check(ctx, by, gate.ManageAccess, "disable "+name); err != nil {
 		return err
@@ -155,7 +180,7 @@ func (c *Control) Disable(ctx context.Context, by gate.Actor, name string) error
 	if err := checkName(name); err != nil {
 		return err
 	}
-	return c.db.DisablePerson(ctx, name, c.now())
+	return explainLast(c.db.DisablePerson(ctx, name, gate.Admin.String(), c.now()))
 }
 
 func actorOf(p store.Person, via string) (gate.Actor, error) {

@@ -23,9 +23,9 @@ type Config struct {
 	// $XDG_DATA_HOME/tallystick, or ~/.local/share/tallystick.
 	Data string `yaml:"data"`
 
-	// The URL of a PostgreSQL database (postgres://...), for running several
-	// nodes or very large inventories. Without one, everything is kept in a
-	// SQLite file in the data directory.
+	// The URL of a PostgreSQL database (postgres://...), for very large
+	// inventories. Without one, everything is kept in a SQLite file in the data
+	// directory. One `tally up` works on a database; a second one is refused.
 	Database driver.Secret `yaml:"database"`
 
 	// A file that holds the URL of the database, in place of `database`, so

@@ -150,9 +150,9 @@ func TestAFailedLookSaysNothingIsGone(t *testing.T) {
 	})
 }
 
-// A process that is killed leaves its run behind; the next process does it
-// again when the lease has run out, and nothing counts twice.
-func TestAKilledLookGoesOn(t *testing.T) {
+// A process that is stopped gives its run back; the next process does it again
+// at once, and nothing counts twice.
+func TestAStoppedLookGoesOn(t *testing.T) {
 	url := filepath.Join(t.TempDir(), "tally.db") // SQLite: a bubble cannot wait for a server
 	db := storetest.Open(t, url)
 	synctest.Test(t, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestAKilledLookGoesOn(t *testing.T) {
 		}
 		_ = first.Run(dying, func(err error) { t.Error(err) })
 		if n, _ := db.CountCredentials(t.Context(), store.CredentialFilter{}); n != 8000 {
-			t.Fatalf("%d credentials were written before the kill, want two whole batches", n)
+			t.Fatalf("%d credentials were written before the stop, want two whole batches", n)
 		}
 		e.midst = nil
 		second := startBehind(t, g, db, e, "second")
@@ -185,7 +185,7 @@ func TestAKilledLookGoesOn(t *testing.T) {
 		defer stop()
 		_ = second.Run(ctx, func(err error) { t.Error(err) })
 		report, err := second.Report(t.Context(), admin, run.ID)
-		if err != nil || report.Run.State != store.RunDone || report.Run.Attempt != 2 || report.Run.Sightings != 9000 {
+		if err != nil || report.Run.State != store.RunDone || report.Run.Attempt != 1 || report.Run.Sightings != 9000 {
 			t.Errorf("the run ended as %+v, %v", report.Run, err)
 		}
 		if n, _ := db.CountCredentials(t.Context(), store.CredentialFilter{}); n != 9000 {
@@ -243,6 +243,9 @@ func TestWhoMayNotStart(t *testing.T) {
 	if _, err := d.Start(t.Context(), viewer, "job"); !errors.Is(err, tallystick.ErrDenied) {
 		t.Errorf("a viewer who starts a run gets %v, want ErrDenied", err)
 	}
+	if _, err := d.Start(t.Context(), gate.Actor{}, "nothing"); !errors.Is(err, tallystick.ErrUnsigned) {
+		t.Errorf("a stranger learns of jobs: %v, want ErrUnsigned", err)
+	}
 	if _, err := d.Start(t.Context(), admin, "nothing"); !errors.Is(err, tallystick.ErrNotFound) {
 		t.Errorf("starting what is not there gives %v, want ErrNotFound", err)
 	}
@@ -260,4 +263,67 @@ func TestBadJobs(t *testing.T) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
+}
+
+// A run whose process was killed is done again when its lease has run out, also
+// when the killed process had a clock that was years ahead; and it is given up
+// when three processes have died of it.
+func TestAKilledLookIsTakenOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		deaths int
+		ahead  time.Duration
+		state  string
+	}{
+		"once": {1, 0, store.RunDone}, "by a wrong clock": {1, 5 * 365 * 24 * time.Hour, store.RunDone}, "for ever": {3, 0, store.RunFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
+			synctest.Test(t, func(t *testing.T) {
+				d := start(t, db, &estate{keys: []string{"a"}}, "node")
+				run, err := d.Start(t.Context(), admin, "job")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for n := range c.deaths {
+					now := time.Now().Add(c.ahead)
+					if _, err := db.ClaimRun(t.Context(), fmt.Sprint("dead ", n), now, 30*time.Second); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Minute)
+				}
+				ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+				defer stop()
+				_ = d.Run(ctx, func(err error) { t.Error(err) })
+				report, err := d.Report(t.Context(), admin, run.ID)
+				if err != nil || report.Run.State != c.state {
+					t.Errorf("the run ended as %+v, %v; want %s", report.Run, err, c.state)
+				}
+			})
+		})
+	}
+}
+
+func TestAllChangesAreTold(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		e := &estate{}
+		for n := range 1200 { // more than a report lists
+			e.keys = append(e.keys, fmt.Sprint(n))
+		}
+		d := start(t, db, e, "node")
+		count := func(run store.Run) map[string]int {
+			kinds := map[string]int{}
+			err := d.Changes(t.Context(), admin, run.ID, func(c store.RunChange) error { kinds[c.Kind]++; return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kinds
+		}
+		if got := count(look(t, d)); got["appeared"] != 1200 {
+			t.Errorf("the first look changed %v", got)
+		}
+		e.keys = e.keys[:100]
+		if got := count(look(t, d)); got["vanished"] != 1100 || got["appeared"] != 0 {
+			t.Errorf("the second look changed %v", got)
+		}
+	})
 }

@@ -104,12 +104,12 @@ func (d *Discovery) Jobs() []Job { return slices.Clone(d.jobs) }
 // Start asks for a run of a job now. When one is waiting or running already,
 // that one is returned.
 func (d *Discovery) Start(ctx context.Context, actor gate.Actor, name string) (store.Run, error) {
+	if err := d.gate.Check(ctx, actor, gate.StartRun, name); err != nil {
+		return store.Run{}, err
+	}
 	i := slices.IndexFunc(d.jobs, func(j Job) bool { return j.Name == name })
 	if i < 0 {
 		return store.Run{}, fmt.Errorf("discovery %q: %w", name, tallystick.ErrNotFound)
-	}
-	if err := d.gate.Check(ctx, actor, gate.StartRun, name); err != nil {
-		return store.Run{}, err
 	}
 	return d.queue(ctx, d.jobs[i], actor.Name)
 }
@@ -140,6 +140,31 @@ func (d *Discovery) Runs(ctx context.Context, actor gate.Actor, before int64, li
 		return nil, err
 	}
 	return d.db.Runs(ctx, before, min(max(limit, 1), 1000))
+}
+
+// Changes calls fn for everything that a run found to be different, all of it.
+func (d *Discovery) Changes(ctx context.Context, actor gate.Actor, id int64, fn func(store.RunChange) error) error {
+	if err := d.gate.Check(ctx, actor, gate.ReadInventory, "run "+strconv.FormatInt(id, 10)); err != nil {
+		return err
+	}
+	for _, read := range []func(ctx context.Context, run, after int64, limit int) ([]store.RunChange, error){d.db.Appeared, d.db.Vanished} {
+		for after := int64(0); ; {
+			page, err := read(ctx, id, after, reportRows)
+			if err != nil {
+				return err
+			}
+			for _, change := range page {
+				if err := fn(change); err != nil {
+					return err
+				}
+				after = change.ID
+			}
+			if len(page) < reportRows {
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // A Report is what one run found to be different, and what it could not see.

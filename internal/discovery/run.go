@@ -16,6 +16,7 @@ import (
 const (
 	leaseTime   = 30 * time.Second // how long a dead process holds a run up
 	renewEvery  = 2 * time.Second  // also how soon a cancelled run stops and how often progress moves
+	maxAttempts = 3                // how many processes may die of one run
 	scheduleGap = 15 * time.Second // how often the schedule is looked at
 )
 
@@ -48,7 +49,9 @@ func (d *Discovery) queueDue(ctx context.Context) error {
 		return err
 	}
 	for _, job := range d.jobs {
-		if job.Every <= 0 || d.now().Sub(last[job.Name]) < job.Every {
+		since := d.now().Sub(last[job.Name])
+		// A last look that lies ahead was queued by a clock that was wrong.
+		if job.Every <= 0 || since >= 0 && since < job.Every {
 			continue
 		}
 		if _, err := d.queue(ctx, job, "schedule"); err != nil {
@@ -61,7 +64,7 @@ func (d *Discovery) queueDue(ctx context.Context) error {
 // work does runs until none is left to claim.
 func (d *Discovery) work(ctx context.Context) error {
 	for {
-		run, err := d.db.ClaimRun(ctx, d.node, d.now(), d.now().Add(leaseTime))
+		run, err := d.db.ClaimRun(ctx, d.node, d.now(), leaseTime)
 		if errors.Is(err, tallystick.ErrNotFound) {
 			return nil
 		}
@@ -76,6 +79,9 @@ func (d *Discovery) work(ctx context.Context) error {
 
 // do does one run and records how it ended.
 func (d *Discovery) do(ctx context.Context, run store.Run) error {
+	if run.Attempt > maxAttempts {
+		return d.finish(ctx, run, fmt.Errorf("given up: %d processes that did this run have died of it, or were killed", maxAttempts))
+	}
 	finder, ok := d.finders[run.Source]
 	if !ok {
 		return d.finish(ctx, run, fmt.Errorf("the configuration has no discovery %q any more", run.Source))
@@ -99,8 +105,10 @@ func (d *Discovery) do(ctx context.Context, run store.Run) error {
 		err = cause
 	}
 	run = sink.snapshot()
-	if ctx.Err() != nil {
-		return ctx.Err() // the lease runs out, and the run is done again
+	if ctx.Err() != nil { // the process is about to end: the next one does the run again
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewEvery)
+		defer cancel()
+		return errors.Join(ctx.Err(), d.db.ReleaseRun(release, run))
 	}
 	if errors.Is(err, tallystick.ErrConflict) {
 		d.changed(true)
@@ -121,6 +129,9 @@ func (d *Discovery) finish(ctx context.Context, run store.Run, err error) error 
 	d.changed(true)
 	if errors.Is(err, tallystick.ErrConflict) {
 		return nil
+	}
+	if err == nil {
+		err = d.db.ForgetMisses(ctx, run.Source)
 	}
 	if err == nil && run.Appeared+run.Vanished > tidyAfter {
 		err = d.db.Tidy(ctx)

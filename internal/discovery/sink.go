@@ -15,6 +15,9 @@ import (
 // of a commit no longer shows, and a batch is some ten megabytes.
 const batchSize = 4000
 
+// batchBytes bounds a batch of certificates that are megabytes each.
+const batchBytes = 32 << 20
+
 // A sink gathers what a driver sees into batches for the store. It holds at
 // most one batch: a driver that is faster than the store waits.
 type sink struct {
@@ -26,6 +29,7 @@ type sink struct {
 	mu    sync.Mutex
 	run   store.Run   // guarded by mu; its numbers grow
 	batch store.Batch // guarded by mu
+	bytes int         // guarded by mu; of the credentials in batch
 }
 
 func newSink(ctx context.Context, d *Discovery, run store.Run) *sink {
@@ -41,8 +45,10 @@ func (s *sink) Saw(sighting tallystick.Sighting) error {
 	defer s.mu.Unlock()
 	chain := sighting.Chain
 	sighting.Chain = nil
+	s.bytes += len(sighting.Credential.Raw)
 	s.batch.Sightings = append(s.batch.Sightings, sighting)
 	for n, c := range chain {
+		s.bytes += len(c.Raw)
 		further := tallystick.Sighting{Credential: c, Place: sighting.Place, Role: sighting.Role, Seen: sighting.Seen}
 		if sighting.TLS != nil {
 			further.TLS = &tallystick.TLSFacts{ServerName: sighting.TLS.ServerName, Evidence: tallystick.EvidenceSeen, Position: n + 1}
@@ -76,7 +82,7 @@ func (s *sink) flush() error {
 
 // flushIfFull needs mu.
 func (s *sink) flushIfFull() error {
-	if len(s.batch.Sightings)+len(s.batch.Misses) < batchSize {
+	if len(s.batch.Sightings)+len(s.batch.Misses) < batchSize && s.bytes < batchBytes {
 		return nil
 	}
 	return s.write()
@@ -93,7 +99,8 @@ func (s *sink) write() error {
 	}
 	s.run.Sightings += recorded.Sightings
 	s.run.Appeared += recorded.Appeared
-	s.batch.Sightings, s.batch.Misses = s.batch.Sightings[:0], s.batch.Misses[:0]
+	clear(s.batch.Sightings) // so that their bytes are not held on to
+	s.batch.Sightings, s.batch.Misses, s.bytes = s.batch.Sightings[:0], s.batch.Misses[:0], 0
 	s.d.changed(false)
 	return nil
 }

@@ -81,6 +81,12 @@ func (e estate) Certificates(ctx context.Context, prefix string, fn func(*tallys
 	return e.db.EachCertificate(ctx, prefix, fn)
 }
 
+func (e estate) Kept(ctx context.Context, name string) ([]byte, error) { return e.db.Kept(ctx, name) }
+
+func (e estate) Keep(ctx context.Context, name string, value []byte) error {
+	return e.db.Keep(ctx, name, value)
+}
+
 // Keys merges two walks in the order of keys: over the credentials, and over
 // the places where their private halves are held or open an account.
 func (e estate) Keys(ctx context.Context, family string, fn func(rule.KeyUse) error) error {

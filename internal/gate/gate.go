@@ -40,11 +40,13 @@ type Gate struct {
 	log Recorder
 	now func() time.Time
 
-	strangers strangers
+	refusals refusals
 }
 
 // New returns a gate that writes to log.
-func New(log Recorder, now func() time.Time) *Gate { return &Gate{log: log, now: now} }
+func New(log Recorder, now func() time.Time) *Gate {
+	return &Gate{log: log, now: now, refusals: refusals{counts: map[Actor]*count{}}}
+}
 
 // Check returns nil when the actor may do the action to the object now, and the
 // decision is on record where the table of actions says that it is recorded.
@@ -52,9 +54,10 @@ func New(log Recorder, now func() time.Time) *Gate { return &Gate{log: log, now:
 // what kept the record from being written. The object is a name for the record
 // alone; it never holds a secret.
 //
-// Of strangers, whose role is Nobody, at most strangersPerMinute refusals a
-// minute are recorded and the others are counted: anybody who reaches the port
-// could fill the disk otherwise.
+// Of those whose role is Nobody, at most refusalsPerMinute refusals a minute are
+// recorded and the others are counted: anybody who reaches the port could fill
+// the disk otherwise. All who have no name share that bound, and each name has
+// its own, so an actor without a role has a name only when the store knows it.
 func (g *Gate) Check(ctx context.Context, actor Actor, action Action, object string) error {
 	p, known := policies[action]
 	refusal := decide(actor, action, p, known)
@@ -95,7 +98,7 @@ func (g *Gate) record(ctx context.Context, actor Actor, action Action, object st
 		r.Detail = refusal.Error()
 	}
 	if refusal != nil && actor.Role == Nobody {
-		unrecorded, ok := g.strangers.next(r.Time)
+		unrecorded, ok := g.refusals.next(actor, r.Time)
 		if !ok {
 			return refusal
 		}

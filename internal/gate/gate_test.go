@@ -146,6 +146,40 @@ func TestStrangersAreCounted(t *testing.T) {
 	}
 }
 
+// Strangers who make a noise do not hide that somebody used a secret that is
+// known and no longer good.
+func TestStrangersHideNobody(t *testing.T) {
+	var b book
+	clock := noon
+	g := gate.New(&b, func() time.Time { return clock })
+	refuse := func(who gate.Actor) {
+		t.Helper()
+		if err := g.Refuse(t.Context(), who, gate.SignIn, "", tallystick.ErrUnsigned); err != tallystick.ErrUnsigned {
+			t.Error(err)
+		}
+	}
+	stolen := gate.Actor{Name: "backup", Via: "token 7"}
+	for i := range 100 {
+		refuse(gate.Actor{Via: fmt.Sprint("link ", i)})
+	}
+	refuse(stolen)
+	refuse(gate.Actor{Name: "backup", Via: "token 8"})
+	if len(b.records) != 32 || b.records[30].Via != "token 7" || b.records[31].Via != "token 8" {
+		t.Fatalf("%d records, the last is %+v", len(b.records), b.records[len(b.records)-1])
+	}
+	for range 99 { // nor can whoever has it fill the disk
+		refuse(stolen)
+	}
+	if len(b.records) != 32+29 {
+		t.Errorf("%d records", len(b.records))
+	}
+	clock = clock.Add(time.Minute)
+	refuse(stolen)
+	if r := b.records[len(b.records)-1]; r.Actor != "backup" || !strings.Contains(r.Detail, "70 more") {
+		t.Errorf("the remainder is %+v", r)
+	}
+}
+
 func TestRoleText(t *testing.T) {
 	for _, role := range []gate.Role{gate.Viewer, gate.Operator, gate.Admin} {
 		got, err := gate.ParseRole(role.String())

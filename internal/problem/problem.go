@@ -63,6 +63,8 @@ var kinds = [...]kind{
 		Sentence: "You are not allowed to do that.", Hint: "Ask an administrator for a role that is."}},
 	{tallystick.ErrNewerData, false, Problem{Kind: "newer-data", Status: http.StatusServiceUnavailable, Exit: ExitFailed,
 		Sentence: "The data was written by a newer version of Tallystick.", Hint: "Start that version or a later one; nothing was changed."}},
+	{tallystick.ErrDamaged, false, Problem{Kind: "damaged-data", Status: http.StatusInternalServerError, Exit: ExitFailed,
+		Sentence: "The data is damaged and cannot be read.", Hint: "Stop Tallystick and restore the file from a backup; check the disk that it is on."}},
 	{tallystick.ErrNoSpace, false, Problem{Kind: "no-space", Status: http.StatusInsufficientStorage, Exit: ExitFailed,
 		Sentence: "There is no space left to write to.", Hint: "Free some space where the data is kept and try again; what was reported as done is kept."}},
 	{syscall.ENOSPC, false, Problem{Kind: "no-space", Status: http.StatusInsufficientStorage, Exit: ExitFailed,

@@ -41,8 +41,8 @@ func causes(t *testing.T) []error {
 	defer full.Close()
 	_, noSpace := full.WriteString("x")
 	return []error{
-		tallystick.ErrUnsigned, tallystick.ErrDenied, tallystick.ErrNewerData, tallystick.ErrNoSpace, noSpace, inUse,
-		tallystick.ErrInUse, tallystick.ErrConflict, tallystick.ErrInvalid, tallystick.ErrNotFound,
+		tallystick.ErrUnsigned, tallystick.ErrDenied, tallystick.ErrNewerData, tallystick.ErrDamaged,
+		tallystick.ErrNoSpace, noSpace, inUse, tallystick.ErrInUse, tallystick.ErrConflict, tallystick.ErrInvalid, tallystick.ErrNotFound,
 		&os.PathError{Op: "open", Path: "/etc/shadow", Err: syscall.EACCES}, missing,
 		context.DeadlineExceeded, context.Canceled, errors.New("a surprise"),
 	}
@@ -53,6 +53,7 @@ func TestTable(t *testing.T) {
 not-signed-in      401 1 public
 not-allowed        403 1 public
 newer-data         503 1
+damaged-data       500 1
 no-space           507 1
 no-space           507 1
 address-in-use     503 1

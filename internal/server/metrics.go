@@ -54,9 +54,6 @@ const collectTime = 10 * time.Second
 // collectRuns is how many runs are looked at for the last one of each job.
 const collectRuns = 100
 
-// scraper is who reads for a scrape, after serveMetrics has let it in.
-var scraper = gate.Actor{Name: "metrics", Role: gate.Viewer, Via: "token"}
-
 // Collect reads the numbers of the estate.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
@@ -64,6 +61,8 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
+	// Who reads, after serveMetrics has let it in.
+	scraper := gate.Actor{Name: "metrics", Role: gate.Viewer, Via: "token"}
 	summary, err := m.server.Inventory.Summary(ctx, scraper)
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(m.credentials, err)

@@ -43,13 +43,64 @@ func (db *DB) People(ctx context.Context) ([]Person, error) {
 	return people, db.wrap("couldn't list people", err)
 }
 
-// AddLink stores a sign-in link by its hash, in place of any other link of the
-// person. The person is made, or has the role from now on and is not disabled.
-func (db *DB) AddLink(ctx context.Context, hash string, p Person, expires time.Time) error {
+// ErrLast is the error of a change after which nobody with a role could sign in
+// who could before.
+var ErrLast = fmt.Errorf("%w: nobody else could sign in with that role", tallystick.ErrInvalid)
+
+// keepOne runs a change to people, and undoes it with ErrLast when it takes the
+// last one who is not disabled from a role.
+func (w *writing) keepOne(ctx context.Context, role string, change func() error) error {
+	// It changes nothing and locks: of two who disable each other at once, the
+	// second waits here for the first.
+	const before = `UPDATE people SET role = role WHERE role = $1 AND disabled = 0`
+	result, err := w.ExecContext(ctx, before, role)
+	if err != nil {
+		return err
+	}
+	had, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	var have int64
+	const after = `SELECT COUNT(*) FROM people WHERE role = $1 AND disabled = 0`
+	if err := w.QueryRowContext(ctx, after, role).Scan(&have); err != nil {
+		return err
+	}
+	if had > 0 && have == 0 {
+		return ErrLast
+	}
+	return nil
+}
+
+// A NewLink is a sign-in link, by its hash, and whom it is for.
+type NewLink struct {
+	Hash    string
+	Expires time.Time
+	Person  Person
+	// KeepRole leaves a person who is known with the role that they have.
+	KeepRole bool
+	// Last is the role that somebody has to be left with; see ErrLast.
+	Last string
+}
+
+// AddLink stores a sign-in link in place of any other link of the person. The
+// person is made, or has the role from now on, and is not disabled.
+func (db *DB) AddLink(ctx context.Context, l NewLink) error {
+	p := l.Person
+	person := `INSERT INTO people (name, role, created, created_by) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (name) DO UPDATE SET disabled = 0`
+	if !l.KeepRole {
+		person += `, role = excluded.role`
+	}
 	err := db.tx(ctx, func(tx *writing) error {
-		const person = `INSERT INTO people (name, role, created, created_by) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (name) DO UPDATE SET role = excluded.role, disabled = 0`
-		if _, err := tx.ExecContext(ctx, person, p.Name, p.Role, micros(p.Created), p.CreatedBy); err != nil {
+		err := tx.keepOne(ctx, l.Last, func() error {
+			_, err := tx.ExecContext(ctx, person, p.Name, p.Role, micros(p.Created), p.CreatedBy)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		const old = `DELETE FROM links WHERE person = $1 OR expires <= $2`
@@ -57,7 +108,7 @@ func (db *DB) AddLink(ctx context.Context, hash string, p Person, expires time.T
 			return err
 		}
 		const link = `INSERT INTO links (hash, person, created, created_by, expires) VALUES ($1, $2, $3, $4, $5)`
-		_, err := tx.ExecContext(ctx, link, hash, p.Name, micros(p.Created), p.CreatedBy, micros(expires))
+		_, err = tx.ExecContext(ctx, link, l.Hash, p.Name, micros(p.Created), p.CreatedBy, micros(l.Expires))
 		return err
 	})
 	return db.wrap("couldn't add a sign-in link", err)
@@ -111,17 +162,21 @@ func (db *DB) EndSession(ctx context.Context, hash string) error {
 }
 
 // DisablePerson keeps a person from signing in, and ends their sessions and
-// links. Somebody who does not exist is ErrNotFound.
-func (db *DB) DisablePerson(ctx context.Context, name string, now time.Time) error {
+// links. Somebody who does not exist is ErrNotFound; last is the role that
+// somebody has to be left with, see ErrLast.
+func (db *DB) DisablePerson(ctx context.Context, name, last string, now time.Time) error {
 	err := db.tx(ctx, func(tx *writing) error {
-		const person = `UPDATE people SET disabled = CASE WHEN disabled = 0 THEN $1 ELSE disabled END WHERE name = $2 RETURNING name`
-		if err := tx.QueryRowContext(ctx, person, micros(now), name).Scan(&name); err != nil {
+		err := tx.keepOne(ctx, last, func() error {
+			const person = `UPDATE people SET disabled = CASE WHEN disabled = 0 THEN $1 ELSE disabled END WHERE name = $2 RETURNING name`
+			return tx.QueryRowContext(ctx, person, micros(now), name).Scan(&name)
+		})
+		if err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM links WHERE person = $1`, name); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE person = $1`, name)
+		_, err = tx.ExecContext(ctx, `DELETE FROM sessions WHERE person = $1`, name)
 		return err
 	})
 	return db.wrap(fmt.Sprintf("couldn't disable %s", name), err)

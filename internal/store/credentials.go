@@ -190,7 +190,7 @@ func (db *DB) Credentials(ctx context.Context, f CredentialFilter, page PageRequ
 		return Page[CredentialRow]{}, err
 	}
 	list := listing[CredentialRow]{
-		columns: rowColumns, from: `credentials c`, where: where, sort: column, id: `c.id`, scan: scanCredentialRow,
+		columns: rowColumns, from: `credentials c`, where: where, sort: column, text: column == `c.subject`, id: `c.id`, scan: scanCredentialRow,
 	}
 	return list.page(ctx, db, page)
 }
@@ -230,7 +230,7 @@ func scanCredential(row scanner, more ...any) (int64, *tallystick.Credential, er
 // Credential returns one credential whole, with its row.
 func (db *DB) Credential(ctx context.Context, fingerprint tallystick.Fingerprint) (*tallystick.Credential, CredentialRow, error) {
 	const full = `SELECT ` + fullColumns + ` FROM credentials c JOIN bodies b ON b.credential_id = c.id WHERE c.fingerprint = $1`
-	_, c, err := scanCredential(db.read.QueryRowContext(ctx, full, string(fingerprint)))
+	_, c, err := scanCredential(db.read.QueryRowContext(ctx, full, cleanText(string(fingerprint))))
 	if err != nil {
 		return nil, CredentialRow{}, db.wrap("couldn't read credential "+fingerprint.Short(), err)
 	}
@@ -255,7 +255,7 @@ func orNoRows(err error) error {
 func (db *DB) FindFingerprints(ctx context.Context, prefix string, limit int) ([]tallystick.Fingerprint, error) {
 	const query = `SELECT fingerprint FROM credentials WHERE fingerprint >= $1 AND fingerprint < $2
 		UNION SELECT fingerprint FROM credentials WHERE key_id >= $1 AND key_id < $2 LIMIT $3`
-	rows, err := db.read.QueryContext(ctx, query, prefix, prefixEnd(prefix), limit)
+	rows, err := db.read.QueryContext(ctx, query, cleanText(prefix), prefixEnd(cleanText(prefix)), limit)
 	return collect(db, "couldn't look for "+prefix, rows, err, func(rows *sql.Rows) (tallystick.Fingerprint, error) {
 		var f tallystick.Fingerprint
 		return f, rows.Scan(&f)

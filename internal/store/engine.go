@@ -3,8 +3,10 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"runtime"
@@ -30,6 +32,9 @@ type engine interface {
 	// locking is the clause by which a query that picks work to do keeps
 	// other nodes from picking it too.
 	locking() string
+	// alone keeps other servers off the store until the connection closes;
+	// ErrInUse when there is one already.
+	alone(ctx context.Context, c *sql.Conn) error
 	// placeholder is that of the nth argument in statements that have many.
 	placeholder(n int) string
 	// classify returns the error of the root package that err is a case of, or nil.
@@ -89,6 +94,9 @@ func (sqlite) schema(text string) string {
 
 func (sqlite) locking() string { return "" }
 
+// alone has nothing to do: the data directory has a lock file.
+func (sqlite) alone(context.Context, *sql.Conn) error { return nil }
+
 // placeholder names no number: SQLite looks numbers up in a list, which with a
 // thousand arguments takes longer than the statement.
 func (sqlite) placeholder(int) string { return "?" }
@@ -105,6 +113,8 @@ func (sqlite) classify(err error) error {
 		return tallystick.ErrInUse
 	case sqlitelib.SQLITE_CONSTRAINT:
 		return tallystick.ErrConflict
+	case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+		return tallystick.ErrDamaged
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		return tallystick.ErrNoSpace
@@ -139,6 +149,17 @@ func (postgres) schema(text string) string {
 
 func (postgres) locking() string { return " FOR UPDATE SKIP LOCKED" }
 
+// alone takes an advisory lock, which the server gives back when the
+// connection is gone, however the process ended. The number is our own.
+func (postgres) alone(ctx context.Context, c *sql.Conn) error {
+	var got bool
+	err := c.QueryRowContext(ctx, `SELECT pg_try_advisory_lock(8443175620931)`).Scan(&got)
+	if err == nil && !got {
+		return fmt.Errorf("%w: another tally up works on this database", tallystick.ErrInUse)
+	}
+	return err
+}
+
 func (postgres) placeholder(n int) string { return "$" + strconv.Itoa(n) }
 
 // classify reads SQLSTATE (PostgreSQL documentation, appendix A).
@@ -154,6 +175,8 @@ func (postgres) classify(err error) error {
 		return tallystick.ErrConflict
 	case e.Code == "55P03":
 		return tallystick.ErrInUse
+	case e.Code == "XX001", e.Code == "XX002":
+		return tallystick.ErrDamaged
 	}
 	return nil
 }

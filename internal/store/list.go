@@ -66,6 +66,9 @@ type cursor struct {
 
 func (c cursor) String() string { return base64.RawURLEncoding.EncodeToString([]byte(jsonText(c))) }
 
+// errNoPlace is for what a list has not given out, or not in this order.
+var errNoPlace = fmt.Errorf("%w: this is not a place in this list; begin again at its first page", tallystick.ErrInvalid)
+
 func parseCursor(text string) (cursor, error) {
 	var c cursor
 	raw, err := base64.RawURLEncoding.DecodeString(text)
@@ -73,8 +76,9 @@ func parseCursor(text string) (cursor, error) {
 		err = json.Unmarshal(raw, &c)
 	}
 	if err != nil || c.Is != "i" && c.Is != "t" {
-		return c, fmt.Errorf("%w: this is not a place in a list; begin again at its first page", tallystick.ErrInvalid)
+		return c, errNoPlace
 	}
+	c.Text = cleanText(c.Text)
 	return c, nil
 }
 
@@ -107,6 +111,9 @@ type conditions struct {
 
 func (w *conditions) add(part string, args ...any) {
 	for _, arg := range args {
+		if text, ok := arg.(string); ok {
+			arg = cleanText(text) // as it is stored, and as PostgreSQL takes it
+		}
 		w.args = append(w.args, arg)
 		part = strings.Replace(part, "?", "$"+itoa(int64(len(w.args))), 1)
 	}
@@ -127,6 +134,7 @@ type listing[T any] struct {
 	columns, from string
 	where         *conditions
 	sort, id      string // columns
+	text          bool   // whether sort holds text
 	// scan reads columns, and what comes behind them into more.
 	scan func(row scanner, more ...any) (T, error)
 }
@@ -140,6 +148,9 @@ func (l listing[T]) page(ctx context.Context, db *DB, p PageRequest) (Page[T], e
 		at, err := parseCursor(p.After)
 		if err != nil {
 			return Page[T]{}, err
+		}
+		if (at.Is == "t") != l.text {
+			return Page[T]{}, errNoPlace
 		}
 		l.where.add(`(`+l.sort+`, `+l.id+`) `+beyond+` (?, ?)`, at.value(), at.ID)
 	}

@@ -172,6 +172,32 @@ func TestSummary(t *testing.T) {
 	})
 }
 
+// What a client sends may be any bytes, and a cursor of another list.
+func TestOddFilters(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		estate(t, db)
+		odd := "a\x00\xff"
+		for _, f := range []store.CredentialFilter{{Text: odd}, {Issuer: odd}, {Place: tallystick.Place(odd)}, {Owner: odd}, {Tag: odd}, {Rule: odd}, {Algorithm: odd + "-"}} {
+			if rows := walk(t, db, f, store.PageRequest{}); len(rows) != 0 {
+				t.Errorf("%+v finds %d", f, len(rows))
+			}
+		}
+		if _, err := db.Findings(t.Context(), store.FindingFilter{Owner: odd, Rule: odd, Now: noon}, store.PageRequest{}); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := db.Credential(t.Context(), tallystick.Fingerprint(odd)); !errors.Is(err, tallystick.ErrNotFound) {
+			t.Errorf("an odd fingerprint gives %v, want ErrNotFound", err)
+		}
+		page, err := db.Credentials(t.Context(), store.CredentialFilter{}, store.PageRequest{Sort: "subject", Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Credentials(t.Context(), store.CredentialFilter{}, store.PageRequest{Sort: "expires", After: page.Next}); !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("the cursor of another order gives %v, want ErrInvalid", err)
+		}
+	})
+}
+
 // A word that thousands have is found by another way than a rare one; both
 // ways find the same.
 func TestCommonWord(t *testing.T) {

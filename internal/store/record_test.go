@@ -44,7 +44,7 @@ func look(t *testing.T, db *store.DB, seen time.Time, sightings []tallystick.Sig
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err = db.ClaimRun(t.Context(), "node", seen, seen.Add(time.Minute))
+	run, err = db.ClaimRun(t.Context(), "node", seen, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,19 +85,22 @@ func (db *DB) AddRun(ctx context.Context, r Run) (Run, error) {
 }
 
 // ClaimRun takes the oldest run that waits, or whose node stopped renewing its
-// lease, for a node until a time. It returns ErrNotFound when there is none.
-func (db *DB) ClaimRun(ctx context.Context, node string, now, until time.Time) (Run, error) {
+// lease, for a node and for a time. A lease that ends later than any that is
+// given now was given by a clock that was wrong, and has run out as well. It
+// returns ErrNotFound when there is no such run.
+func (db *DB) ClaimRun(ctx context.Context, node string, now time.Time, lease time.Duration) (Run, error) {
 	var r Run
 	err := db.tx(ctx, func(tx *writing) error {
-		pick := `SELECT id FROM runs WHERE state = 'waiting' OR (state = 'running' AND lease_until < $1) ORDER BY id LIMIT 1` + db.engine.locking()
+		pick := `SELECT id FROM runs WHERE state = 'waiting' OR (state = 'running' AND (lease_until < $1 OR lease_until > $2))
+			ORDER BY id LIMIT 1` + db.engine.locking()
 		var id int64
-		if err := tx.QueryRowContext(ctx, pick, micros(now)).Scan(&id); err != nil {
+		if err := tx.QueryRowContext(ctx, pick, micros(now), micros(now.Add(2*lease))).Scan(&id); err != nil {
 			return err
 		}
 		const claim = `UPDATE runs SET state = 'running', node = $1, lease_until = $2, attempt = attempt + 1,
 			started = CASE WHEN started = 0 THEN $3 ELSE started END WHERE id = $4 RETURNING ` + runColumns
 		var err error
-		r, err = scanRun(tx.QueryRowContext(ctx, claim, node, micros(until), micros(now), id))
+		r, err = scanRun(tx.QueryRowContext(ctx, claim, node, micros(now.Add(lease)), micros(now), id))
 		return err
 	})
 	return r, db.wrap("couldn't claim a run", err)
@@ -136,6 +139,14 @@ func orConflict(err error) error {
 		return err
 	}
 	return tallystick.ErrConflict
+}
+
+// ReleaseRun gives a run back that a node is about to leave undone, so that the
+// next one need not wait for the lease and nobody takes it for deadly.
+func (db *DB) ReleaseRun(ctx context.Context, r Run) error {
+	const query = `UPDATE runs SET state = 'waiting', lease_until = 0, attempt = attempt - 1
+		WHERE id = $1 AND node = $2 AND attempt = $3 AND state = 'running'`
+	return db.ownRun(ctx, "couldn't give the run back", query, r.ID, r.Node, r.Attempt)
 }
 
 // CancelRun cancels a run that has not ended. Its node notices when it renews.
@@ -186,4 +197,16 @@ func (db *DB) Misses(ctx context.Context, run int64, after string, limit int) ([
 		m.Seen = timeOf(seen)
 		return m, err
 	})
+}
+
+// keptRuns is how many runs of a source keep the list of what they missed.
+const keptRuns = 10
+
+// ForgetMisses drops what the older runs of a source could not see: every run
+// lists the same places again, and nothing else refers to the list.
+func (db *DB) ForgetMisses(ctx context.Context, source string) error {
+	const query = `DELETE FROM misses WHERE run_id IN (SELECT id FROM runs WHERE source = $1 AND misses > 0
+		AND id NOT IN (SELECT id FROM runs WHERE source = $1 ORDER BY id DESC LIMIT $2))`
+	_, err := db.write.ExecContext(ctx, query, source, keptRuns)
+	return db.wrap("couldn't forget what was missed", err)
 }

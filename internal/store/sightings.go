@@ -58,7 +58,7 @@ func (db *DB) sightings(ctx context.Context, query string, args ...any) ([]Sight
 func (db *DB) SightingsOf(ctx context.Context, credential tallystick.Fingerprint, limit int) ([]SightingRow, error) {
 	const query = `SELECT ` + sightingColumns + sightingFrom +
 		`WHERE s.credential_id = (SELECT id FROM credentials WHERE fingerprint = $1) ORDER BY s.gone_since = 0 DESC, s.id DESC LIMIT $2`
-	return db.sightings(ctx, query, string(credential), limit)
+	return db.sightings(ctx, query, cleanText(string(credential)), limit)
 }
 
 // SightingsOfKey returns where a key is now, by any credential that carries it
@@ -73,7 +73,7 @@ func (db *DB) SightingsOfKey(ctx context.Context, key tallystick.KeyID, role tal
 func (db *DB) SightingsAt(ctx context.Context, place tallystick.Place, limit int) ([]SightingRow, error) {
 	const query = `SELECT ` + sightingColumns + sightingFrom +
 		`WHERE s.place_id = (SELECT id FROM places WHERE uri = $1) ORDER BY s.gone_since = 0 DESC, s.id DESC LIMIT $2`
-	return db.sightings(ctx, query, string(place), limit)
+	return db.sightings(ctx, query, cleanText(string(place)), limit)
 }
 
 // A PlaceRow is a place as a list shows it.
@@ -99,7 +99,7 @@ func (db *DB) Places(ctx context.Context, f PlaceFilter, page PageRequest) (Page
 		return Page[PlaceRow]{}, err
 	}
 	list := listing[PlaceRow]{
-		columns: `p.uri, p.scheme, p.first_seen, p.present`, from: `places p`, where: f.where(), sort: column, id: `p.id`, scan: scanPlace,
+		columns: `p.uri, p.scheme, p.first_seen, p.present`, from: `places p`, where: f.where(), sort: column, text: column == `p.uri`, id: `p.id`, scan: scanPlace,
 	}
 	return list.page(ctx, db, page)
 }

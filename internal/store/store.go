@@ -14,6 +14,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type DB struct {
 	read   *sql.DB
 	ids    idBlock
 	known  knownIDs
+	held   *sql.Conn  // of Alone; nil without it
 	reads  statements // of in
 	writes statements // of bulk
 }
@@ -56,6 +58,10 @@ func Open(ctx context.Context, url string) (*DB, error) {
 
 // Close releases the connections. Nothing is lost by not calling it.
 func (db *DB) Close() error {
+	if db.held != nil {
+		// Not put back into the pool: the lock would go on living there.
+		_ = db.held.Raw(func(any) error { return driver.ErrBadConn })
+	}
 	if db.read == db.write {
 		return db.write.Close()
 	}
@@ -68,6 +74,21 @@ func (db *DB) Engine() string { return db.engine.name() }
 // Ping says whether the store answers.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.wrap("couldn't reach the store", db.read.PingContext(ctx))
+}
+
+// Alone keeps further servers off the store until it is closed, and is ErrInUse
+// when there is one. Places on a machine carry no host yet: two servers would
+// take each other's files for gone. Commands may work beside a server.
+func (db *DB) Alone(ctx context.Context) error {
+	c, err := db.write.Conn(ctx)
+	if err != nil {
+		return db.wrap("couldn't reach the store", err)
+	}
+	if err := db.engine.alone(ctx, c); err != nil || db.engine.name() == "sqlite" {
+		return errors.Join(db.wrap("couldn't take the store for this server", err), c.Close())
+	}
+	db.held = c
+	return nil
 }
 
 // Tidy lets the engine refresh what it knows about the tables, so that it goes

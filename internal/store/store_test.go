@@ -3,10 +3,15 @@
 package store_test
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
@@ -125,6 +130,40 @@ func TestErrorsHaveKinds(t *testing.T) {
 	})
 }
 
+// A file that is no store, and one whose pages were written over, are damage and
+// not a mistake of ours.
+func TestDamageHasAKind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tally.db")
+	db, err := store.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overwritten := slices.Clone(whole[:4096]) // the header, and then nothing of sense
+	overwritten = append(overwritten, bytes.Repeat([]byte{0xa5}, len(whole)-4096)...)
+	for what, content := range map[string][]byte{
+		"another file": bytes.Repeat([]byte("not a store\n"), 1000), "an overwritten file": overwritten,
+	} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := store.Open(t.Context(), path)
+		if err == nil {
+			_, err = db.People(t.Context())
+			err = errors.Join(err, db.Close())
+		}
+		if !errors.Is(err, tallystick.ErrDamaged) {
+			t.Errorf("%s: got %v, want ErrDamaged", what, err)
+		}
+	}
+}
+
 // A URL may hold a password, so no error quotes it.
 func TestOpenHidesURL(t *testing.T) {
 	_, err := store.Open(t.Context(), "postgres://tally:hunter2@127.0.0.1:1/x?connect_timeout=2")
@@ -138,3 +177,31 @@ func TestOpenHidesURL(t *testing.T) {
 }
 
 func containsSecret(err error) bool { return strings.Contains(err.Error(), "hunter2") }
+
+// Two servers on one database would take each other's files for gone. A SQLite
+// file is kept for one by the lock of its directory, which is not the store's.
+func TestOneServerAtATime(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		first, err := store.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := storetest.Open(t, url)
+		if err := first.Alone(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Alone(t.Context()); second.Engine() == "postgres" && !errors.Is(err, tallystick.ErrInUse) {
+			t.Errorf("the second server gets %v, want ErrInUse", err)
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 50 { // the database server notices a closed connection a little later
+			if err = second.Alone(t.Context()); err == nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("after the first server has ended the second gets %v", err)
+	})
+}

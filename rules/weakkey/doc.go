@@ -6,8 +6,8 @@
 //
 //   - Shared finds RSA moduli with a prime in common, among any number of them
 //     (Heninger et al., "Mining Your Ps and Qs", USENIX Security 2012; Bernstein,
-//     "Scaled remainder trees", 2004). Product does the same for one new key at a
-//     time against all old ones.
+//     "Scaled remainder trees", 2004). Product tells whether new keys have one in
+//     common with any old one, without looking at the old ones again.
 //   - ROCA recognises keys of the Infineon library (Nemec et al., "The Return of
 //     Coppersmith's Attack", CCS 2017; CVE-2017-15361).
 //   - ClosePrimes recognises moduli whose primes are neighbours (Böck, "Fermat

@@ -8,13 +8,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/big"
+	"slices"
 
 	"github.com/remyoudompheng/bigfft"
 )
 
-// A Product is all moduli seen so far, multiplied, so that a new one can be
-// tested against all of them with one division. It is as long as the moduli
-// together: 256 bytes for each RSA-2048 key. The zero Product holds none.
+// A Product is all moduli seen so far, multiplied, so that new ones can be
+// tested against all of them at once. It is as long as the moduli together: 256
+// bytes for each RSA-2048 key. The zero Product holds none.
 type Product struct {
 	product *big.Int // nil for none
 	count   uint64
@@ -27,12 +28,7 @@ func (p *Product) Len() int { return int(p.count) }
 // are above 1, and each is taken in once. Numbers that Shared passes over are not
 // taken in. An error is that of ctx, and leaves p as it was.
 func (p *Product) Multiply(ctx context.Context, moduli []*big.Int) error {
-	var usable []*big.Int
-	for _, n := range moduli {
-		if usableModulus(n) {
-			usable = append(usable, n)
-		}
-	}
+	usable := usableOf(moduli)
 	if len(usable) == 0 {
 		return nil
 	}
@@ -47,16 +43,30 @@ func (p *Product) Multiply(ctx context.Context, moduli []*big.Int) error {
 	return nil
 }
 
-// Common returns the length in bits of the largest common divisor of n and the
-// product: 1 when n has no factor in common with any modulus held, and the
-// length of n itself when n is held already or both its primes are. Shared then
-// tells which others are concerned. It costs one division of the product by n.
-func (p *Product) Common(n *big.Int) int {
-	if p.product == nil || !usableModulus(n) {
-		return 1
+// Coprime says that none of the moduli has a factor in common with any that is
+// held; one that is held already has. Numbers that Shared passes over have none.
+// It reduces the product modulo all of them, and that modulo each: the first
+// takes the time of some multiplications of the product, however many they are.
+// An error is that of ctx.
+func (p *Product) Coprime(ctx context.Context, moduli []*big.Int) (bool, error) {
+	usable := usableOf(moduli)
+	if p.product == nil || len(usable) == 0 {
+		return true, nil
 	}
-	rest := new(big.Int).Rem(p.product, n)
-	return rest.GCD(nil, nil, n, rest).BitLen()
+	tree, _, err := newTree(ctx, usable)
+	if err != nil {
+		return false, err
+	}
+	v := newDivisor(tree.product)
+	coprime, one := true, big.NewInt(1)
+	err = tree.descend(ctx, v.fraction(v.mod(p.product)), func(n, rest *big.Int) {
+		coprime = coprime && rest.GCD(nil, nil, n, rest).Cmp(one) == 0
+	})
+	return coprime, err
+}
+
+func usableOf(moduli []*big.Int) []*big.Int {
+	return slices.DeleteFunc(slices.Clone(moduli), func(n *big.Int) bool { return !usableModulus(n) })
 }
 
 // The stored form is a version byte, the count, a SHA-256 of the rest, and the

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestProduct holds Common to the plain meaning, with the product put away and
+// TestProduct holds Coprime to the plain meaning, with the product put away and
 // taken out again between any two steps.
 func TestProduct(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -32,10 +32,14 @@ func TestProduct(t *testing.T) {
 			}
 			p = stored(t, &p)
 		}
-		n := rapid.Int64Range(2, 1<<20).Draw(t, "new")
-		want := new(big.Int).GCD(nil, nil, big.NewInt(n), plain).BitLen()
-		if got := p.Common(big.NewInt(n)); got != want || p.Len() != count {
-			t.Fatalf("%d bits in common, %d held; not %d and %d", got, p.Len(), want, count)
+		moduli := rapid.SliceOf(number).Draw(t, "new")
+		want := true
+		for _, n := range moduli {
+			want = want && (n.Cmp(big.NewInt(2)) < 0 || new(big.Int).GCD(nil, nil, n, plain).BitLen() == 1)
+		}
+		got, err := p.Coprime(context.Background(), moduli)
+		if err != nil || got != want || p.Len() != count {
+			t.Fatalf("coprime is %v, error %v, %d held; not %v and %d", got, err, p.Len(), want, count)
 		}
 	})
 }
@@ -81,5 +85,11 @@ func TestProductStops(t *testing.T) {
 	err := p.Multiply(ctx, []*big.Int{big.NewInt(15), big.NewInt(77)})
 	if !errors.Is(err, context.Canceled) || p.Len() != 0 {
 		t.Errorf("error %v with %d held, not that of the context with none", err, p.Len())
+	}
+	if err := p.Multiply(t.Context(), []*big.Int{big.NewInt(15)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Coprime(ctx, []*big.Int{big.NewInt(7), big.NewInt(11)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, not that of the context", err)
 	}
 }

@@ -62,6 +62,28 @@ func Shared(ctx context.Context, source Source) ([]Share, error) {
 }
 
 func shared(ctx context.Context, source Source, limit int) ([]Share, error) {
+	found, err := suspects(ctx, source, limit)
+	if err != nil {
+		return nil, err
+	}
+	return resolve(ctx, found)
+}
+
+// Suspects returns the moduli that have any factor in common with another one,
+// in the order in which the source first gives them. Only they matter to
+// Shared: it says the same of the suspects alone as of all moduli, so whoever
+// knows of some moduli that they are none can leave them out. It costs what
+// Shared costs, and errors are the same.
+func Suspects(ctx context.Context, source Source) ([]*big.Int, error) {
+	found, err := suspects(ctx, source, shardBits)
+	moduli := make([]*big.Int, len(found))
+	for i, s := range found {
+		moduli[i] = s.modulus
+	}
+	return moduli, err
+}
+
+func suspects(ctx context.Context, source Source, limit int) ([]suspect, error) {
 	products, err := shardProducts(ctx, source, limit)
 	if err != nil {
 		return nil, err
@@ -76,10 +98,7 @@ func shared(ctx context.Context, source Source, limit int) ([]Share, error) {
 		i++
 		return common(ctx, moduli, others, func(s suspect) { found = append(found, s) })
 	})
-	if err != nil {
-		return nil, err
-	}
-	return resolve(ctx, found)
+	return found, err
 }
 
 // shardProducts returns the product of each shard, or nothing when there is but

@@ -86,6 +86,17 @@ func TestSharedIsPairwise(t *testing.T) {
 		if diff := cmp.Diff(readable(pairwise(moduli)), readable(got)); diff != "" {
 			t.Fatalf("by pairs (-), by tree (+):\n%s", diff)
 		}
+		suspects, err := Suspects(context.Background(), Moduli(moduli))
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, err := Shared(context.Background(), Moduli(suspects))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(readable(got), readable(alone)); diff != "" {
+			t.Fatalf("of all (-), of the suspects alone (+):\n%s", diff)
+		}
 	})
 }
 

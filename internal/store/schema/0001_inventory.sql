@@ -180,3 +180,6 @@ CREATE TABLE findings (
 );
 CREATE INDEX findings_worst ON findings (closed, severity, id);
 CREATE INDEX findings_rule  ON findings (rule, closed, id);
+
+-- What surveys keep from one time to the next; it may be emptied at any time.
+CREATE TABLE kept (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
