@@ -72,6 +72,20 @@ type Sighting struct {
 	Facts
 }
 
+// Further returns the certificates of the chain as sightings of their own at
+// the same place.
+func (s *Sighting) Further() []Sighting {
+	var list []Sighting
+	for n, c := range s.Chain {
+		further := Sighting{Credential: c, Place: s.Place, Role: s.Role, Seen: s.Seen}
+		if s.TLS != nil {
+			further.TLS = &TLSFacts{ServerName: s.TLS.ServerName, Evidence: EvidenceSeen, Position: n + 1}
+		}
+		list = append(list, further)
+	}
+	return list
+}
+
 // Facts are what a driver noticed at the place beside the credential. They are
 // stored as JSON: additions only.
 type Facts struct {

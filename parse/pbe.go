@@ -36,7 +36,7 @@ var hashes = map[string]func() hash.Hash{
 type scheme struct {
 	hash    func() hash.Hash
 	cost    time.Duration // of one round
-	pkcs12  bool // the key derivation of PKCS#12; else PBKDF1
+	pkcs12  bool          // the key derivation of PKCS#12; else PBKDF1
 	keySize int
 	cipher  string
 }

@@ -117,6 +117,7 @@ func TestKeptPrimesSaveWork(t *testing.T) {
 			estate.keys = append(estate.keys, primeUse(t, new(big.Int).Mul(primes[i-1], primes[i]), 1))
 		}
 	}
+	estate.keys = append(estate.keys, primeUse(t, new(big.Int).Mul(primes[2], primes[3]), 2))
 	fresh := func() *big.Int { return soundModulus(t, 256) }
 	add := func(list ...*big.Int) func() {
 		return func() {
@@ -125,27 +126,28 @@ func TestKeptPrimesSaveWork(t *testing.T) {
 			}
 		}
 	}
-	leave := func(n int) func() { return func() { estate.keys = estate.keys[n:] } }
+	leave := func(n int) func() { return func() { estate.keys = estate.keys[n:] } } // the oldest
 	twins := randomPrime(t, 128)
 	for _, step := range []struct {
 		what    string
 		change  func()
 		all     bool // compared with each other
 		hits    int
-		indexes int
+		indexed int
+		parts   int
 	}{
-		{"the first time", func() {}, true, 0, 20},
-		{"the same again", func() {}, false, 0, 20},
-		{"new ones, too many for the last part", add(fresh(), fresh(), fresh()), false, 0, 23},
-		{"more, which the last part has room for", add(fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh()), false, 0, 31},
-		{"new ones that share with each other", add(new(big.Int).Mul(twins, primes[0]), new(big.Int).Mul(twins, randomPrime(t, 128))), true, 3, 33},
-		{"the same again", func() {}, false, 3, 33},
-		{"one of the three leaves", leave(1), false, 2, 33},
-		{"another sound one", add(fresh()), false, 2, 34},
-		{"most leave", leave(20), true, 2, 13},
-		{"the lost part is not missed", func() { delete(estate.kept, primePart(0)) }, false, 2, 13},
-		{"until something new comes", add(fresh()), true, 2, 14},
-		{"too many", add(fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh()), true, 2, 26},
+		{"the first time", func() {}, true, 0, 20, 2},
+		{"the same again", func() {}, false, 0, 20, 2},
+		{"new ones, too many for the last part", add(fresh(), fresh(), fresh()), false, 0, 23, 3},
+		{"more, which the last part has room for", add(fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh()), false, 0, 31, 3},
+		{"new ones that share with each other", add(new(big.Int).Mul(twins, primes[0]), new(big.Int).Mul(twins, randomPrime(t, 128))), true, 3, 33, 3},
+		{"the same again", func() {}, false, 3, 33, 3},
+		{"one of the three leaves", leave(1), false, 2, 33, 3},
+		{"another sound one", add(fresh()), false, 2, 34, 4},
+		{"most leave", leave(21), true, 2, 13, 2},
+		{"the lost part is not missed", func() { delete(estate.kept, primePart(0)) }, false, 2, 13, 2},
+		{"until something new comes", add(fresh()), true, 2, 14, 2},
+		{"too many", add(fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh(), fresh()), true, 2, 26, 3},
 	} {
 		step.change()
 		estate.walks = 0
@@ -158,9 +160,24 @@ func TestKeptPrimesSaveWork(t *testing.T) {
 			t.Errorf("%s: %d hits in %d walks; want %d, all compared: %v", step.what, len(hits), walks, step.hits, step.all)
 		}
 		var m primeMemory
-		if err := m.unmarshal(estate.kept[primeIndex]); err != nil || len(m.moduli) != step.indexes || len(estate.kept) > len(m.parts)+1 {
-			t.Errorf("%s: an index of %d moduli in %d parts, %d values, %v; want %d moduli", step.what, len(m.moduli), len(m.parts), len(estate.kept), err, step.indexes)
+		if err := m.unmarshal(estate.kept[primeIndex]); err != nil || len(m.moduli) != step.indexed || len(m.parts) != step.parts || len(estate.kept) > step.parts+1 {
+			t.Errorf("%s: an index of %d moduli in %d parts, %d values, %v; want %d in %d parts", step.what, len(m.moduli), len(m.parts), len(estate.kept), err, step.indexed, step.parts)
 		}
+	}
+}
+
+// TestKeptPrimesOfAnotherTime has an index with a sound product of other moduli.
+func TestKeptPrimesOfAnotherTime(t *testing.T) {
+	p := randomPrime(t, 128)
+	use := func() rule.KeyUse { return primeUse(t, new(big.Int).Mul(p, randomPrime(t, 128)), 1) }
+	estate := fakeEstate{kept: map[string][]byte{}, keys: []rule.KeyUse{use()}}
+	other := fakeEstate{kept: map[string][]byte{}, keys: []rule.KeyUse{primeUse(t, soundModulus(t, 256), 1)}}
+	primeHits(t, estate, 3)
+	primeHits(t, other, 3)
+	estate.kept[primePart(0)] = other.kept[primePart(0)]
+	estate.keys = append(estate.keys, use())
+	if hits := primeHits(t, estate, 3); len(hits) != 2 {
+		t.Errorf("%d hits, want 2", len(hits))
 	}
 }
 

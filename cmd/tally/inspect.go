@@ -18,6 +18,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/scan"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/parse"
 )
@@ -58,47 +59,45 @@ func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJ
 	if statErr != nil && fingerprintForm.MatchString(what) {
 		return p.inside(ctx, flags, func(ctx context.Context, h *house) error { return p.inspectKnown(ctx, h, what, asJSON) })
 	}
-	h := newHaul(p.now)
-	if err := p.lookAt(ctx, h, what, timeout); err != nil {
+	s := p.newScan(nil, 0, timeout)
+	if err := p.lookAt(ctx, s, what); err != nil {
 		return err
 	}
-	judged, err := h.judge(ctx)
+	result, err := s.Judge(ctx)
 	if err != nil {
 		return err
 	}
-	if len(judged) == 0 {
-		return nothingSeen(what, h.misses)
+	if len(result.Found) == 0 {
+		return nothingSeen(what, result.Misses)
 	}
 	out, err := p.create("")
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = printSightings(out, judged, h.misses)
+		err = printSightings(out, result)
 	} else {
-		err = p.explainAll(out, judged)
+		err = p.explainAll(out, result.Found)
 	}
 	return errors.Join(err, out.done())
 }
 
 // lookAt gathers what is in a file, at an endpoint or on standard input.
-func (p *program) lookAt(ctx context.Context, h *haul, what string, timeout time.Duration) error {
-	s := &looker{haul: h, flags: scanFlags{timeout: timeout}}
-	if err := s.anchors(ctx); err != nil {
+func (p *program) lookAt(ctx context.Context, s *scan.Scan, what string) error {
+	if err := s.Trust(ctx); err != nil {
 		return err
 	}
 	if what == "-" {
-		return p.readInput(h)
+		return p.readInput(s)
 	}
 	targets, err := parseTargets([]string{what}, "443", p.in)
 	if err != nil {
 		return err
 	}
-	if len(targets.hosts) > 0 && targets.hosts[0].size() > 1 {
+	if len(targets.Hosts) > 0 && targets.Hosts[0].Size() > 1 {
 		return usage(fmt.Errorf("%s is more than one endpoint", what), fmt.Sprintf("run %q", "tally scan "+what))
 	}
-	targets.stores = append(targets.stores, h.cas.storesAt(targets.paths)...)
-	return errors.Join(s.find(ctx, "truststore", targets.stores), s.find(ctx, "files", targets.paths), s.endpoints(ctx, targets))
+	return s.Look(ctx, targets)
 }
 
 // maxInput is how many bytes of standard input are read.
@@ -109,7 +108,7 @@ const inputPlace tallystick.Place = "file:///dev/stdin"
 
 // readInput reads credentials from standard input. Text around PEM blocks is
 // passed over, as in what openssl s_client prints.
-func (p *program) readInput(h *haul) error {
+func (p *program) readInput(s *scan.Scan) error {
 	data, err := io.ReadAll(io.LimitReader(p.in, maxInput+1))
 	if err != nil {
 		return fmt.Errorf("couldn't read standard input: %w", err)
@@ -119,15 +118,20 @@ func (p *program) readInput(h *haul) error {
 	}
 	result := parse.Bytes("stdin.pem", data, nil)
 	for _, item := range result.Items {
-		h.saw(tallystick.Sighting{
-			Credential: item.Credential, Place: inputPlace, Role: item.Role, Seen: h.now(),
+		err := s.Saw(tallystick.Sighting{
+			Credential: item.Credential, Place: inputPlace, Role: item.Role, Seen: p.now(),
 			Facts: tallystick.Facts{SSH: item.SSH, File: &tallystick.FileFacts{
 				Format: item.Format, Alias: item.Alias, Private: item.Private, Passphrase: item.Passphrase, WeakPassphrase: item.WeakPassphrase,
 			}},
 		})
+		if err != nil {
+			return err
+		}
 	}
 	for _, problem := range result.Problems {
-		h.missed(tallystick.Miss{Place: inputPlace, Error: problem.Word, Detail: problem.Detail, Seen: h.now()})
+		if err := s.Missed(tallystick.Miss{Place: inputPlace, Error: problem.Word, Detail: problem.Detail, Seen: p.now()}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -150,15 +154,15 @@ func nothingSeen(what string, misses []tallystick.Miss) error {
 }
 
 // explainAll explains every credential that was seen.
-func (p *program) explainAll(out io.Writer, judged []judgedSighting) error {
-	for i, group := range byCredential(judged) {
+func (p *program) explainAll(out io.Writer, found []scan.Found) error {
+	for i, group := range byCredential(found) {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		e := explained{credential: group[0].credential, now: p.now()}
+		e := explained{credential: &group[0].Credential, now: p.now()}
 		for _, j := range group {
 			e.places = append(e.places, placeLine(j.Place, j.Role, j.Facts))
-			e.add(j.findings)
+			e.add(j.Findings)
 		}
 		if err := e.print(out); err != nil {
 			return err
@@ -168,14 +172,14 @@ func (p *program) explainAll(out io.Writer, judged []judgedSighting) error {
 }
 
 // byCredential groups sightings, in the order of the first of each group.
-func byCredential(judged []judgedSighting) [][]judgedSighting {
+func byCredential(found []scan.Found) [][]scan.Found {
 	at := map[tallystick.Fingerprint]int{}
-	var groups [][]judgedSighting
-	for _, j := range judged {
-		i, ok := at[j.credential.ID]
+	var groups [][]scan.Found
+	for _, j := range found {
+		i, ok := at[j.Credential.ID]
 		if !ok {
 			i = len(groups)
-			at[j.credential.ID], groups = i, append(groups, nil)
+			at[j.Credential.ID], groups = i, append(groups, nil)
 		}
 		groups[i] = append(groups[i], j)
 	}

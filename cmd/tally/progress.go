@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/tallystick/tallystick/internal/scan"
 )
 
-// A progress is the line on a terminal that says how far a look has come. A nil
+// A progress is the line on a terminal that says how far a scan has come. A nil
 // one shows nothing.
 type progress struct {
 	out         io.Writer
@@ -23,6 +25,8 @@ type progress struct {
 	end         chan struct{}
 	ended       sync.WaitGroup
 }
+
+var _ scan.Progress = (*progress)(nil)
 
 // progressStep is how often the line moves.
 const progressStep = 200 * time.Millisecond
@@ -70,28 +74,28 @@ func (b *progress) stop() {
 	}
 }
 
-// phase begins a new look, called by what it looks at.
-func (b *progress) phase(what string) {
+// Phase begins a new look, called by what it looks at.
+func (b *progress) Phase(what string) {
 	if b != nil {
 		b.what.Store(what)
-		b.set(0, 0)
+		b.Set(0, 0)
 	}
 }
 
-func (b *progress) set(done, total int64) {
+func (b *progress) Set(done, total int64) {
 	if b != nil {
 		b.done.Store(done)
 		b.total.Store(total)
 	}
 }
 
-func (b *progress) step() {
+func (b *progress) Step() {
 	if b != nil {
 		b.done.Add(1)
 	}
 }
 
-func (b *progress) saw() {
+func (b *progress) Saw() {
 	if b != nil {
 		b.found.Add(1)
 	}

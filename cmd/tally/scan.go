@@ -7,13 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/scan"
+	"github.com/tallystick/tallystick/rule"
+	"github.com/tallystick/tallystick/rules"
 )
 
 // scanFlags are the flags of "tally scan".
@@ -79,23 +85,55 @@ func (p *program) scan(ctx context.Context, flags scanFlags, args []string) erro
 		return err
 	}
 	defer out.abandon()
-	h := newHaul(p.now)
-	failed := p.look(ctx, h, targets, flags)
+	progress := p.newProgress()
+	s := p.newScan(progress, flags.rate, flags.timeout)
+	failed := errors.Join(s.Trust(ctx), s.Look(ctx, targets))
+	progress.stop()
 	// What was found before a signal is worth seeing too.
-	judged, err := h.judge(context.WithoutCancel(ctx))
+	result, err := s.Judge(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}
-	if err := flags.print(out, judged, h); err != nil {
+	if err := flags.print(out, result); err != nil {
 		return fmt.Errorf("couldn't write what was found: %w", err)
 	}
 	if err := out.done(); err != nil {
 		return err
 	}
-	if failed != nil {
+	if ctx.Err() != nil {
+		return problem.With(fmt.Errorf("stopped before everything was seen: %w", ctx.Err()), "what was found until then is shown")
+	}
+	if failed = errors.Join(failed, unreadable(targets.Paths, result)); failed != nil {
 		return failed
 	}
-	return failOnFindings(judged, failOn)
+	return failOnFindings(result.Found, failOn)
+}
+
+// newScan returns a scan with every driver, and with the rules that need no
+// inventory: nobody has said yet who owns what is found.
+func (p *program) newScan(progress *progress, rate int, timeout time.Duration) *scan.Scan {
+	needNone := slices.DeleteFunc(rules.All(), func(r rule.Rule) bool { return r.Name == "no-owner" })
+	return scan.New(scan.Options{
+		Drivers: drivers.All(), Rules: needNone, Now: p.now, Rate: rate, Timeout: timeout, Progress: progress,
+	})
+}
+
+// unreadable returns an error for the paths that were named and in which
+// nothing was seen because they could not be read.
+func unreadable(paths []string, result scan.Result) error {
+	var err error
+	for _, path := range paths {
+		absolute, absErr := filepath.Abs(path)
+		if absErr != nil {
+			return absErr
+		}
+		place := tallystick.FilePlace(absolute)
+		i := slices.IndexFunc(result.Misses, func(m tallystick.Miss) bool { return m.Place == place })
+		if i >= 0 && !slices.ContainsFunc(result.Found, func(f scan.Found) bool { return f.Place == place }) {
+			err = &statusError{err: fmt.Errorf("couldn't read %s: %s", path, result.Misses[i].Error), status: problem.ExitFailed}
+		}
+	}
+	return err
 }
 
 // check returns the severity of --fail-on, or 0.
@@ -103,6 +141,8 @@ func (f scanFlags) check() (tallystick.Severity, error) {
 	switch {
 	case f.rate < 0:
 		return 0, usage(fmt.Errorf("--rate %d is less than nothing", f.rate), "leave it out for no limit")
+	case f.rate > scan.MaxRate:
+		return 0, usage(fmt.Errorf("--rate %d is more than %d", f.rate, scan.MaxRate), "leave it out for no limit")
 	case f.timeout <= 0:
 		return 0, usage(fmt.Errorf("--timeout %v is not a time to wait", f.timeout), "write it as 500ms, 5s or 1m")
 	case f.failOn == "":
@@ -116,39 +156,21 @@ func (f scanFlags) check() (tallystick.Severity, error) {
 }
 
 // print writes what was found.
-func (f scanFlags) print(out io.Writer, judged []judgedSighting, h *haul) error {
+func (f scanFlags) print(out io.Writer, result scan.Result) error {
 	if f.json {
-		return printSightings(out, judged, h.misses)
+		return printSightings(out, result)
 	}
-	return printReport(out, judged, h, f.all)
-}
-
-// look looks at every target and returns what failed.
-func (p *program) look(ctx context.Context, h *haul, targets scanTargets, flags scanFlags) error {
-	progress := p.newProgress()
-	defer progress.stop()
-	s := &looker{haul: h, progress: progress, flags: flags}
-	failed := s.anchors(ctx)
-	targets.stores = append(targets.stores, h.cas.storesAt(targets.paths)...)
-	if targets.machine {
-		failed = errors.Join(failed, s.machine(ctx))
-	} else {
-		failed = errors.Join(failed, s.find(ctx, "truststore", targets.stores), s.find(ctx, "files", targets.paths), s.endpoints(ctx, targets))
-	}
-	if ctx.Err() != nil {
-		return problem.With(fmt.Errorf("stopped before everything was seen: %w", ctx.Err()), "what was found until then is shown")
-	}
-	return errors.Join(failed, h.unreadable(targets))
+	return printReport(out, result, f.all)
 }
 
 // failOnFindings returns the error of --fail-on.
-func failOnFindings(judged []judgedSighting, failOn tallystick.Severity) error {
+func failOnFindings(found []scan.Found, failOn tallystick.Severity) error {
 	if failOn == 0 {
 		return nil
 	}
 	count := 0
-	for _, j := range judged {
-		for _, f := range j.findings {
+	for _, j := range found {
+		for _, f := range j.Findings {
 			if f.Severity >= failOn {
 				count++
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/scan"
 )
 
 // A sightingLine is what --json writes for a sighting. Its member names are a
@@ -55,15 +56,15 @@ type missLine struct {
 }
 
 // printSightings writes a line for every sighting and for every miss.
-func printSightings(out io.Writer, judged []judgedSighting, misses []tallystick.Miss) error {
+func printSightings(out io.Writer, result scan.Result) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
-	for _, j := range judged {
+	for _, j := range result.Found {
 		if err := encoder.Encode(lineOf(&j)); err != nil {
 			return err
 		}
 	}
-	for _, m := range misses {
+	for _, m := range result.Misses {
 		if err := encoder.Encode(missLine{m.Place, "none", m.Error, m.Detail, m.Seen.UTC()}); err != nil {
 			return err
 		}
@@ -71,13 +72,13 @@ func printSightings(out io.Writer, judged []judgedSighting, misses []tallystick.
 	return nil
 }
 
-func lineOf(j *judgedSighting) sightingLine {
-	c := j.credential
+func lineOf(j *scan.Found) sightingLine {
+	c := &j.Credential
 	line := sightingLine{
 		Place: j.Place, Kind: c.Kind, SPKI: c.Key.ID, Subject: c.Subject, Issuer: c.Issuer, Names: orEmpty(c.Names),
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter, Key: c.Key.Algorithm, Signature: c.Signature,
 		Chain: []tallystick.Fingerprint{}, Protocols: []string{}, Findings: []string{}, Seen: j.Seen.UTC(),
-		ID: c.ID, Role: j.Role, Severity: j.worst(), Serial: c.Serial, Facts: j.Facts,
+		ID: c.ID, Role: j.Role, Severity: j.Worst(), Serial: c.Serial, Facts: j.Facts,
 	}
 	if c.Kind == tallystick.KindCertificate {
 		line.Cert = string(c.ID)
@@ -85,7 +86,7 @@ func lineOf(j *judgedSighting) sightingLine {
 	if j.TLS != nil {
 		line.Chain, line.Protocols = orEmpty(j.TLS.Chain), orEmpty(j.TLS.Protocols)
 	}
-	for _, f := range j.findings {
+	for _, f := range j.Findings {
 		line.Findings = append(line.Findings, f.Rule)
 		line.Evidence = append(line.Evidence, evidenceLine{f.Rule, f.Severity, f.Evidence})
 	}

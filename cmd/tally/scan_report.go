@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/scan"
 	"github.com/tallystick/tallystick/rule"
 	"github.com/tallystick/tallystick/rules"
 )
@@ -25,8 +26,8 @@ type scanned struct {
 
 // printReport writes what was found for a person: what is wrong, worst first,
 // then what could not be seen, then the numbers.
-func printReport(out io.Writer, judged []judgedSighting, h *haul, all bool) error {
-	list := gather(judged)
+func printReport(out io.Writer, result scan.Result, all bool) error {
+	list := gather(result.Found)
 	t := newTable(out, "SEVERITY", "CREDENTIAL", "KEY", "ENDS", "WHERE", "FINDINGS")
 	left := 0
 	for _, s := range list {
@@ -37,9 +38,9 @@ func printReport(out io.Writer, judged []judgedSighting, h *haul, all bool) erro
 		t.row(s.severity(), name(s.credential), s.credential.Key.Algorithm, dayOf(s.credential.NotAfter), where(s.places), strings.Join(s.rules, " "))
 	}
 	t.write()
-	reportMisses(out, h.misses, all)
-	reportCauses(out, judged)
-	fmt.Fprintf(out, "\n%s\n", summary(list, judged, h))
+	reportMisses(out, result.Misses, all)
+	reportCauses(out, result.Found)
+	fmt.Fprintf(out, "\n%s\n", summary(list, result))
 	if left > 0 {
 		fmt.Fprintf(out, "%s with nothing wrong not listed; --all lists them.\n", plural(left, "credential"))
 	}
@@ -50,21 +51,21 @@ func printReport(out io.Writer, judged []judgedSighting, h *haul, all bool) erro
 const listAll = 40
 
 // gather makes one entry of each credential, the worst first.
-func gather(judged []judgedSighting) []*scanned {
+func gather(found []scan.Found) []*scanned {
 	byID := map[tallystick.Fingerprint]*scanned{}
 	var list []*scanned
-	for _, j := range judged {
-		s := byID[j.credential.ID]
+	for _, j := range found {
+		s := byID[j.Credential.ID]
 		if s == nil {
-			s = &scanned{credential: j.credential}
-			byID[j.credential.ID] = s
+			s = &scanned{credential: &j.Credential}
+			byID[j.Credential.ID] = s
 			list = append(list, s)
 		}
-		s.worst = max(s.worst, j.worst())
+		s.worst = max(s.worst, j.Worst())
 		if !slices.Contains(s.places, j.Place) {
 			s.places = append(s.places, j.Place)
 		}
-		for _, f := range j.findings {
+		for _, f := range j.Findings {
 			if !slices.Contains(s.rules, f.Rule) {
 				s.rules = append(s.rules, f.Rule)
 			}
@@ -125,11 +126,11 @@ func reportMisses(out io.Writer, misses []tallystick.Miss, all bool) {
 const causeRows = 6
 
 // reportCauses says what to do about the rules that are broken, worst first.
-func reportCauses(out io.Writer, judged []judgedSighting) {
+func reportCauses(out io.Writer, found []scan.Found) {
 	worst, count := map[string]tallystick.Severity{}, map[string]int{}
 	var names []string
-	for _, j := range judged {
-		for _, f := range j.findings {
+	for _, j := range found {
+		for _, f := range j.Findings {
 			if count[f.Rule] == 0 {
 				names = append(names, f.Rule)
 			}
@@ -159,9 +160,9 @@ func ruleOf(name string) rule.Rule {
 }
 
 // summary is the last line of a report.
-func summary(list []*scanned, judged []judgedSighting, h *haul) string {
+func summary(list []*scanned, result scan.Result) string {
 	places, kinds, severities := map[tallystick.Place]bool{}, map[tallystick.Kind]int{}, map[tallystick.Severity]int{}
-	for _, j := range judged {
+	for _, j := range result.Found {
 		places[j.Place] = true
 	}
 	for _, s := range list {
@@ -186,8 +187,8 @@ func summary(list []*scanned, judged []judgedSighting, h *haul) string {
 		text += "nothing wrong was found"
 	}
 	text += strings.Join(worst, ", ")
-	if len(h.misses) > 0 {
-		text += "; " + plural(len(h.misses), "place") + " not seen"
+	if len(result.Misses) > 0 {
+		text += "; " + plural(len(result.Misses), "place") + " not seen"
 	}
 	return text + "."
 }

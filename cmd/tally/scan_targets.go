@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net"
 	"net/netip"
 	"net/url"
@@ -18,23 +17,11 @@ import (
 	"strings"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/scan"
 )
 
-// scanTargets is where a scan looks.
-type scanTargets struct {
-	machine bool     // at everything here; the rest is empty then
-	paths   []string // of files and directories
-	stores  []string // of trust stores
-	hosts   []hosts
-}
-
-// hosts are endpoints that belong together: a block of addresses, or one name,
-// at some ports.
-type hosts struct {
-	name  string       // or
-	block netip.Prefix // addresses
-	ports []uint16
-}
+// scanTargets reads where a scan looks.
+type scanTargets struct{ scan.Targets }
 
 // implicit are the schemes that begin with a TLS handshake, and their ports
 // (the IANA registry of service names).
@@ -49,12 +36,12 @@ const maxTargets = 64 << 20
 const maxBlock = 24
 
 // parseTargets reads the arguments of a scan. "-" stands for the lines of in.
-func parseTargets(args []string, portList string, in io.Reader) (scanTargets, error) {
+func parseTargets(args []string, portList string, in io.Reader) (scan.Targets, error) {
 	ports, err := parsePorts(portList)
 	if err != nil {
-		return scanTargets{}, err
+		return scan.Targets{}, err
 	}
-	targets := scanTargets{machine: len(args) == 0}
+	targets := scanTargets{scan.Targets{Machine: len(args) == 0}}
 	for _, arg := range args {
 		if arg != "-" {
 			err = targets.add(arg, ports)
@@ -62,10 +49,10 @@ func parseTargets(args []string, portList string, in io.Reader) (scanTargets, er
 			err = targets.addLines(in, ports)
 		}
 		if err != nil {
-			return targets, err
+			return scan.Targets{}, err
 		}
 	}
-	return targets, nil
+	return targets.Targets, nil
 }
 
 // addLines adds the targets of a list, one a line; empty lines and those that
@@ -93,7 +80,7 @@ const targetForms = "a target is a file, a directory, host:port, https://host, a
 // add adds one target.
 func (t *scanTargets) add(text string, ports []uint16) error {
 	if isPath(text) {
-		t.paths = append(t.paths, text)
+		t.Paths = append(t.Paths, text)
 		return nil
 	}
 	if scheme, rest, ok := strings.Cut(text, "://"); ok {
@@ -103,7 +90,7 @@ func (t *scanTargets) add(text string, ports []uint16) error {
 		return t.addBlock(block, ports)
 	}
 	if address, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		t.hosts = append(t.hosts, hosts{name: address.String(), ports: ports})
+		t.Hosts = append(t.Hosts, scan.Hosts{Name: address.String(), Ports: ports})
 		return nil
 	}
 	if name, port, err := net.SplitHostPort(text); err == nil {
@@ -112,7 +99,7 @@ func (t *scanTargets) add(text string, ports []uint16) error {
 	if !isHostName(text) {
 		return usage(fmt.Errorf("%q is neither a file here nor an endpoint", text), targetForms)
 	}
-	t.hosts = append(t.hosts, hosts{name: text, ports: ports})
+	t.Hosts = append(t.Hosts, scan.Hosts{Name: text, Ports: ports})
 	return nil
 }
 
@@ -120,10 +107,10 @@ func (t *scanTargets) add(text string, ports []uint16) error {
 func (t *scanTargets) addURL(text, scheme, rest string) error {
 	switch scheme {
 	case "file":
-		t.paths = append(t.paths, tallystick.Place(text).Path())
+		t.Paths = append(t.Paths, tallystick.Place(text).Path())
 		return nil
 	case "truststore":
-		t.stores = append(t.stores, text)
+		t.Stores = append(t.Stores, text)
 		return nil
 	}
 	port, known := implicit[scheme]
@@ -151,7 +138,7 @@ func (t *scanTargets) addEndpoint(text, name, port string) error {
 	} else if !isHostName(name) {
 		return usage(fmt.Errorf("%q: %q is not the name of a host", text, name), targetForms)
 	}
-	t.hosts = append(t.hosts, hosts{name: name, ports: []uint16{uint16(n)}})
+	t.Hosts = append(t.Hosts, scan.Hosts{Name: name, Ports: []uint16{uint16(n)}})
 	return nil
 }
 
@@ -159,7 +146,7 @@ func (t *scanTargets) addBlock(block netip.Prefix, ports []uint16) error {
 	if bits := block.Addr().BitLen() - block.Bits(); bits > maxBlock {
 		return usage(fmt.Errorf("%s has 2^%d addresses: 2^%d are the most", block, bits, maxBlock), "name smaller blocks")
 	}
-	t.hosts = append(t.hosts, hosts{block: block.Masked(), ports: ports})
+	t.Hosts = append(t.Hosts, scan.Hosts{Block: block.Masked(), Ports: ports})
 	return nil
 }
 
@@ -209,39 +196,4 @@ func parsePorts(list string) ([]uint16, error) {
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports), nil
-}
-
-// endpoints yields host:port after host:port; a block is never held whole.
-func (h hosts) endpoints() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for name := range h.names() {
-			for _, port := range h.ports {
-				if !yield(net.JoinHostPort(name, strconv.Itoa(int(port)))) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func (h hosts) names() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		if h.name != "" {
-			yield(h.name)
-			return
-		}
-		for a := h.block.Addr(); h.block.Contains(a); a = a.Next() {
-			if !yield(a.String()) {
-				return
-			}
-		}
-	}
-}
-
-// size is how many endpoints there are.
-func (h hosts) size() int64 {
-	if h.name != "" {
-		return int64(len(h.ports))
-	}
-	return int64(len(h.ports)) << (h.block.Addr().BitLen() - h.block.Bits())
 }

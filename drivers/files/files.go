@@ -17,7 +17,12 @@
 //
 // The tree may belong to an attacker. Nothing but regular files is ever opened
 // for reading, no link is followed on the way, a file is read up to a limit,
-// and a tree is held one batch of names at a time.
+// and a tree is held one batch of names at a time. Trying passphrases costs what
+// the file asks for, and therefore has an allowance for each account (budget.go):
+// when it is spent, the rest is reported as sealed, with the miss "too-much-work".
+//
+// A credential that is in one file several times is one sighting, which says
+// what holds for its least protected copy (merge.go).
 package files
 
 import (
@@ -88,6 +93,7 @@ type look struct {
 	people   *people
 	services *usages
 	links    *links
+	budgets  *budgets
 	done     atomic.Int64 // files seen by the second pass
 	total    atomic.Int64 // files seen by the first pass
 }
@@ -96,7 +102,7 @@ type look struct {
 // of a file, also when a symbolic link led there. Targets within each other
 // are looked at once.
 func (f *finder) Find(ctx context.Context, request driver.FindRequest, sink driver.Sink) error {
-	l := &look{finder: f, ctx: ctx, sink: sink, now: request.Now, people: readPeople(), services: newUsages(), links: newLinks()}
+	l := &look{finder: f, ctx: ctx, sink: sink, now: request.Now, people: readPeople(), services: newUsages(), links: newLinks(), budgets: newBudgets()}
 	if err := l.resolve(request.Targets); err != nil {
 		return err
 	}

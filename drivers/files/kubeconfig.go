@@ -37,14 +37,14 @@ func isKubeconfig(head []byte) bool {
 // tokens instead of decoding the document: no nesting and no alias can then
 // make it cost more than the length of the file, and a document that is broken
 // further down still gives what stands above.
-func parseKubeconfig(name string, data []byte, passphrases []string) parse.Result {
+func (l *look) parseKubeconfig(name string, data []byte, budget *parse.Work) parse.Result {
 	if !bytes.Contains(data, []byte("-data")) {
 		return parse.Result{}
 	}
 	if len(data) > maxKubeconfig {
 		return parse.Result{Problems: []parse.Problem{{Word: "too-large", Detail: "a kubeconfig of more than 512 KiB"}}}
 	}
-	reader := kubeconfigReader{name: name, passphrases: passphrases}
+	reader := kubeconfigReader{look: l, name: name, budget: budget}
 	for t := range pairs(lexer.Tokenize(string(data))) {
 		reader.pair(t)
 	}
@@ -85,12 +85,13 @@ func pairs(tokens token.Tokens) func(func(pair) bool) {
 // A kubeconfigReader collects the credentials of one entry of clusters or
 // users, until it knows the entry's name, which may stand before or after them.
 type kubeconfigReader struct {
-	name        string
-	passphrases []string
-	dash        int // column of the dash of the entry
-	alias       string
-	items       []parse.Item
-	result      parse.Result
+	look   *look
+	name   string
+	budget *parse.Work
+	dash   int // column of the dash of the entry
+	alias  string
+	items  []parse.Item
+	result parse.Result
 }
 
 func (r *kubeconfigReader) pair(p pair) {
@@ -112,7 +113,7 @@ func (r *kubeconfigReader) credential(key, value string, role tallystick.Role) {
 		r.problem(parse.Problem{Word: "malformed", Detail: key + " is not base64"})
 		return
 	}
-	found := parse.Bytes(r.name, data, r.passphrases)
+	found := parse.BytesWithin(r.look.ctx, r.budget, r.name, data, r.look.passphrases)
 	for _, item := range found.Items {
 		item.Format = "kubeconfig"
 		if !item.Private {

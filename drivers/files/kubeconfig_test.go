@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tallystick/tallystick/parse"
 )
 
 // kubeconfig is what kubeadm and cloud tools write; %[1]s is a certificate,
@@ -63,7 +65,7 @@ func TestKubeconfig(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"admin holds kubeconfig private=true", "admin presents kubeconfig private=false",
-		"production accepts kubeconfig private=false", "staging accepts kubeconfig private=false",
+		"production accepts kubeconfig private=false", // of a credential that is there twice, the first name
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -82,7 +84,8 @@ func FuzzKubeconfig(f *testing.F) {
 	f.Add("client-key-data: |\n")
 	f.Add("client-key-data: &a [*a]")
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, item := range parseKubeconfig("config", []byte(text), nil).Items {
+		l := &look{finder: &finder{}, ctx: t.Context()}
+		for _, item := range l.parseKubeconfig("config", []byte(text), parse.NewWork(0)).Items {
 			if item.Format != "kubeconfig" {
 				t.Errorf("format %q", item.Format)
 			}

@@ -72,11 +72,11 @@ func (l *look) open(d *directory, name string, how interest) (parse.Result, *uni
 	case err != nil:
 		return parse.Result{}, nil, err
 	case kube:
-		return parseKubeconfig(name, data, l.passphrases), st, nil
+		return merged(l.parseKubeconfig(name, data, l.budgets.file(st.Uid))), st, nil
 	case !sniffed && !bytes.Contains(data, []byte("-----BEGIN ")):
 		return parse.Result{}, st, nil
 	}
-	return parse.Bytes(name, data, l.passphrases), st, nil
+	return merged(parse.BytesWithin(l.ctx, l.budgets.file(st.Uid), name, data, l.passphrases)), st, nil
 }
 
 // report tells the sink what is in a file.

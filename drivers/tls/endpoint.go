@@ -5,7 +5,6 @@ package tls
 import (
 	"context"
 	"crypto/x509"
-	"slices"
 	"time"
 
 	gotls "crypto/tls"
@@ -117,10 +116,7 @@ func further(chain [][]byte) []tallystick.Credential {
 	for _, der := range chain[1:] {
 		c, err := parse.Certificate(der)
 		if err != nil {
-			c = tallystick.Credential{
-				ID: tallystick.FingerprintOf(der), Kind: tallystick.KindCertificate,
-				Raw: slices.Clone(der), ReadError: clean(err.Error()),
-			}
+			continue // whatever it is, its fingerprint is in TLSFacts.Chain and its bytes are not ours to keep
 		}
 		credentials = append(credentials, c)
 	}

@@ -28,10 +28,11 @@ func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driv
 			return err
 		}
 	}
+	work := parse.NewWork(lookWork)
 	for i, path := range paths {
 		s := store{
 			place: tallystick.TrustStorePlace(path), now: request.Now, sink: sink,
-			seen: map[tallystick.Fingerprint]bool{},
+			seen: map[tallystick.Fingerprint]bool{}, work: work.Part(storeWork),
 		}
 		if !f.options.Passphrase.IsZero() {
 			s.passphrases = []string{f.options.Passphrase.Reveal()}
@@ -43,6 +44,13 @@ func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driv
 	}
 	return ctx.Err()
 }
+
+// What is spent on trying passphrases, in a look and of that in one store, since
+// whoever writes a keystore says how long a try takes.
+const (
+	lookWork  = 30 * time.Second
+	storeWork = 5 * time.Second
+)
 
 // parseTargets reads absolute paths, with or without truststore:// before them.
 func parseTargets(targets []string) ([]string, error) {
@@ -64,6 +72,7 @@ func parseTargets(targets []string) ([]string, error) {
 type store struct {
 	place       tallystick.Place
 	passphrases []string
+	work        *parse.Work
 	now         func() time.Time
 	sink        driver.Sink
 	seen        map[tallystick.Fingerprint]bool // certificates that were reported
@@ -89,7 +98,7 @@ func (s *store) look(ctx context.Context, path string) error {
 			}
 			continue
 		}
-		result := parse.Bytes(filepath.Base(file), data, s.passphrases)
+		result := parse.BytesWithin(ctx, s.work.Part(parse.MaxFileWork), filepath.Base(file), data, s.passphrases)
 		if slices.ContainsFunc(result.Items, sealed) {
 			result.Problems = append(result.Problems, parse.Problem{Word: "sealed", Detail: "it opens with none of the passphrases"})
 		}

@@ -43,17 +43,11 @@ func newSink(ctx context.Context, d *Discovery, run store.Run) *sink {
 func (s *sink) Saw(sighting tallystick.Sighting) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	chain := sighting.Chain
+	further := sighting.Further()
 	sighting.Chain = nil
-	s.bytes += len(sighting.Credential.Raw)
-	s.batch.Sightings = append(s.batch.Sightings, sighting)
-	for n, c := range chain {
-		s.bytes += len(c.Raw)
-		further := tallystick.Sighting{Credential: c, Place: sighting.Place, Role: sighting.Role, Seen: sighting.Seen}
-		if sighting.TLS != nil {
-			further.TLS = &tallystick.TLSFacts{ServerName: sighting.TLS.ServerName, Evidence: tallystick.EvidenceSeen, Position: n + 1}
-		}
-		s.batch.Sightings = append(s.batch.Sightings, further)
+	for _, one := range append([]tallystick.Sighting{sighting}, further...) {
+		s.bytes += len(one.Credential.Raw)
+		s.batch.Sightings = append(s.batch.Sightings, one)
 	}
 	return s.flushIfFull()
 }

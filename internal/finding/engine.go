@@ -154,7 +154,7 @@ func (e *Engine) judge(ctx context.Context, cas *storedCAs, d store.DueCredentia
 	if err := e.fillChains(ctx, &d); err != nil {
 		return store.Judgement{}, err
 	}
-	j := store.Judgement{RowID: d.RowID, Due: d.Due, Whole: true}
+	j := store.Judgement{RowID: d.RowID, Version: d.Version, Whole: true}
 	if len(d.Sightings) == 0 {
 		return j, nil // it is nowhere any more: nothing is wrong with it
 	}

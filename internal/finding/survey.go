@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
@@ -20,18 +21,14 @@ func (e *Engine) Survey(ctx context.Context) error {
 			continue
 		}
 		if err := e.survey(ctx, r); err != nil {
-			return fmt.Errorf("couldn't survey for %s: %w", r.Name, err)
+			return err
 		}
 	}
 	return nil
 }
 
 func (e *Engine) survey(ctx context.Context, r rule.Rule) error {
-	found := map[tallystick.Fingerprint][]tallystick.Finding{}
-	err := r.Survey(ctx, estate{e.DB}, func(hit rule.Hit) error {
-		found[hit.Credential] = append(found[hit.Credential], findingOf(r, hit.Credential, hit, e.Now()))
-		return nil
-	})
+	found, err := Surveyed(ctx, r, estate{e.DB}, e.Now())
 	if err != nil {
 		return err
 	}
@@ -45,6 +42,20 @@ func (e *Engine) survey(ctx context.Context, r rule.Rule) error {
 		}
 	}
 	return e.settle(ctx, r.Name, found)
+}
+
+// Surveyed runs the Survey of a rule over an estate and returns what it finds,
+// by credential.
+func Surveyed(ctx context.Context, r rule.Rule, over rule.Estate, now time.Time) (map[tallystick.Fingerprint][]tallystick.Finding, error) {
+	found := map[tallystick.Fingerprint][]tallystick.Finding{}
+	err := r.Survey(ctx, over, func(hit rule.Hit) error {
+		found[hit.Credential] = append(found[hit.Credential], findingOf(r, hit.Credential, hit, now))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("couldn't survey for %s: %w", r.Name, err)
+	}
+	return found, nil
 }
 
 // settle records a survey's findings page by page.

@@ -31,9 +31,14 @@ import (
 // time, while the server runs.
 type Certificate struct {
 	current    atomic.Pointer[tls.Certificate]
-	renew      func(now time.Time) (*tls.Certificate, error) // returns what is to be shown from now on
+	renew      renewal
+	spoilt     error // of the renewal at the start; for the log
 	configured bool
 }
+
+// A renewal returns what is to be shown from now on, and why a certificate that
+// we had made before could not be used for it; nil when there was none or it could.
+type renewal func(now time.Time) (pair *tls.Certificate, spoilt, err error)
 
 const (
 	ownLife     = 365 * 24 * time.Hour // of a certificate that we make
@@ -43,40 +48,41 @@ const (
 
 // MakeCertificate returns a self-signed certificate for this machine and an
 // address to listen on. It is kept in a file of the data directory and made
-// again when it is near its end or not for that address.
+// again when it is near its end, not for that address, or spoilt.
 func MakeCertificate(dir, listen string, now time.Time) (*Certificate, error) {
 	file := filepath.Join(dir, "server.pem")
 	names := ownNames(listen)
-	return newCertificate(now, false, func(now time.Time) (*tls.Certificate, error) {
-		known, err := tls.LoadX509KeyPair(file, file)
-		if err == nil && isFresh(known.Leaf, names, now) {
-			return &known, nil
+	return newCertificate(now, false, func(now time.Time) (pair *tls.Certificate, spoilt, err error) {
+		known, spoilt := tls.LoadX509KeyPair(file, file)
+		if spoilt == nil && isFresh(known.Leaf, names, now) {
+			return &known, nil, nil
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("couldn't read the server's certificate: %w", err)
+		if errors.Is(spoilt, fs.ErrNotExist) {
+			spoilt = nil
 		}
-		return makeCertificate(file, names, now)
+		pair, err = makeCertificate(file, names, now)
+		return pair, spoilt, err
 	})
 }
 
 // LoadCertificate returns the certificate of two PEM files: the certificate with
 // its intermediates, and the private key.
 func LoadCertificate(certFile, keyFile string, now time.Time) (*Certificate, error) {
-	return newCertificate(now, true, func(time.Time) (*tls.Certificate, error) {
+	return newCertificate(now, true, func(time.Time) (_ *tls.Certificate, spoilt, err error) {
 		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 		if err != nil {
-			return nil, fmt.Errorf("couldn't read the server's certificate: %w", err)
+			return nil, nil, fmt.Errorf("couldn't read the server's certificate: %w", err)
 		}
-		return &pair, nil
+		return &pair, nil, nil
 	})
 }
 
-func newCertificate(now time.Time, configured bool, renew func(time.Time) (*tls.Certificate, error)) (*Certificate, error) {
-	c := &Certificate{renew: renew, configured: configured}
-	pair, err := renew(now)
+func newCertificate(now time.Time, configured bool, renew renewal) (*Certificate, error) {
+	pair, spoilt, err := renew(now)
 	if err != nil {
 		return nil, err
 	}
+	c := &Certificate{renew: renew, spoilt: spoilt, configured: configured}
 	c.current.Store(pair)
 	return c, nil
 }
@@ -111,8 +117,14 @@ func (c *Certificate) isFor(host string) bool {
 	return c.current.Load().Leaf.VerifyHostname(host) == nil
 }
 
-// keep renews the certificate while ctx lasts.
+// keep renews the certificate while ctx lasts, and says what became of it.
 func (c *Certificate) keep(ctx context.Context, now func() time.Time, log *slog.Logger) {
+	warn := func(spoilt error) {
+		if spoilt != nil {
+			log.Warn("the server's own certificate could not be read and was made again: its fingerprint is a new one", "error", spoilt)
+		}
+	}
+	warn(c.spoilt)
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for {
@@ -121,11 +133,12 @@ func (c *Certificate) keep(ctx context.Context, now func() time.Time, log *slog.
 			return
 		case <-tick.C:
 		}
-		pair, err := c.renew(now())
+		pair, spoilt, err := c.renew(now())
 		if err != nil {
 			log.Error("the server's certificate could not be renewed; the old one stays", "error", err)
 			continue
 		}
+		warn(spoilt)
 		c.current.Store(pair)
 	}
 }
@@ -193,13 +206,31 @@ func writePair(file string, der []byte, key *ecdsa.PrivateKey) (*tls.Certificate
 	}
 	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
-	temporary := file + ".new"
-	if err := os.WriteFile(temporary, text, 0o600); err != nil {
-		return nil, fmt.Errorf("couldn't write the server's certificate: %w", err)
-	}
-	if err := os.Rename(temporary, file); err != nil {
+	if err := replaceFile(file, text); err != nil {
 		return nil, fmt.Errorf("couldn't write the server's certificate: %w", err)
 	}
 	pair, err := tls.X509KeyPair(text, text)
 	return &pair, err
+}
+
+// replaceFile puts a new file, that only its owner reads, in the place of one.
+// Both the bytes and the name are on the disk when it returns nil.
+func replaceFile(file string, text []byte) error {
+	dir := filepath.Dir(file)
+	temporary, err := os.CreateTemp(dir, ".server-*") // mode 0600, and never a file that is there
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(text)
+	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return errors.Join(err, os.Remove(temporary.Name()))
+	}
+	if err := os.Rename(temporary.Name(), file); err != nil {
+		return errors.Join(err, os.Remove(temporary.Name()))
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

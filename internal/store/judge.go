@@ -15,7 +15,7 @@ import (
 // A DueCredential is one that the rules must look at.
 type DueCredential struct {
 	RowID      int64
-	Due        int64 // for Judgement.Due
+	Version    int64 // for Judgement
 	Credential *tallystick.Credential
 	Annotation tallystick.Annotation
 	// AnnotatedByHand says that a person has spoken, so that rules of the
@@ -30,7 +30,7 @@ const sightingsPerSubject = 200
 
 // Due returns credentials that the rules must look at by now, at most limit.
 func (db *DB) Due(ctx context.Context, now time.Time, limit int) ([]DueCredential, error) {
-	const query = `SELECT ` + fullColumns + `, c.recheck_at, c.owner, c.environment, c.tags, c.notes,
+	const query = `SELECT ` + fullColumns + `, c.version, c.owner, c.environment, c.tags, c.notes,
 		EXISTS (SELECT 1 FROM annotations a WHERE a.credential_id = c.id AND a.author <> 'configuration')
 		FROM credentials c JOIN bodies b ON b.credential_id = c.id WHERE c.recheck_at <= $1 ORDER BY c.recheck_at LIMIT $2`
 	rows, err := db.read.QueryContext(ctx, query, micros(now), limit)
@@ -50,7 +50,7 @@ func scanDue(rows *sql.Rows) (DueCredential, error) {
 	var d DueCredential
 	var tags string
 	var err error
-	d.RowID, d.Credential, err = scanCredential(rows, &d.Due, &d.Annotation.Owner, &d.Annotation.Environment, &tags, &d.Annotation.Notes, &d.AnnotatedByHand)
+	d.RowID, d.Credential, err = scanCredential(rows, &d.Version, &d.Annotation.Owner, &d.Annotation.Environment, &tags, &d.Annotation.Notes, &d.AnnotatedByHand)
 	if err != nil {
 		return d, err
 	}

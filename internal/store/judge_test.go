@@ -18,7 +18,7 @@ func judge(t *testing.T, db *store.DB, now time.Time, recheck time.Time, found .
 	if err != nil || len(due) != 1 {
 		t.Fatalf("%d credentials are due, %v; want 1", len(due), err)
 	}
-	j := store.Judgement{RowID: due[0].RowID, Due: due[0].Due, Whole: true, Recheck: recheck, Findings: found}
+	j := store.Judgement{RowID: due[0].RowID, Version: due[0].Version, Whole: true, Recheck: recheck, Findings: found}
 	if err := db.Judge(t.Context(), []string{"expired", "weak-key"}, []store.Judgement{j}, now); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestChangeDuringJudgementIsDueAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		look(t, db, noon, []tallystick.Sighting{sighting(1, "file:///a.pem", noon), sighting(1, "file:///b.pem", noon)})
-		j := store.Judgement{RowID: before[0].RowID, Due: before[0].Due, Whole: true}
+		j := store.Judgement{RowID: before[0].RowID, Version: before[0].Version, Whole: true}
 		if err := db.Judge(t.Context(), []string{"expired"}, []store.Judgement{j}, noon); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ type Judgement struct {
 	// Whole says that every Check judged it: it is then next due at Recheck,
 	// unless something about it has changed since it was read with Due. A
 	// survey leaves these zero, and the date alone.
-	Due     int64
+	Version int64
 	Whole   bool
 	Recheck time.Time // when time alone may change the answer; zero is never
 }
@@ -97,8 +97,8 @@ func (w *judging) judge(ctx context.Context, j Judgement) error {
 	if !j.Whole {
 		return nil
 	}
-	const settle = `UPDATE credentials SET recheck_at = $1 WHERE id = $2 AND recheck_at = $3`
-	_, err = w.tx.ExecContext(ctx, settle, recheck, j.RowID, j.Due)
+	const settle = `UPDATE credentials SET recheck_at = $1 WHERE id = $2 AND version = $3`
+	_, err = w.tx.ExecContext(ctx, settle, recheck, j.RowID, j.Version)
 	return err
 }
 

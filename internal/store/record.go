@@ -238,23 +238,26 @@ func (r *recording) writeCounts(ctx context.Context, tx *writing) error {
 	if err := addToCredentials.exec(ctx, tx, credentials, nil); err != nil {
 		return err
 	}
-	if err := setPresence(ctx, tx, credentials); err != nil {
+	if err := settleCounts(ctx, tx, credentials); err != nil {
 		return err
 	}
 	return addToPlaces.exec(ctx, tx, places, nil)
 }
 
-// makeDue puts a credential before the rules. Counting down below zero makes
-// every time it is put there a value of its own, so that a judgement of what
-// was there before cannot take it away again.
-const makeDue = `recheck_at = CASE WHEN recheck_at > 0 THEN 0 ELSE recheck_at - 1 END`
+// makeDue puts a credential before the rules. The version keeps a judgement of
+// what was there before from taking it away again. Recording does the two apart,
+// because setting recheck_at rewrites its index, and most are due already.
+const makeDue = `version = version + 1, recheck_at = 0`
+
+// makeAllDue does the second part for the credentials whose ids follow.
+const makeAllDue = `UPDATE credentials SET recheck_at = 0 WHERE recheck_at > 0 AND id IN `
 
 // bigints are the types of the two columns below, which stand where PostgreSQL
 // would otherwise take them for text.
 var bigints = []string{"BIGINT", "BIGINT"}
 
 var addToCredentials = bulk{
-	head:  `UPDATE credentials SET places = places + v.column2, ` + makeDue + ` FROM (VALUES `,
+	head:  `UPDATE credentials SET places = places + v.column2, version = version + 1 FROM (VALUES `,
 	tail:  `) AS v WHERE credentials.id = v.column1`,
 	width: 2, cast: bigints,
 }
@@ -265,15 +268,20 @@ var addToPlaces = bulk{
 	width: 2, cast: bigints,
 }
 
-// setPresence lets present follow places for the credentials whose ids are the
-// first column of rows. Few change it, so it is a statement of its own.
-func setPresence(ctx context.Context, tx *writing, rows [][]any) error {
+// settleCounts lets present follow places for the credentials whose ids are the
+// first column of rows, and makes them due. Few change, so that these are
+// statements of their own.
+func settleCounts(ctx context.Context, tx *writing, rows [][]any) error {
 	ids := make([]any, 0, len(rows))
 	for _, row := range rows {
 		ids = append(ids, row[0])
 	}
 	const query = `UPDATE credentials SET present = NOT present WHERE present <> (places > 0) AND id IN `
-	return in(ctx, tx, query, ids, func(*sql.Rows) error { return nil })
+	nothing := func(*sql.Rows) error { return nil }
+	if err := in(ctx, tx, query, ids, nothing); err != nil {
+		return err
+	}
+	return in(ctx, tx, makeAllDue, ids, nothing)
 }
 
 func (r *recording) writeMisses(ctx context.Context, tx *writing) error {

@@ -85,7 +85,7 @@ func beneathAny(uri string, sorted []string) bool {
 }
 
 var subtractFromCredentials = bulk{
-	head:  `UPDATE credentials SET places = places - v.column2, ` + makeDue + ` FROM (VALUES `,
+	head:  `UPDATE credentials SET places = places - v.column2, version = version + 1 FROM (VALUES `,
 	tail:  `) AS v WHERE credentials.id = v.column1`,
 	width: 2, cast: bigints,
 }
@@ -114,7 +114,7 @@ func (db *DB) end(ctx context.Context, run int64, page []unseenSighting, now tim
 		if err := subtractFromCredentials.exec(ctx, tx, gone, nil); err != nil {
 			return err
 		}
-		if err := setPresence(ctx, tx, gone); err != nil {
+		if err := settleCounts(ctx, tx, gone); err != nil {
 			return err
 		}
 		return subtractFromPlaces.exec(ctx, tx, pairs(places), nil)

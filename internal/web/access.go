@@ -47,10 +47,13 @@ func (s *Site) showAccess(w http.ResponseWriter, r *http.Request, secret *newSec
 // CreateLink makes a sign-in link and shows it once.
 func (s *Site) CreateLink(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSpace(r.PostFormValue("name"))
-	role, err := gate.ParseRole(r.PostFormValue("role"))
-	if err != nil {
-		s.Error(w, r, err)
-		return
+	role := access.KeepRole
+	if word := r.PostFormValue("role"); word != "" {
+		var err error
+		if role, err = gate.ParseRole(word); err != nil {
+			s.Error(w, r, err)
+			return
+		}
 	}
 	link, err := s.Access.CreateLink(r.Context(), actorOf(r), name, role)
 	if err != nil {

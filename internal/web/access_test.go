@@ -59,5 +59,8 @@ func TestAccessLink(t *testing.T) {
 	h := newHouse(t)
 	w := h.ask(admin, "/access/links", url.Values{"name": {"vera"}, "role": {"viewer"}})
 	h.contains(w.Body.String(), "A sign-in link for vera", "https://example.com/sign-in/", "vera")
+	h.ask(admin, "/access/links", url.Values{"name": {"otto"}, "role": {"operator"}})
+	h.ask(admin, "/access/links", url.Values{"name": {"otto"}, "role": {""}})
+	h.contains(h.page(admin, "/access"), `<td class="name">otto</td><td data-label="Role">operator</td>`)
 	h.contains(h.post(admin, "/access/people/disable", url.Values{"name": {"vera"}}), "They can no longer sign in", "disabled")
 }

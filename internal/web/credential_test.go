@@ -54,6 +54,31 @@ func TestCredentialShowsFormsToOperatorsOnly(t *testing.T) {
 	}
 }
 
+// Whoever saves the form without touching a field must not change what is in it.
+func TestCredentialFormKeepsText(t *testing.T) {
+	h := newHouse(t)
+	c := newAuthority(t, "Example CA").issue(newKey(t), "mail.example.net", 80, 90)
+	h.record("files", seen(c, tallystick.RolePresents, "/etc/mail.pem"))
+	address := "/credentials/" + string(c.ID)
+	const notes, owner = "crew \U0001F469\u200D\U0001F4BB <b>&amp;\nsoft\u00ADhyphen", "team \U0001F469\u200D\U0001F4BB"
+	h.post(operator, address, url.Values{"owner": {owner}, "notes": {notes}})
+	page := h.page(operator, address)
+	h.contains(page, `value="`+owner+`"`)
+	form := url.Values{
+		"owner": {firstMatch(h, page, `name="owner" value="([^"]*)"`)},
+		"notes": {firstMatch(h, page, `<textarea name="notes"[^>]*>([^<]*)</textarea>`)},
+	}
+	h.post(operator, address, form)
+	_, row, err := h.db.Credential(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row.Annotation.Notes != notes || row.Annotation.Owner != owner {
+		t.Errorf("saved again, it is %q, %q", row.Annotation.Notes, row.Annotation.Owner)
+	}
+	h.contains(h.page(viewer, address), "[U+200D]", "soft[U+00AD]hyphen") // where it is not in a form
+}
+
 func TestCredentialThatIsTrusted(t *testing.T) {
 	h := newHouse(t)
 	c := newAuthority(t, "Example Root").itself()

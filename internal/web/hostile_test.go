@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ var dangers = []string{
 	"<script>alert", "<img src=x", "onfocus='alert", `href="javascript:`, "</textarea></title></style>",
 	"\u202E", "\u200B", "\uFEFF", "\u2066", "\u2028",
 }
+
+// fields are the fields of forms with what is in them.
+var fields = regexp.MustCompile(`(?s)<textarea.*?</textarea>|<input[^>]*>`)
 
 // hostileHouse holds what an attacker would have it show, in every field.
 func hostileHouse(t *testing.T) *house {
@@ -93,6 +97,10 @@ func TestHostileContentIsHarmless(t *testing.T) {
 	for _, address := range addresses {
 		page := h.page(admin, address)
 		for _, danger := range dangers {
+			page := page
+			if !strings.ContainsAny(danger, `<"'`) {
+				page = fields.ReplaceAllString(page, "") // which hold what was asked for, as it was asked for
+			}
 			if i := strings.Index(page, danger); i >= 0 {
 				t.Errorf("%s has %q: …%s…", address, danger, page[max(0, i-80):min(len(page), i+120)])
 			}

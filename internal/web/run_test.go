@@ -47,7 +47,7 @@ func TestRunTellsWhatItCouldNotSee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run, err = h.db.ClaimRun(t.Context(), "test", testNow, testNow.Add(time.Minute)); err != nil {
+	if run, err = h.db.ClaimRun(t.Context(), "test", testNow, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	miss := tallystick.Miss{Place: tallystick.FilePlace("/etc/shadow"), Error: "denied", Detail: "permission <denied>", Seen: testNow}

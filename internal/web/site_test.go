@@ -113,7 +113,7 @@ func (h *house) record(source string, sightings ...tallystick.Sighting) store.Ru
 	if err != nil {
 		h.Fatal(err)
 	}
-	if run, err = h.db.ClaimRun(ctx, "test", now, now.Add(time.Minute)); err != nil {
+	if run, err = h.db.ClaimRun(ctx, "test", now, time.Minute); err != nil {
 		h.Fatal(err)
 	}
 	recorded, err := h.db.Record(ctx, store.Batch{Run: run.ID, Source: source, Sightings: sightings})

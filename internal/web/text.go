@@ -5,6 +5,7 @@ package web
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,22 +20,41 @@ import (
 // and tag characters. With them a certificate's subject could pretend to be
 // another one (Unicode UTR #36 section 2.8). Every page passes here as a whole,
 // so that no template can forget it.
+//
+// What is in a form field stays as it is: it comes back with the form, and would
+// be changed by whoever saves something else beside it. A field is a box of its
+// own, which the text around it does not follow.
 func visible(page []byte) []byte {
 	if !bytes.ContainsFunc(page, hidden) {
 		return page
 	}
 	var out bytes.Buffer
 	out.Grow(len(page) + 1024)
-	for len(page) > 0 {
-		r, size := utf8.DecodeRune(page)
-		if hidden(r) {
-			fmt.Fprintf(&out, "[U+%04X]", r)
-		} else {
-			out.Write(page[:size])
-		}
-		page = page[size:]
+	done := 0
+	for _, field := range fieldValue.FindAllSubmatchIndex(page, -1) {
+		begin, end := max(field[2], field[4]), max(field[3], field[5]) // of the one that matched; the other's are -1
+		writeVisible(&out, page[done:begin])
+		out.Write(page[begin:end])
+		done = end
 	}
+	writeVisible(&out, page[done:])
 	return out.Bytes()
+}
+
+// fieldValue matches a form field and captures what is in it. That cannot end
+// the match early or begin one: templates escape angle brackets and quotes.
+var fieldValue = regexp.MustCompile(`<textarea[^>]*>([^<]*)|<input[^>]* value="([^"]*)"`)
+
+func writeVisible(out *bytes.Buffer, text []byte) {
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		if hidden(r) {
+			fmt.Fprintf(out, "[U+%04X]", r)
+		} else {
+			out.Write(text[:size])
+		}
+		text = text[size:]
+	}
 }
 
 func hidden(r rune) bool {

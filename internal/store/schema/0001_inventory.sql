@@ -36,6 +36,7 @@ CREATE TABLE credentials (
     findings         BIGINT NOT NULL DEFAULT 0, -- open and not accepted
     severity         BIGINT NOT NULL DEFAULT 0, -- the worst of those
     recheck_at       BIGINT NOT NULL DEFAULT 0, -- when the rules must look again; 0 is now
+    version          BIGINT NOT NULL DEFAULT 0, -- counts what the rules have to know of
     owner            TEXT NOT NULL DEFAULT '',
     environment      TEXT NOT NULL DEFAULT '',
     tags             TEXT NOT NULL DEFAULT '[]',
