@@ -151,6 +151,14 @@ func TestFeaturesDoNotImportTheEdge(t *testing.T) {
 	}
 }
 
+func TestCommandsDoNotImportPages(t *testing.T) {
+	for _, f := range sources(t) {
+		if ours, _ := f.imports(); strings.HasPrefix(f.dir, "cmd/") && slices.Contains(ours, "internal/web") {
+			t.Errorf("%s imports internal/web: commands call features; pages are for the server", f.path)
+		}
+	}
+}
+
 func TestRootImportsTheStandardLibraryOnly(t *testing.T) {
 	for _, f := range sources(t) {
 		if _, others := f.imports(); f.dir == "." && !f.test {

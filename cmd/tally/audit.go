@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/problem"
 )
 
@@ -42,10 +43,7 @@ func (p *program) auditList() *cobra.Command {
 				return err
 			}
 			return p.inside(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house) error {
-				if err := h.gate.Check(ctx, h.actor, gate.ReadAudit, "audit log"); err != nil {
-					return err
-				}
-				entries, err := h.log.List(ctx, filter, 0, flags.limit)
+				entries, err := h.records().List(ctx, h.actor, filter, 0, flags.limit)
 				if err != nil {
 					return err
 				}
@@ -77,17 +75,15 @@ func (f auditFlags) filter() (audit.Filter, error) {
 	return filter, err
 }
 
+func (h *house) records() gate.Records { return gate.Records{Gate: h.gate, Log: h.log} }
+
 // dayFlag reads a day in UTC, or an RFC 3339 time; "" is none.
 func dayFlag(flag, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
+	t, err := inventory.ParseTime(text)
+	if err != nil {
+		err = usage(fmt.Errorf("--%s %q is not a day", flag, text), "write it as 2027-01-31")
 	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usage(fmt.Errorf("--%s %q is not a day", flag, text), "write it as 2027-01-31")
+	return t, err
 }
 
 func auditCells(e audit.Entry) []string {
@@ -132,10 +128,7 @@ func (p *program) verify(ctx context.Context, h *house, kept []string) error {
 		}
 		checkpoints = append(checkpoints, string(text))
 	}
-	if err := h.gate.Check(ctx, h.actor, gate.ReadAudit, "verify"); err != nil {
-		return err
-	}
-	report, err := h.log.Verify(ctx, checkpoints...)
+	report, err := h.records().Verify(ctx, h.actor, checkpoints...)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/internal/export"
+	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/problem"
-	"github.com/tallystick/tallystick/internal/web"
 )
 
 func (p *program) exportCommand() *cobra.Command {
@@ -43,7 +43,7 @@ Each export is on record in the audit log.
 		if err != nil {
 			return problem.With(err, "for example --format csv")
 		}
-		filter, err := web.CredentialFilter(queryOf(cmd, credentialParameters[:]))
+		filter, err := inventory.ParseCredentialFilter(queryOf(cmd, credentialParameters[:]))
 		if err != nil {
 			return err
 		}

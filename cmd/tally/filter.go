@@ -15,7 +15,7 @@ import (
 // its underscores. An empty help means a yes or no.
 type parameter struct{ name, help string }
 
-// credentialParameters are those that web.CredentialFilter reads.
+// credentialParameters are those that inventory.ParseCredentialFilter reads.
 var credentialParameters = [...]parameter{
 	{"q", "with these `WORDS` in names, subject, serial or fingerprint"},
 	{"kind", "of this `KIND`: certificate, key, ssh-certificate, sealed"},
@@ -32,6 +32,7 @@ var credentialParameters = [...]parameter{
 	{"role", "in this `ROLE` somewhere: holds, presents, accepts"},
 	{"ends_after", "that end on this `DAY` or later"},
 	{"ends_before", "that end before this `DAY`"},
+	{"leaf", ""},
 	{"gone", ""},
 }
 
@@ -52,6 +53,7 @@ var findingParameters = [...]parameter{
 
 // yesNo is the help of parameters that take no value.
 var yesNo = map[string]string{
+	"leaf":  "end-entity certificates only",
 	"gone":  "those that are nowhere any more, instead",
 	"empty": "those where nothing is any more, instead",
 }

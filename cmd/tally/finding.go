@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/inventory"
 )
 
 func (p *program) findingCommand() *cobra.Command {
@@ -104,36 +105,35 @@ beginning of a fingerprint does, if it is unique.
 	cmd.Flags().StringSliceVar(&said.Tags, "tag", nil, "words to find it by, in place of those it has")
 	cmd.Flags().StringVar(&said.Notes, "notes", "", "anything else")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		merge := func(a tallystick.Annotation) tallystick.Annotation { return merged(cmd, a, said) }
-		return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error { return annotate(ctx, h, args, merge) })
+		change := changeOf(cmd, &said)
+		return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error { return annotate(ctx, h, args, change) })
 	}
 	return cmd
 }
 
-// merged returns a with what the flags of a command say.
-func merged(cmd *cobra.Command, a, said tallystick.Annotation) tallystick.Annotation {
-	set := func(flag string, into *string, value string) {
+// changeOf returns the parts of an annotation that the flags of a command name.
+func changeOf(cmd *cobra.Command, said *tallystick.Annotation) inventory.Change {
+	var change inventory.Change
+	for flag, part := range map[string]func(){
+		"owner":       func() { change.Owner = &said.Owner },
+		"environment": func() { change.Environment = &said.Environment },
+		"tag":         func() { change.Tags = &said.Tags },
+		"notes":       func() { change.Notes = &said.Notes },
+	} {
 		if cmd.Flags().Changed(flag) {
-			*into = value
+			part()
 		}
 	}
-	set("owner", &a.Owner, said.Owner)
-	set("environment", &a.Environment, said.Environment)
-	set("notes", &a.Notes, said.Notes)
-	if cmd.Flags().Changed("tag") {
-		a.Tags = said.Tags
-	}
-	return a
+	return change
 }
 
-func annotate(ctx context.Context, h *house, names []string, merge func(tallystick.Annotation) tallystick.Annotation) error {
+func annotate(ctx context.Context, h *house, names []string, change inventory.Change) error {
 	for _, name := range names {
 		d, err := h.inventory.Credential(ctx, h.actor, name)
 		if err != nil {
 			return err
 		}
-		list := []tallystick.Fingerprint{d.Credential.ID}
-		if err := h.inventory.Annotate(ctx, h.actor, list, merge(d.Row.Annotation)); err != nil {
+		if _, err := h.inventory.Amend(ctx, h.actor, []tallystick.Fingerprint{d.Credential.ID}, change); err != nil {
 			return err
 		}
 	}

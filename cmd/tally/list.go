@@ -12,8 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/store"
-	"github.com/tallystick/tallystick/internal/web"
 )
 
 // listFlags are what every list takes.
@@ -61,7 +62,7 @@ func (p *program) listCredentials() *cobra.Command {
 	flags.addTo(cmd, "expires, subject, seen, places, severity")
 	addParameters(cmd, credentialParameters[:])
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := web.CredentialFilter(queryOf(cmd, credentialParameters[:]))
+		filter, err := inventory.ParseCredentialFilter(queryOf(cmd, credentialParameters[:]))
 		if err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func (p *program) listPlaces() *cobra.Command {
 	flags.addTo(cmd, "place, credentials")
 	addParameters(cmd, placeParameters[:])
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter := web.PlaceFilter(queryOf(cmd, placeParameters[:]))
+		filter := inventory.ParsePlaceFilter(queryOf(cmd, placeParameters[:]))
 		return p.list(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 			return show(p, flags, func(r store.PageRequest) (store.Page[store.PlaceRow], int64, error) {
 				return h.inventory.Places(ctx, h.actor, filter, r)
@@ -128,7 +129,7 @@ func (p *program) listFindings() *cobra.Command {
 	flags.addTo(cmd, "severity, opened")
 	addParameters(cmd, findingParameters[:])
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := web.FindingFilter(queryOf(cmd, findingParameters[:]))
+		filter, err := finding.ParseFilter(queryOf(cmd, findingParameters[:]))
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/rule"
 	"github.com/tallystick/tallystick/rules"
 )
@@ -57,7 +58,7 @@ func pickRules(names []string) ([]rule.Rule, error) {
 		r, ok := byName[name]
 		if !ok {
 			hint := `run "tally rules" to see them`
-			if near := nearest(name, known); near != "" {
+			if near := problem.Nearest(name, known); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return nil, usage(fmt.Errorf("there is no rule %q", name), hint)

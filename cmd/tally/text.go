@@ -90,38 +90,6 @@ func commonName(subject string) string {
 	return rest
 }
 
-// nearest returns the one of words that is most likely meant by word, or "".
-func nearest(word string, words []string) string {
-	best, least := "", len(word)/3+2
-	for _, w := range words {
-		if d := distance(word, w); d < least {
-			best, least = w, d
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance between a and b, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(row[j]+1, row[j+1]+1, substitute)
-		}
-	}
-	return row[len(b)]
-}
-
 // textWidth is how wide running text is.
 const textWidth = 80
 

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/problem"
 )
 
 // A decoder puts YAML into a Config. It takes scalars as they are written
@@ -175,41 +176,8 @@ func fieldOf(v reflect.Value, key string) (field reflect.Value, keys []string) {
 // suggest ends a sentence about an unknown word with the known one that it may
 // be a slip of, or with all of them.
 func suggest(word string, known []string) string {
-	best, least := "", max(2, len(word)/3)+1
-	for _, k := range known {
-		if n := distance(strings.ToLower(word), k); n < least {
-			best, least = k, n
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf(": did you mean %q?", best)
+	if near := problem.Nearest(strings.ToLower(word), known); near != "" {
+		return fmt.Sprintf(": did you mean %q?", near)
 	}
 	return ": it is one of " + strings.Join(known, ", ")
-}
-
-// distance counts the insertions, deletions and substitutions of bytes that
-// turn a into b (V. I. Levenshtein, 1966). Words too long to be a slip are not
-// compared.
-func distance(a, b string) int {
-	const tooLong = 64
-	if len(a) > tooLong {
-		return tooLong
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -16,31 +16,35 @@ import (
 type Change struct {
 	Owner       *string
 	Environment *string
+	Notes       *string
+	Tags        *[]string // in place of those there are
 	AddTags     []string
 	RemoveTags  []string
 }
 
 // Amend changes a part of what is said about each of some credentials, in the
-// actor's name. Each is recorded by the gate on its own.
-func (i *Inventory) Amend(ctx context.Context, actor gate.Actor, list []tallystick.Fingerprint, change Change) error {
+// actor's name, and returns what is said about each now. Each is recorded by
+// the gate on its own; those before one that fails stay changed.
+func (i *Inventory) Amend(ctx context.Context, actor gate.Actor, list []tallystick.Fingerprint, change Change) ([]tallystick.Annotation, error) {
+	said := make([]tallystick.Annotation, 0, len(list))
 	for _, f := range list {
 		if err := i.gate.Check(ctx, actor, gate.Annotate, string(f)); err != nil {
-			return err
+			return said, err
 		}
 		_, row, err := i.db.Credential(ctx, f)
 		if err != nil {
-			return err
+			return said, err
 		}
 		a := change.apply(row.Annotation)
 		if err := checkAnnotation(a); err != nil {
-			return err
+			return said, err
 		}
-		said := store.PastAnnotation{Time: i.now(), Author: actor.Name, Annotation: a}
-		if err := i.db.Annotate(ctx, f, said); err != nil {
-			return err
+		if err := i.db.Annotate(ctx, f, store.PastAnnotation{Time: i.now(), Author: actor.Name, Annotation: a}); err != nil {
+			return said, err
 		}
+		said = append(said, a)
 	}
-	return nil
+	return said, nil
 }
 
 func (c Change) apply(a tallystick.Annotation) tallystick.Annotation {
@@ -49,6 +53,12 @@ func (c Change) apply(a tallystick.Annotation) tallystick.Annotation {
 	}
 	if c.Environment != nil {
 		a.Environment = *c.Environment
+	}
+	if c.Notes != nil {
+		a.Notes = *c.Notes
+	}
+	if c.Tags != nil {
+		a.Tags = *c.Tags
 	}
 	tags := slices.Concat(a.Tags, c.AddTags)
 	a.Tags = slices.DeleteFunc(tags, func(tag string) bool { return slices.Contains(c.RemoveTags, tag) })

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/gate"
@@ -134,6 +136,52 @@ func TestAnnotating(t *testing.T) {
 		_, n, err := i.Credentials(t.Context(), viewer, store.CredentialFilter{Owner: "web", Tag: "edge"}, store.PageRequest{})
 		if err != nil || n != 2 {
 			t.Errorf("%d credentials of web, %v; want 2", n, err)
+		}
+	})
+}
+
+func TestAmendingLeavesTheRest(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		i, log := furnish(t, db)
+		ids := []tallystick.Fingerprint{key(1).ID}
+		before := tallystick.Annotation{Owner: "web", Notes: "in the rack", Tags: []string{"edge", "old"}}
+		if err := i.Annotate(t.Context(), operator, ids, before); err != nil {
+			t.Fatal(err)
+		}
+		nobodys, production, long := "", "production", strings.Repeat("x", 201)
+		steps := []struct {
+			change inventory.Change
+			want   tallystick.Annotation
+		}{
+			{inventory.Change{Environment: &production}, tallystick.Annotation{Owner: "web", Environment: "production", Notes: "in the rack", Tags: []string{"edge", "old"}}},
+			{inventory.Change{AddTags: []string{"dmz", "edge"}, RemoveTags: []string{"old"}}, tallystick.Annotation{Owner: "web", Environment: "production", Notes: "in the rack", Tags: []string{"dmz", "edge"}}},
+			{inventory.Change{Owner: &nobodys, Notes: &nobodys, Tags: &[]string{"new"}}, tallystick.Annotation{Environment: "production", Tags: []string{"new"}}},
+		}
+		for n, step := range steps {
+			said, err := i.Amend(t.Context(), operator, ids, step.change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]tallystick.Annotation{step.want}, said); diff != "" {
+				t.Errorf("step %d says (-want +got):\n%s", n, diff)
+			}
+			d, err := i.Credential(t.Context(), operator, string(key(1).ID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(step.want, d.Row.Annotation); diff != "" {
+				t.Errorf("step %d leaves (-want +got):\n%s", n, diff)
+			}
+		}
+		if _, err := i.Amend(t.Context(), operator, ids, inventory.Change{Owner: &long}); !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("a long owner gets %v, want ErrInvalid", err)
+		}
+		if _, err := i.Amend(t.Context(), viewer, ids, inventory.Change{Owner: &production}); !errors.Is(err, tallystick.ErrDenied) {
+			t.Errorf("a viewer who amends gets %v, want ErrDenied", err)
+		}
+		denied, err := log.List(t.Context(), audit.Filter{Denied: true, Action: string(gate.Annotate)}, 0, 10)
+		if err != nil || len(denied) != 1 || denied[0].Actor != viewer.Name {
+			t.Errorf("the refusals on record are %+v, %v; want one", denied, err)
 		}
 	})
 }

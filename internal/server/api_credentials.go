@@ -10,8 +10,8 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/store"
-	"github.com/tallystick/tallystick/internal/web"
 )
 
 // A list is a page of anything.
@@ -54,15 +54,17 @@ type CredentialQuery struct {
 	Role        string `query:"role" doc:"in this role somewhere: holds, presents, accepts"`
 	EndsAfter   string `query:"ends_after" doc:"a day or a time"`
 	EndsBefore  string `query:"ends_before" doc:"a day or a time"`
+	Leaf        bool   `query:"leaf" doc:"end-entity certificates only"`
 	Gone        bool   `query:"gone" doc:"those that are nowhere any more, instead"`
 }
 
 // filter reads the parameters as the pages do.
 func (q CredentialQuery) filter() (store.CredentialFilter, error) {
-	return web.CredentialFilter(url.Values{
+	return inventory.ParseCredentialFilter(url.Values{
 		"q": {q.Text}, "kind": {q.Kind}, "algorithm": {q.Algorithm}, "issuer": {q.Issuer}, "key": {q.Key}, "owner": {q.Owner},
 		"environment": {q.Environment}, "tag": {q.Tag}, "rule": {q.Rule}, "severity": {q.Severity}, "place": {q.Place},
-		"scheme": {q.Scheme}, "role": {q.Role}, "ends_after": {q.EndsAfter}, "ends_before": {q.EndsBefore}, "gone": {strconv.FormatBool(q.Gone)},
+		"scheme": {q.Scheme}, "role": {q.Role}, "ends_after": {q.EndsAfter}, "ends_before": {q.EndsBefore},
+		"leaf": {strconv.FormatBool(q.Leaf)}, "gone": {strconv.FormatBool(q.Gone)},
 	})
 }
 
@@ -122,20 +124,6 @@ type annotationPatch struct {
 	Notes       *string   `json:"notes,omitempty"`
 }
 
-func (p annotationPatch) apply(a tallystick.Annotation) tallystick.Annotation {
-	set(&a.Owner, p.Owner)
-	set(&a.Environment, p.Environment)
-	set(&a.Tags, p.Tags)
-	set(&a.Notes, p.Notes)
-	return a
-}
-
-func set[T any](into, value *T) {
-	if value != nil {
-		*into = *value
-	}
-}
-
 type annotateInput struct {
 	CredentialName
 	Body annotationPatch
@@ -146,8 +134,12 @@ func (a *api) annotate(ctx context.Context, actor gate.Actor, in *annotateInput)
 	if err != nil {
 		return tallystick.Annotation{}, err
 	}
-	said := in.Body.apply(d.Row.Annotation)
-	return said, a.Inventory.Annotate(ctx, actor, []tallystick.Fingerprint{d.Credential.ID}, said)
+	change := inventory.Change{Owner: in.Body.Owner, Environment: in.Body.Environment, Tags: in.Body.Tags, Notes: in.Body.Notes}
+	said, err := a.Inventory.Amend(ctx, actor, []tallystick.Fingerprint{d.Credential.ID}, change)
+	if err != nil {
+		return tallystick.Annotation{}, err
+	}
+	return said[0], nil
 }
 
 type annotateManyInput struct {

@@ -4,9 +4,11 @@ package server
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/rule"
@@ -25,15 +27,11 @@ type listFindingsInput struct {
 }
 
 func (a *api) listFindings(ctx context.Context, actor gate.Actor, in *listFindingsInput) (list[store.FindingRow], error) {
-	filter := store.FindingFilter{
-		Rule: in.Rule, Credential: tallystick.Fingerprint(in.Credential), Owner: in.Owner, Assignee: in.Assignee,
-		Closed: in.State == "closed", Accepted: in.State == "accepted", All: in.State == "all",
-	}
-	if in.Severity != "" {
-		var err error
-		if filter.Severity, err = tallystick.ParseSeverity(in.Severity); err != nil {
-			return list[store.FindingRow]{}, err
-		}
+	filter, err := finding.ParseFilter(url.Values{
+		"rule": {in.Rule}, "severity": {in.Severity}, "credential": {in.Credential}, "owner": {in.Owner}, "assignee": {in.Assignee}, "state": {in.State},
+	})
+	if err != nil {
+		return list[store.FindingRow]{}, err
 	}
 	page := store.PageRequest{Sort: in.Sort, Desc: !in.Asc, After: in.After, Limit: in.Limit}
 	rows, total, err := a.Findings.List(ctx, actor, filter, page)

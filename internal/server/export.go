@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/internal/export"
-	"github.com/tallystick/tallystick/internal/web"
+	"github.com/tallystick/tallystick/internal/inventory"
 )
 
 // exportTime is how long an export may take; a million credentials take a minute.
@@ -16,7 +16,7 @@ const exportTime = 30 * time.Minute
 // export sends the credentials that a filter lets through as a file.
 func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	filter, err := web.CredentialFilter(q)
+	filter, err := inventory.ParseCredentialFilter(q)
 	if err != nil {
 		s.refuse(w, r, err)
 		return

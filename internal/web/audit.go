@@ -9,6 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
 )
 
 // auditPage answers: who did what, allowed or denied?
@@ -42,9 +43,7 @@ func (s *Site) ListAudit(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Site) fillAudit(r *http.Request, p *auditPage) error {
-	if err := s.Gate.Check(r.Context(), actorOf(r), gate.ReadAudit, "audit log"); err != nil {
-		return err
-	}
+	records := gate.Records{Gate: s.Gate, Log: s.Audit}
 	before, err := numberOf(p.Value("before"))
 	if err != nil {
 		return err
@@ -52,7 +51,7 @@ func (s *Site) fillAudit(r *http.Request, p *auditPage) error {
 	if p.Filter, err = auditFilter(p.Values); err != nil {
 		return err
 	}
-	if p.Entries, err = s.Audit.List(r.Context(), p.Filter, before, pageRows+1); err != nil {
+	if p.Entries, err = records.List(r.Context(), actorOf(r), p.Filter, before, pageRows+1); err != nil {
 		return err
 	}
 	var next string
@@ -65,7 +64,7 @@ func (s *Site) fillAudit(r *http.Request, p *auditPage) error {
 	if p.Value("verify") != "true" {
 		return nil
 	}
-	report, err := s.Audit.Verify(r.Context())
+	report, err := records.Verify(r.Context(), actorOf(r))
 	p.Verified = &report
 	return err
 }
@@ -75,9 +74,9 @@ func (s *Site) fillAudit(r *http.Request, p *auditPage) error {
 func auditFilter(q url.Values) (audit.Filter, error) {
 	f := audit.Filter{Actor: q.Get("actor"), Action: q.Get("action"), Denied: q.Get("denied") == "true"}
 	var err error
-	if f.Since, err = timeOf(q.Get("since")); err != nil {
+	if f.Since, err = inventory.ParseTime(q.Get("since")); err != nil {
 		return f, err
 	}
-	f.Until, err = timeOf(q.Get("until"))
+	f.Until, err = inventory.ParseTime(q.Get("until"))
 	return f, err
 }

@@ -34,7 +34,7 @@ func (p *credentialsPage) Value(name string) string { return p.Values.Get(name) 
 // Credentials is the list, filtered and sorted by the address.
 func (s *Site) Credentials(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	filter, err := CredentialFilter(q)
+	filter, err := inventory.ParseCredentialFilter(q)
 	if err != nil {
 		s.Error(w, r, err)
 		return
@@ -131,7 +131,7 @@ func (s *Site) AmendCredentials(w http.ResponseWriter, r *http.Request) {
 		s.Error(w, r, fmt.Errorf("%w: at most %d credentials at a time", tallystick.ErrInvalid, pageRows))
 		return
 	}
-	if err := s.Inventory.Amend(r.Context(), actorOf(r), chosen, change); err != nil {
+	if _, err := s.Inventory.Amend(r.Context(), actorOf(r), chosen, change); err != nil {
 		s.Error(w, r, err)
 		return
 	}

@@ -4,13 +4,11 @@ package web
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 
-	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/rule"
 )
@@ -37,26 +35,9 @@ func (p *findingsPage) Value(name string) string { return p.Values.Get(name) }
 // findingRows is how many findings a page lists: each brings forms with it.
 const findingRows = 25
 
-// findingFields are the parameters of FindingFilter.
+// findingFields are the parameters of finding.ParseFilter.
 var findingFields = []field{
 	{"rule", "Rule"}, {"severity", "At least"}, {"owner", "Owner"}, {"assignee", "Assigned to"}, {"credential", "Credential"}, {"state", "State"},
-}
-
-// FindingFilter reads a filter for findings from the parameters of an address:
-// rule, severity, owner, assignee, credential, and state ("open", "accepted",
-// "closed", "all"). A value that makes no sense is ErrInvalid.
-func FindingFilter(q url.Values) (store.FindingFilter, error) {
-	state := q.Get("state")
-	f := store.FindingFilter{
-		Rule: q.Get("rule"), Owner: q.Get("owner"), Assignee: q.Get("assignee"), Credential: tallystick.Fingerprint(q.Get("credential")),
-		Closed: state == "closed", Accepted: state == "accepted", All: state == "all",
-	}
-	if !slices.Contains([]string{"", "open", "accepted", "closed", "all"}, state) {
-		return f, fmt.Errorf("%w: unknown state %q: it is one of open, accepted, closed, all", tallystick.ErrInvalid, clip(40, state))
-	}
-	var err error
-	f.Severity, err = severityOf(q.Get("severity"))
-	return f, err
 }
 
 // ListFindings is the findings, grouped by cause or as a list.
@@ -68,7 +49,7 @@ func (s *Site) ListFindings(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Listed = len(p.Chips) > 0 || q.Get("list") == "true"
 	var err error
-	if p.Filter, err = FindingFilter(q); err == nil {
+	if p.Filter, err = finding.ParseFilter(q); err == nil {
 		err = s.fillFindings(r, p)
 	}
 	if err != nil {
@@ -128,7 +109,7 @@ func findingOffers(q url.Values) []offer {
 
 // AcceptFinding lets a finding stand until the end of a day.
 func (s *Site) AcceptFinding(w http.ResponseWriter, r *http.Request) {
-	until, err := timeOf(r.PostFormValue("until"))
+	until, err := inventory.ParseTime(r.PostFormValue("until"))
 	if err == nil && until.Equal(until.Truncate(day)) {
 		until = until.Add(day) // the day is included
 	}

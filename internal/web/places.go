@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -24,19 +25,13 @@ type placesPage struct {
 // Value returns what a parameter of the filter was given as.
 func (p *placesPage) Value(name string) string { return p.Values.Get(name) }
 
-// placeFields are the parameters of PlaceFilter.
+// placeFields are the parameters of inventory.ParsePlaceFilter.
 var placeFields = []field{{"prefix", "Begins with"}, {"scheme", "Kind"}, {"empty", "Empty"}}
-
-// PlaceFilter reads a filter for places from the parameters of an address:
-// prefix, scheme and empty ("true").
-func PlaceFilter(q url.Values) store.PlaceFilter {
-	return store.PlaceFilter{Prefix: q.Get("prefix"), Scheme: q.Get("scheme"), Empty: q.Get("empty") == "true"}
-}
 
 // Places is the list of places.
 func (s *Site) Places(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	filter, at := PlaceFilter(q), pageRequest(q)
+	filter, at := inventory.ParsePlaceFilter(q), pageRequest(q)
 	if at.Sort == "" {
 		at.Sort = "place"
 	}

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
@@ -149,57 +148,11 @@ func pageRequest(q url.Values) store.PageRequest {
 	return store.PageRequest{Sort: q.Get("sort"), Desc: q.Get("desc") == "true", After: q.Get("after"), Limit: pageRows}
 }
 
-// credentialFields are the parameters of CredentialFilter.
+// credentialFields are the parameters of inventory.ParseCredentialFilter.
 var credentialFields = []field{
 	{"q", "Search"}, {"kind", "Kind"}, {"algorithm", "Key"}, {"owner", "Owner"}, {"environment", "Environment"}, {"tag", "Tag"},
 	{"severity", "At least"}, {"rule", "Finding"}, {"issuer", "Issuer"}, {"key", "Key id"}, {"scheme", "At"}, {"role", "Role"},
 	{"place", "Place"}, {"ends_after", "Ends from"}, {"ends_before", "Ends before"}, {"leaf", "End entities"}, {"gone", "Gone"},
-}
-
-// CredentialFilter reads a filter for credentials from the parameters of an
-// address: q, kind, algorithm, owner, environment, tag, severity, rule, issuer,
-// key, scheme, role, place, ends_after and ends_before (a day or RFC 3339), and
-// leaf and gone ("true"). A value that makes no sense is ErrInvalid.
-func CredentialFilter(q url.Values) (store.CredentialFilter, error) {
-	f := store.CredentialFilter{
-		Text: q.Get("q"), Kind: q.Get("kind"), Algorithm: q.Get("algorithm"), Issuer: q.Get("issuer"), KeyID: q.Get("key"),
-		Owner: q.Get("owner"), Environment: q.Get("environment"), Tag: q.Get("tag"), Rule: q.Get("rule"),
-		Place: tallystick.Place(q.Get("place")), Scheme: q.Get("scheme"), Role: q.Get("role"), Leaf: q.Get("leaf") == "true", Gone: q.Get("gone") == "true",
-	}
-	var err error
-	if f.Severity, err = severityOf(q.Get("severity")); err != nil {
-		return f, err
-	}
-	if f.EndsAfter, err = timeOf(q.Get("ends_after")); err != nil {
-		return f, err
-	}
-	f.EndsBefore, err = timeOf(q.Get("ends_before"))
-	return f, err
-}
-
-// severityOf reads a severity; "" is none.
-func severityOf(word string) (tallystick.Severity, error) {
-	if word == "" {
-		return 0, nil
-	}
-	severity, err := tallystick.ParseSeverity(word)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", tallystick.ErrInvalid, err)
-	}
-	return severity, nil
-}
-
-// timeOf reads a day in UTC or an RFC 3339 time; "" is none.
-func timeOf(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%w: %q is not a day as in 2026-03-15", tallystick.ErrInvalid, clip(40, text))
 }
 
 // numberOf reads the number in a path or parameter; "" is 0.
