@@ -234,7 +234,7 @@ func (m *primeMemory) keepIndex(ctx context.Context, suspects []*big.Int) error 
 	}
 	for i := len(m.parts); ; i++ { // of a time when there were more
 		stored, err := m.estate.Kept(ctx, primePart(i))
-		if err != nil || stored == nil {
+		if err != nil || len(stored) == 0 {
 			return err
 		}
 		if err := m.estate.Keep(ctx, primePart(i), nil); err != nil {

@@ -124,6 +124,6 @@ func (m *memory) Certificates(context.Context, string, func(*tallystick.Credenti
 func (m *memory) Kept(_ context.Context, name string) ([]byte, error) { return m.kept[name], nil }
 
 func (m *memory) Keep(_ context.Context, name string, value []byte) error {
-	m.kept[name] = slices.Clone(value)
+	m.kept[name] = slices.Clone(value) // an empty one reads like none
 	return nil
 }

@@ -75,7 +75,7 @@ func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJ
 		return err
 	}
 	if asJSON {
-		err = printSightings(out, result)
+		err = printSightings(out, result, true)
 	} else {
 		err = p.explainAll(out, result.Found)
 	}

@@ -66,7 +66,7 @@ Rules that need an inventory (who owns a credential) are left out.
 	cmd.Flags().IntVar(&flags.rate, "rate", 0, "endpoints to begin with each second; 0 is no limit")
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", 5*time.Second, "how long one connection may take")
 	cmd.Flags().StringVar(&flags.failOn, "fail-on", "", "exit with status 3 when there is a finding of this `SEVERITY` or worse")
-	cmd.Flags().BoolVar(&flags.all, "all", false, "list every credential, also those of trust stores and those with nothing wrong")
+	cmd.Flags().BoolVar(&flags.all, "all", false, "list every credential, also those of trust stores, those with nothing wrong, and with --json those that an endpoint sends above its leaf")
 	return cmd
 }
 
@@ -158,7 +158,7 @@ func (f scanFlags) check() (tallystick.Severity, error) {
 // print writes what was found.
 func (f scanFlags) print(out io.Writer, result scan.Result) error {
 	if f.json {
-		return printSightings(out, result)
+		return printSightings(out, result, f.all)
 	}
 	return printReport(out, result, f.all)
 }

@@ -55,11 +55,16 @@ type missLine struct {
 	Seen   time.Time        `json:"seen"`
 }
 
-// printSightings writes a line for every sighting and for every miss.
-func printSightings(out io.Writer, result scan.Result) error {
+// printSightings writes a line for every sighting and for every miss. An
+// endpoint is one line, whose chain names what it sends above its leaf; all
+// gives these certificates lines of their own.
+func printSightings(out io.Writer, result scan.Result, all bool) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	for _, j := range result.Found {
+		if !all && j.TLS != nil && j.TLS.Position > 0 {
+			continue
+		}
 		if err := encoder.Encode(lineOf(&j)); err != nil {
 			return err
 		}
