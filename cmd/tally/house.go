@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -63,7 +64,7 @@ type house struct {
 	inventory *inventory.Inventory
 	findings  *finding.Engine
 	discovery *discovery.Discovery
-	runLog    *runLog
+	lookLog   *slog.Logger // of looks that end; nil for commands that run none
 	// actor is whoever runs this command.
 	actor gate.Actor
 }
@@ -97,7 +98,7 @@ func (p *program) open(ctx context.Context, c *config.Config) (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &house{config: c, runLog: newRunLog(), actor: gate.Local(userName())}
+	h := &house{config: c, actor: gate.Local(userName())}
 	if h.db, err = store.Open(ctx, url.Reveal()); err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 		Edition: editionOf(h.config),
 	})
 	h.discovery, err = discovery.New(discovery.Config{
-		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.changed,
+		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended,
 	})
 	return err
 }
@@ -135,11 +136,10 @@ func editionOf(c *config.Config) string {
 	return fmt.Sprintf("%s %+v", versionLine(), c.Annotations)
 }
 
-// changed is called when a look has written something, and when it has ended.
-func (h *house) changed(ended bool) {
-	h.findings.Wake(ended)
-	if ended {
-		h.runLog.wake()
+// ended is called when a look has ended.
+func (h *house) ended(r store.Run) {
+	if h.lookLog != nil {
+		logRun(h.lookLog, r)
 	}
 }
 

@@ -200,13 +200,13 @@ func short(d time.Duration) string {
 
 // run runs everything until ctx ends or the server fails.
 func run(ctx context.Context, h *house, s *server.Server, listener net.Listener) error {
+	h.lookLog = s.Log
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var parts sync.WaitGroup
 	parts.Go(func() { keep(ctx, s.Log, "discovery", h.discovery.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "findings", h.findings.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "inventory", h.inventory.Run) })
-	parts.Go(func() { h.runLog.run(ctx, h.discovery, s.Log) })
 	parts.Go(func() {
 		if err := s.Run(ctx, listener); err != nil {
 			cancel(err)

@@ -42,6 +42,7 @@ type Discovery struct {
 	jobs    []Job
 	finders map[string]driver.Finder // by job
 	changed func(survey bool)        // called when there is something to judge
+	ended   func(store.Run)          // called when a run has ended; may be nil
 	wake    chan struct{}
 }
 
@@ -56,13 +57,15 @@ type Config struct {
 	// Changed is called after something was written; survey says that a look
 	// has ended.
 	Changed func(survey bool)
+	// Ended is called with each run that has ended here; nil is nobody.
+	Ended func(store.Run)
 }
 
 // New checks the jobs and opens their drivers. A job that names no driver that
 // finds, or options that the driver refuses, is ErrInvalid.
 func New(c Config) (*Discovery, error) {
 	d := &Discovery{
-		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, changed: c.Changed,
+		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, changed: c.Changed, ended: c.Ended,
 		finders: map[string]driver.Finder{}, wake: make(chan struct{}, 1),
 	}
 	for _, job := range c.Jobs {

@@ -130,6 +130,9 @@ func (d *Discovery) finish(ctx context.Context, run store.Run, err error) error 
 	if errors.Is(err, tallystick.ErrConflict) {
 		return nil
 	}
+	if err == nil && d.ended != nil {
+		d.ended(run)
+	}
 	if err == nil {
 		err = d.db.ForgetMisses(ctx, run.Source)
 	}
