@@ -169,7 +169,7 @@ func (r *recording) writePlaces(ctx context.Context, tx *writing) error {
 // RETURNING can hand them to past_facts.
 var sightingUpsert = bulk{
 	head: `INSERT INTO sightings (id, credential_id, place_id, source, role, scheme, first_seen, last_seen, first_run, last_run, facts) VALUES `,
-	tail: ` ON CONFLICT (credential_id, place_id, source, role, gone_since) DO UPDATE SET
+	tail: ` ON CONFLICT (credential_id, gone_since, scheme, place_id, source, role) DO UPDATE SET
 		last_seen = excluded.last_seen, last_run = excluded.last_run, facts = excluded.facts,
 		previous_facts = CASE WHEN sightings.facts = excluded.facts THEN '' ELSE sightings.facts END
 		RETURNING id, credential_id, place_id, last_seen, previous_facts`,

@@ -117,7 +117,8 @@ CREATE TABLE sightings (
     gone_run       BIGINT NOT NULL DEFAULT 0,
     facts          TEXT NOT NULL,
     previous_facts TEXT NOT NULL DEFAULT '', -- set by the last write when it changed facts
-    UNIQUE (credential_id, place_id, source, role, gone_since)
+    -- In this order it also answers whether a credential is at a place of a scheme now.
+    UNIQUE (credential_id, gone_since, scheme, place_id, source, role)
 );
 CREATE INDEX sightings_place     ON sightings (place_id, gone_since);
 CREATE INDEX sightings_first_run ON sightings (first_run, id);
