@@ -65,10 +65,16 @@ func (st standing) idleSeverity() tallystick.Severity {
 	return tallystick.SeverityLow
 }
 
-// isPackaged says whether the package manager alone writes at a file's place
-// (Filesystem Hierarchy Standard 3.0 section 4.1).
+// isPackaged says whether a package manager alone writes at a file's place:
+// the operating system's beneath /usr (Filesystem Hierarchy Standard 3.0
+// section 4.1), or that of a language, whose packages bring test keys in heaps.
 func isPackaged(place tallystick.Place) bool {
-	return strings.HasPrefix(string(place), "file:///usr/") && !strings.HasPrefix(string(place), "file:///usr/local/")
+	path, ok := strings.CutPrefix(string(place), "file://")
+	if !ok {
+		return false
+	}
+	return strings.HasPrefix(path, "/usr/") && !strings.HasPrefix(path, "/usr/local/") ||
+		strings.HasPrefix(path, "/usr/local/go/") || strings.Contains(path, "/go/pkg/mod/") || strings.Contains(path, "/lib/python")
 }
 
 // idle says that nothing shows the credential at work: it is an entry of a

@@ -162,6 +162,7 @@ func (p *program) welcome(ctx context.Context, h *house, s *server.Server, url s
 	fmt.Fprintf(&text, "Tallystick is up.\n\n")
 	if link == "" {
 		fmt.Fprintf(&text, "  Open         %s/\n", url)
+		fmt.Fprintf(&text, "               \"tally user link NAME\" makes a link to sign in with.\n")
 	} else {
 		fmt.Fprintf(&text, "  Open         %s/sign-in/%s\n", url, link)
 		fmt.Fprintf(&text, "               This link signs you in as administrator, once, within %.0f minutes;\n", access.LinkLife.Minutes())
