@@ -3,10 +3,7 @@
 package parse
 
 import (
-	"crypto/rsa"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"math/big"
 	"math/bits"
 	"strconv"
@@ -35,21 +32,6 @@ func Key(spki []byte) (tallystick.Key, error) {
 	}
 	key.Algorithm, key.Bits = parts.algorithm()
 	return key, nil
-}
-
-// PublicKey returns the key as the standard library has it: *rsa.PublicKey,
-// *ecdsa.PublicKey, ed25519.PublicKey, *dsa.PublicKey or *ecdh.PublicKey. An
-// RSA key that crypto/x509 refuses is returned all the same when its exponent
-// fits; RSAKey has no such limit.
-func PublicKey(spki []byte) (any, error) {
-	key, err := x509.ParsePKIXPublicKey(spki)
-	if err == nil {
-		return key, nil
-	}
-	if n, e, ok := RSAKey(spki); ok && e.IsInt64() && n.Sign() > 0 && e.Sign() > 0 && int64(int(e.Int64())) == e.Int64() {
-		return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
-	}
-	return nil, fmt.Errorf("couldn't read the public key: %w", err)
 }
 
 // RSAKey returns modulus and exponent of an RSA SubjectPublicKeyInfo (RFC 8017

@@ -41,7 +41,8 @@ type Rule struct {
 // A Subject is one credential with all that is known about it now.
 type Subject struct {
 	Credential *tallystick.Credential
-	// Sightings are the current ones, at most a few hundred of them; their
+	// Sightings are the current ones; the inventory shows at most a few
+	// hundred of them, a `tally scan` all that it saw. Their
 	// Credential and Chain are empty, except that Chain is filled for the
 	// sightings of a `tally scan` and whenever Credential is an endpoint's leaf.
 	Sightings  []tallystick.Sighting
