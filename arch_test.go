@@ -94,7 +94,7 @@ var arrows = []arrow{
 	{".", nil, "the nouns know nothing"},
 	{"parse", []string{"."}, "reading foreign bytes needs only the nouns"},
 	{"driver", []string{".", "driver", "driver/"}, "the contract of a driver speaks in nouns"},
-	{"drivers/", []string{".", "parse", "driver", "driver/drivertest", "drivers/SELF"}, "a driver knows its system and nothing of Tallystick but the contract; drivers never import each other"},
+	{"drivers/", []string{".", "parse", "driver", "driver/", "drivers/SELF"}, "a driver knows its system and nothing of Tallystick but the contract; drivers never import each other"},
 	{"drivers", []string{"driver", "drivers/"}, "drivers/all.go is the only list of drivers"},
 	{"rule", []string{".", "parse", "rule", "rule/"}, "the contract of a rule speaks in nouns"},
 	{"rules", []string{".", "parse", "rule", "rule/", "rules/"}, "a rule judges what it is shown; it cannot look for itself"},

@@ -30,6 +30,9 @@ func TrustStorePlace(path string) Place {
 // TLSPlace returns the place of a TLS endpoint; hostport is as net.JoinHostPort makes it.
 func TLSPlace(hostport string) Place { return Place("tls://" + hostport) }
 
+// SSHPlace returns the place of an SSH server; hostport is as net.JoinHostPort makes it.
+func SSHPlace(hostport string) Place { return Place("ssh://" + hostport) }
+
 // Scheme returns what stands before "://".
 func (p Place) Scheme() string {
 	scheme, _, _ := strings.Cut(string(p), "://")
@@ -103,18 +106,47 @@ const (
 	EvidenceVerified Evidence = "verified" // proven, and chain and name are good for this machine
 )
 
-// TLSFacts describe an endpoint that served a certificate.
+// TLSFacts describe an endpoint that served a certificate. What an endpoint
+// accepts stands with the certificate that it shows first.
 type TLSFacts struct {
-	ServerName  string        `json:"server_name,omitempty"` // what was asked for by SNI or by address
-	Protocols   []string      `json:"protocols,omitempty"`   // "ssl3", "tls1.0" ... "tls1.3": accepted ones, as far as tried
-	Suites      []string      `json:"suites,omitempty"`      // IANA names of accepted or chosen suites
-	Group       string        `json:"group,omitempty"`       // key exchange group that was chosen
+	ServerName string `json:"server_name,omitempty"` // what was asked for by SNI or by address
+	Address    string `json:"address,omitempty"`     // that answered, where the place is a name
+	StartTLS   string `json:"start_tls,omitempty"`   // protocol that was spoken first: "smtp", "ldap", "postgres" ...
+	Depth      Depth  `json:"depth,omitempty"`       // how much was asked
+
+	Protocols []string `json:"protocols,omitempty"` // "ssl3", "tls1.0" ... "tls1.3": accepted ones, as far as tried
+	Suites    []string `json:"suites,omitempty"`    // IANA names of accepted or chosen suites
+	// Order holds the accepted suites of each protocol as the server prefers
+	// them; only DepthSuites fills it.
+	Order  map[string][]string `json:"order,omitempty"`
+	Group  string              `json:"group,omitempty"`  // key exchange group that was chosen
+	Groups []string            `json:"groups,omitempty"` // IANA names of accepted groups, as far as tried
+	ALPN   []string            `json:"alpn,omitempty"`   // accepted application protocols, as far as tried
+
+	// ClientAuth says whether the endpoint asks for a client certificate:
+	// "requested", "none", or "" where it was not told; ClientCAs names the
+	// issuers that it takes, RFC 4514 style.
+	ClientAuth string   `json:"client_auth,omitempty"`
+	ClientCAs  []string `json:"client_cas,omitempty"`
+	// Staple is the OCSP response that came along (RFC 6066 section 8): "good",
+	// "revoked", "unknown", "expired", "malformed", "none", or "" when none was asked for.
+	Staple string `json:"staple,omitempty"`
+
 	Evidence    Evidence      `json:"evidence,omitempty"`
 	VerifyError string        `json:"verify_error,omitempty"` // why chain or name are not good for this machine
 	Chain       []Fingerprint `json:"chain,omitempty"`        // as served, the leaf first
 	Position    int           `json:"position,omitempty"`     // of this certificate in Chain; 0 is the leaf
 	Process     string        `json:"process,omitempty"`      // local program that listens, where it could be told
 }
+
+// A Depth says how much an endpoint is asked.
+type Depth string
+
+const (
+	DepthCertificate Depth = "certificate" // the certificates alone
+	DepthVersions    Depth = "versions"    // and versions, groups, and whether it takes weak suites
+	DepthSuites      Depth = "suites"      // and every suite of every version
+)
 
 // FileFacts describe a file that a credential was read from.
 type FileFacts struct {
@@ -143,7 +175,7 @@ type Usage struct {
 	As      string `json:"as,omitempty"` // "certificate", "key", "client-ca", "ca"
 }
 
-// SSHFacts describe where SSH keys are known or accepted.
+// SSHFacts describe where SSH keys are known, accepted or shown.
 type SSHFacts struct {
 	Account  string   `json:"account,omitempty"`        // account that an authorized_keys line opens
 	Options  []string `json:"options,omitempty"`        // options of the line, as written
@@ -151,6 +183,16 @@ type SSHFacts struct {
 	CertAuth bool     `json:"cert_authority,omitempty"` // the line trusts a CA, not a key
 	Line     int      `json:"line,omitempty"`
 	Comment  string   `json:"comment,omitempty"`
+
+	// What a server showed and offered (RFC 4253), names as on the wire.
+	Software   string   `json:"software,omitempty"` // its identification string
+	Address    string   `json:"address,omitempty"`  // that answered, where the place is a name
+	HostKeys   []string `json:"host_keys,omitempty"`
+	Exchanges  []string `json:"exchanges,omitempty"`
+	Ciphers    []string `json:"ciphers,omitempty"` // from server to client, and back where they differ
+	MACs       []string `json:"macs,omitempty"`
+	Signatures []string `json:"signatures,omitempty"` // algorithms that this key signs with there
+	Evidence   Evidence `json:"evidence,omitempty"`
 }
 
 // A Miss is a place where a driver looked and could not see: it is never

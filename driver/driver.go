@@ -96,6 +96,10 @@ type Finder interface {
 type FindRequest struct {
 	Targets []string         // as the driver's documentation describes them; none means its default
 	Now     func() time.Time // the clock for Seen; never nil
+	// Resume is the last position that a Checkpointer was told by a look at the
+	// same targets with the same options that did not end; "" begins at the
+	// start. A finder that tells no positions ignores it.
+	Resume string
 }
 
 // A Sink receives what a Finder reports. Its methods are safe to call from
@@ -107,4 +111,11 @@ type Sink interface {
 	// Progress tells how far the look has come, in units of the driver's
 	// choice (files, endpoints); total is 0 while it is not known.
 	Progress(done, total int64)
+}
+
+// A Checkpointer is a Sink that remembers how far a look has come, so that
+// another one can go on from there. Everything before position has been
+// reported to the sink; a finder may report some of what is behind it again.
+type Checkpointer interface {
+	Checkpoint(position string) error
 }
