@@ -93,6 +93,7 @@ type arrow struct {
 var arrows = []arrow{
 	{".", nil, "the nouns know nothing"},
 	{"parse", []string{"."}, "reading foreign bytes needs only the nouns"},
+	{"holder", []string{"."}, "a program that uses the holder package gets nothing else with it"},
 	{"driver", []string{".", "driver", "driver/"}, "the contract of a driver speaks in nouns"},
 	{"drivers/", []string{".", "parse", "driver", "driver/", "drivers/SELF"}, "a driver knows its system and nothing of Tallystick but the contract; drivers never import each other"},
 	{"drivers", []string{"driver", "drivers/"}, "drivers/all.go is the only list of drivers"},
