@@ -13,8 +13,10 @@ import (
 //
 //	file:///etc/nginx/tls.pem          a file on this machine
 //	tls://127.1.0.7:8443               a TLS endpoint
+//	quic://127.1.0.7:443               the same over QUIC
 //	truststore:///etc/ssl/certs        a set of trusted certificates
 //	ssh://10.0.0.5:22                  an SSH server
+//	metadata://idp.example/saml        SAML metadata or an OpenID key set; metadata:///path in a file
 //
 // Places compare as strings; make them with the functions below.
 type Place string
@@ -29,6 +31,9 @@ func TrustStorePlace(path string) Place {
 
 // TLSPlace returns the place of a TLS endpoint; hostport is as net.JoinHostPort makes it.
 func TLSPlace(hostport string) Place { return Place("tls://" + hostport) }
+
+// QUICPlace returns the place of an endpoint of TLS over QUIC; hostport is as net.JoinHostPort makes it.
+func QUICPlace(hostport string) Place { return Place("quic://" + hostport) }
 
 // SSHPlace returns the place of an SSH server; hostport is as net.JoinHostPort makes it.
 func SSHPlace(hostport string) Place { return Place("ssh://" + hostport) }
@@ -150,8 +155,8 @@ const (
 
 // FileFacts describe a file that a credential was read from.
 type FileFacts struct {
-	Format string `json:"format,omitempty"` // "pem", "der", "pkcs7", "pkcs8", "pkcs12", "jks", "jceks", "openssh", "authorized_keys", "known_hosts", "kubeconfig"
-	Alias  string `json:"alias,omitempty"`  // name of a keystore entry
+	Format string `json:"format,omitempty"` // "pem", "der", "pkcs7", "pkcs8", "pkcs12", "jks", "jceks", "openssh", "authorized_keys", "known_hosts", "kubeconfig", "saml", "jwks"
+	Alias  string `json:"alias,omitempty"`  // name of a keystore entry; entity or key id of a metadata document
 	Mode   string `json:"mode,omitempty"`   // octal permission bits, "0600"
 	Owner  string `json:"owner,omitempty"`  // user name, or "uid:1234"
 	Group  string `json:"group,omitempty"`

@@ -31,7 +31,11 @@ func NormalName(name string) string {
 		}
 		return "ssh:" + normalDigest(value, 32)
 	case "entra-key":
-		return "entra-key:" + withoutSeparators(value)
+		plain := withoutSeparators(value)
+		if raw, err := hex.DecodeString(plain); err == nil && len(raw) == 16 {
+			plain = guidText(raw)
+		}
+		return "entra-key:" + plain
 	case "account":
 		return "account:" + normalAccount(value)
 	}

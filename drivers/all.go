@@ -7,6 +7,8 @@ package drivers
 import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/drivers/files"
+	"github.com/tallystick/tallystick/drivers/metadata"
+	"github.com/tallystick/tallystick/drivers/ssh"
 	"github.com/tallystick/tallystick/drivers/tls"
 	"github.com/tallystick/tallystick/drivers/truststore"
 )
@@ -15,6 +17,8 @@ import (
 func All() []driver.Driver {
 	return []driver.Driver{
 		files.Driver(),
+		metadata.Driver(),
+		ssh.Driver(),
 		tls.Driver(),
 		truststore.Driver(),
 	}

@@ -22,14 +22,23 @@ import (
 // more than those, end early, or have a private key in them: Raw never holds
 // what is not public. What follows a certificate is passed over.
 func Certificate(der []byte) (tallystick.Credential, error) {
+	c, _, err := CertificateBoth(der)
+	return c, err
+}
+
+// CertificateBoth is Certificate and returns also what crypto/x509 reads, for
+// whoever has to verify; nil when that refuses.
+func CertificateBoth(der []byte) (tallystick.Credential, *x509.Certificate, error) {
 	c, err := tolerant(der)
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
-	if _, err := x509.ParseCertificate(der); err != nil {
+	strict, err := x509.ParseCertificate(der)
+	if err != nil {
 		c.ReadError = printable(strings.TrimPrefix(err.Error(), "x509: "))
+		return c, nil, nil
 	}
-	return c, nil
+	return c, strict, nil
 }
 
 // tolerant reads the fields of a certificate as far as they go. Raw is the

@@ -14,12 +14,16 @@ import (
 func All() []rule.Rule {
 	return slices.Concat(
 		chainRules(),
+		clientRules(readDistrust()),
 		distrustedRules(),
 		expiryRules(),
+		listenerRules(),
 		namingRules(),
 		privateKeyRules(),
 		signatureRules(),
 		sshRules(),
+		sshServerRules(),
+		stapleRules(),
 		tlsRules(),
 		weakRules(),
 	)

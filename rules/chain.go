@@ -11,7 +11,7 @@ import (
 )
 
 func chainRules() []rule.Rule {
-	return []rule.Rule{caAsLeaf(), incompleteChain(), overlongChain(), selfSigned(), unorderedChain()}
+	return []rule.Rule{caAsLeaf(), incompleteChain(), overlongChain(), selfSigned(), unorderedChain(), weakChainSignature()}
 }
 
 // A servedChain is what one endpoint sent. Certificates are tied by names and

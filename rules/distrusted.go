@@ -162,15 +162,30 @@ func (l listing) String() string {
 	return text + ": " + l.Reason + " (" + l.Source + ")"
 }
 
-// trusted reports listing l at every place where the credential is believed.
+// trusted reports listing l at every place where the credential is believed. A
+// keystore is seen as a trust store and as a file, and is told once.
 func (l listing) trusted(s *rule.Subject) []rule.Hit {
+	stores := map[string]bool{}
+	for i := range s.Sightings {
+		if place := s.Sightings[i].Place; place.Scheme() == "truststore" {
+			stores[place.Path()] = true
+		}
+	}
 	return atPlaces(s, func(seen *tallystick.Sighting) (string, tallystick.Severity) {
-		if seen.Role != tallystick.RoleAccepts {
+		path := seen.Place.Path()
+		switch {
+		case seen.Role != tallystick.RoleAccepts, seen.Place.Scheme() == "file" && stores[path]:
 			return "", 0
+		case isOfLanguage(path):
+			return "trusted here, in the bundle of a language's package, but " + l.String(), l.severity()
 		}
 		return "trusted here, but " + l.String(), l.severity()
 	})
 }
+
+// takeOut is how a CA leaves a trust store so that it does not come back.
+const takeOut = "on Debian upgrade ca-certificates, or deselect the CA with dpkg-reconfigure ca-certificates; in a Java keystore use keytool -delete; " +
+	"a bundle in the package of a language, such as certifi in pip, is mended by updating that package: what is edited in it comes back with the next install"
 
 func distrustedRules() []rule.Rule {
 	list := readDistrust()
@@ -187,8 +202,7 @@ func compromisedCA(list distrustList) rule.Rule {
 		Citation:  "RFC 5280 section 5.3.1 (cACompromise)",
 		URL:       "https://www.rfc-editor.org/rfc/rfc5280#section-5.3.1",
 		Effective: day(2008, 5, 1),
-		Do: "Take the CA out of the trust store (on Debian: upgrade the package ca-certificates, or deselect it with dpkg-reconfigure ca-certificates); " +
-			"replace certificates that it issued by those of another CA.",
+		Do:        "Replace certificates that it issued by those of another CA, and take it out of the trust store: " + takeOut + ".",
 		Check: func(s rule.Subject) []rule.Hit {
 			if s.Credential.Kind != tallystick.KindCertificate {
 				return nil
@@ -220,8 +234,7 @@ func distrustedRoot(list distrustList) rule.Rule {
 		Citation:  "Mozilla Root Store Policy section 7.3",
 		URL:       "https://www.mozilla.org/en-US/about/governance/policies/security-group/certs/policy/",
 		Effective: day(2022, 6, 1),
-		Do: "Upgrade the package that brings the trust store; if nothing of yours depends on the root, take it out: " +
-			"on Debian with dpkg-reconfigure ca-certificates, in a Java keystore with keytool -delete.",
+		Do:        "If nothing of yours depends on the root, take it out of the trust store: " + takeOut + ".",
 		Check: func(s rule.Subject) []rule.Hit {
 			l, ok := list.find(s.Credential)
 			if !ok || l.untrustworthy() || s.Credential.Kind != tallystick.KindCertificate {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,4 +189,33 @@ func realStore(t *testing.T) []tallystick.Credential {
 		t.Fatalf("the store has %d certificates, want at least 100", len(store))
 	}
 	return store
+}
+
+// TestAStoreIsToldOnce shows that a keystore, which is a trust store and a file,
+// has one finding, and that the bundle of a package says so.
+func TestAStoreIsToldOnce(t *testing.T) {
+	check := distrustedRoot(readDistrust()).Check
+	at := func(place tallystick.Place) tallystick.Sighting {
+		return tallystick.Sighting{Place: place, Role: tallystick.RoleAccepts}
+	}
+	places := func(sightings ...tallystick.Sighting) []tallystick.Place {
+		s := trustedRoot(trustCor1)
+		s.Sightings = sightings
+		var list []tallystick.Place
+		for _, hit := range check(s) {
+			list = append(list, hit.Place)
+		}
+		return list
+	}
+	const java = "/etc/ssl/certs/java/cacerts"
+	got := places(at(tallystick.FilePlace(java)), at(tallystick.TrustStorePlace(java)), at(tallystick.FilePlace("/opt/app/trust.jks")))
+	want := []tallystick.Place{tallystick.FilePlace("/opt/app/trust.jks"), tallystick.TrustStorePlace(java)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("told at (-want +got):\n%s", diff)
+	}
+	s := trustedRoot(trustCor1)
+	s.Sightings = []tallystick.Sighting{at(tallystick.TrustStorePlace("/usr/lib/python3/dist-packages/pip/_vendor/certifi/cacert.pem"))}
+	if hits := check(s); len(hits) != 1 || !strings.Contains(hits[0].Evidence, "language's package") {
+		t.Errorf("the bundle of pip: %+v", hits)
+	}
 }

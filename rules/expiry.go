@@ -37,7 +37,7 @@ func checkExpired(s rule.Subject) []rule.Hit {
 	switch at := standingOf(&s); {
 	case at.working():
 		return one(tallystick.SeverityHigh, "expired on %s", date(c, c.NotAfter))
-	case at.held || at.chain:
+	case at.chain || at.held && !at.sample():
 		return one(tallystick.SeverityMedium, "expired on %s", date(c, c.NotAfter))
 	case at.relied:
 		return one(tallystick.SeverityMedium, "expired on %s; a service believes what it issued", date(c, c.NotAfter))
@@ -70,7 +70,7 @@ func checkExpiresSoon(s rule.Subject) []rule.Hit {
 		return nil
 	}
 	at := standingOf(&s)
-	idle := at.idle() && !at.relied
+	idle := at.idle() && !at.relied || at.sample()
 	if idle && (c.IsCA || at.packaged || isAnchor(&s)) {
 		return nil // trust stores and packages are renewed by those who make them
 	}

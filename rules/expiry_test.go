@@ -138,6 +138,7 @@ func TestExpiryMindsThePlace(t *testing.T) {
 		{"held", subject(leaf.Credential, held("/opt/app.pem", tallystick.FileFacts{})), tallystick.SeverityMedium, true},
 		{"in a file", subject(leaf.Credential, file), tallystick.SeverityLow, true},
 		{"a sample", subject(leaf.Credential, sample), tallystick.SeverityInfo, false},
+		{"a sample with its key", subject(leaf.Credential, held("/root/go/pkg/mod/example.org/x@v1/key.pem", tallystick.FileFacts{})), tallystick.SeverityInfo, false},
 		{"trusted", subject(root.Credential, trusted(), file), tallystick.SeverityLow, false},
 		{"trusted by a service", subject(root.Credential, believed), tallystick.SeverityMedium, true},
 		{"trusted by all, and a service", subject(root.Credential, trusted(), believed), tallystick.SeverityLow, false},
@@ -185,7 +186,7 @@ func TestRecheck(t *testing.T) {
 		c.NotBefore = now
 		c.NotAfter = now.Add(life)
 		seen := rapid.SampledFrom([]tallystick.Sighting{
-			trusted(), served(&c, tallystick.TLSFacts{}), held("/home/a/b.pem", tallystick.FileFacts{}),
+			trusted(), served(&c, tallystick.TLSFacts{}), served(&c, tallystick.TLSFacts{Depth: tallystick.DepthVersions, Groups: []string{"x25519"}}), held("/home/a/b.pem", tallystick.FileFacts{}),
 		}).Draw(t, "seen")
 		s := subject(&c, seen)
 		s.Public = rapid.Bool().Draw(t, "public")

@@ -111,7 +111,7 @@ func checkNoOwner(s rule.Subject) []rule.Hit {
 		return nil
 	}
 	at := standingOf(&s)
-	if at.served || !c.IsCA && (at.used || at.held) {
+	if at.served || !c.IsCA && (at.used || at.held && !at.sample()) {
 		return one(0, "no owner is on record")
 	}
 	return nil

@@ -3,8 +3,10 @@
 package rules
 
 import (
+	"slices"
 	"time"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/rule"
 )
 
@@ -15,13 +17,18 @@ import (
 // at Now has its instants here.
 func Recheck(s rule.Subject) time.Time {
 	c := s.Credential
-	var instants [5]time.Time
+	var instants [5 + len(quantumDates)]time.Time
 	instants[0] = c.NotBefore
 	if !c.NotAfter.IsZero() {
 		instants[1] = endOf(c)
 	}
 	if w, ok := windowOf(c); ok {
 		instants[2], instants[3], instants[4] = w.renew, w.medium, w.high
+	}
+	if slices.ContainsFunc(s.Sightings, func(seen tallystick.Sighting) bool { return quantumWeak(&seen) }) {
+		for i, step := range quantumDates {
+			instants[5+i] = step.from
+		}
 	}
 	var next time.Time
 	for _, t := range instants {

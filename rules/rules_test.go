@@ -25,12 +25,18 @@ func fixtures(t testing.TB) map[string]fixture {
 	all := make(map[string]fixture)
 	for _, family := range []map[string]fixture{
 		chainFixtures(),
+		chainSignatureFixtures(),
+		clientFixtures(),
 		distrustedFixtures(),
 		expiryFixtures(),
+		groupFixtures(),
+		listenerFixtures(),
 		namingFixtures(),
 		privateKeyFixtures(),
 		signatureFixtures(),
 		sshFixtures(),
+		sshServerFixtures(),
+		stapleFixtures(),
 		tlsFixtures(),
 		weakFixtures(),
 	} {

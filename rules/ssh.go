@@ -47,19 +47,21 @@ func checkSSHForever(s rule.Subject) []rule.Hit {
 func sshSHA1() rule.Rule {
 	return rule.Rule{
 		Name:  "ssh-sha1-only",
-		Title: "An SSH certificate signed over SHA-1",
+		Title: "An SSH signature over SHA-1",
 		About: "The CA signed the certificate with ssh-rsa or ssh-dss, which hash with SHA-1. OpenSSH refuses such certificates since 8.8, " +
-			"and two certificates with the same such hash can be made.",
+			"and two certificates with the same such hash can be made. A server whose host key signs with nothing else is medium: clients refuse it.",
 		Severity:  tallystick.SeverityHigh,
 		Citation:  "OpenSSH 8.8 release notes; RFC 8332",
 		URL:       "https://www.openssh.com/txt/release-8.8",
 		Effective: day(2021, time.September, 26),
-		Do:        "Sign it again with ssh-keygen -t rsa-sha2-512, or with an Ed25519 CA key.",
+		Do:        "Sign a certificate again with ssh-keygen -t rsa-sha2-512, or with an Ed25519 CA key; give a server an Ed25519 host key, or update it.",
 		Check: func(s rule.Subject) []rule.Hit {
-			if hash, _ := brokenHash(s.Credential.Signature); s.Credential.Kind != tallystick.KindSSHCertificate || hash != "SHA-1" {
-				return nil
+			if hash, _ := brokenHash(s.Credential.Signature); s.Credential.Kind == tallystick.KindSSHCertificate && hash == "SHA-1" {
+				return one(0, "the CA's signature is %s", s.Credential.Signature)
 			}
-			return one(0, "the CA's signature is %s", s.Credential.Signature)
+			return atSSHServers(&s, func(server *tallystick.SSHFacts) (string, tallystick.Severity) {
+				return sha1Alone(server), tallystick.SeverityMedium
+			})
 		},
 	}
 }

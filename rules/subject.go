@@ -24,7 +24,7 @@ func day(year int, month time.Month, d int) time.Time {
 // A standing is what a credential does at the places where it was seen. Rules
 // weigh by it: what serves users is worse than what lies in a directory.
 type standing struct {
-	served bool // the leaf at a TLS endpoint
+	served bool // the leaf at a TLS endpoint, or a host key that an SSH server shows
 	chain  bool // sent along by a TLS endpoint above its leaf
 	used   bool // a service's configuration points at its file as its own
 	held   bool // its private half was seen
@@ -38,7 +38,7 @@ func standingOf(s *rule.Subject) standing {
 	st := standing{packaged: len(s.Sightings) > 0}
 	for i := range s.Sightings {
 		seen := &s.Sightings[i]
-		st.served = st.served || isServed(seen)
+		st.served = st.served || isServed(seen) || isHostKey(seen)
 		st.chain = st.chain || seen.TLS != nil && seen.TLS.Position > 0
 		st.held = st.held || seen.Role == tallystick.RoleHolds
 		st.store = st.store || seen.Place.Scheme() == "truststore"
@@ -54,6 +54,17 @@ func standingOf(s *rule.Subject) standing {
 	}
 	st.relied = st.relied && !st.store
 	return st
+}
+
+// IsSample says that a credential is nowhere but in packages that bring it along,
+// as those of languages do with test keys in heaps, and that nothing uses it:
+// nobody has to renew it.
+func IsSample(s rule.Subject) bool { return standingOf(&s).sample() }
+
+// sample is IsSample. That a private half lies beside it in a package makes it
+// no secret of anybody's.
+func (st standing) sample() bool {
+	return st.packaged && !st.served && !st.chain && !st.used && !st.relied
 }
 
 // idleSeverity is how bad a thing is that hurts only those who use it, where
@@ -73,8 +84,21 @@ func isPackaged(place tallystick.Place) bool {
 	if !ok {
 		return false
 	}
-	return strings.HasPrefix(path, "/usr/") && !strings.HasPrefix(path, "/usr/local/") ||
-		strings.HasPrefix(path, "/usr/local/go/") || strings.Contains(path, "/go/pkg/mod/") || strings.Contains(path, "/lib/python")
+	return strings.HasPrefix(path, "/usr/") && !strings.HasPrefix(path, "/usr/local/") || isOfLanguage(path)
+}
+
+// isOfLanguage says whether a path is where the package manager of a language
+// alone writes.
+func isOfLanguage(path string) bool {
+	return strings.HasPrefix(path, "/usr/local/go/") || slices.ContainsFunc(languagePaths[:], func(part string) bool { return strings.Contains(path, part) })
+}
+
+var languagePaths = [...]string{
+	"/go/pkg/mod/", "/sdk/go1.", // Go's modules and toolchains
+	"/lib/python",           // of systems and virtual environments
+	"/node_modules/",        // npm
+	"/.cargo/registry/src/", // Rust
+	"/gems/",                // Ruby
 }
 
 // idle says that nothing shows the credential at work: it is an entry of a

@@ -12,7 +12,7 @@ import (
 )
 
 func tlsRules() []rule.Rule {
-	return []rule.Rule{noForwardSecrecy(), oldProtocol(), weakCipher()}
+	return []rule.Rule{noForwardSecrecy(), noPostQuantum(), oldProtocol(), weakCipher(), weakGroup()}
 }
 
 // atEndpoints is atPlaces for what a TLS endpoint accepts: the finding stands
@@ -65,10 +65,10 @@ func weakCipher() rule.Rule {
 	return rule.Rule{
 		Name:  "weak-cipher",
 		Title: "Accepts a cipher that does not protect",
-		About: "The endpoint accepts RC4, DES, Triple DES, an export cipher, one that does not encrypt (NULL) or one that does not say who " +
+		About: "The endpoint accepts RC2, RC4, DES, Triple DES, IDEA, an export cipher, one that does not encrypt (NULL) or one that does not say who " +
 			"is there (anonymous). The last three are high: nothing needs to be broken any more.",
 		Severity:  tallystick.SeverityMedium,
-		Citation:  "RFC 9325 section 4.1 (BCP 195); RFC 7465",
+		Citation:  "RFC 9325 section 4.1 (BCP 195); RFC 7465; RFC 5469",
 		URL:       "https://www.rfc-editor.org/rfc/rfc9325#section-4.1",
 		Effective: day(2022, time.November, 1),
 		Do:        "Leave only AEAD suites with ephemeral key exchange in the server's cipher list.",
@@ -104,7 +104,7 @@ func cipherSeverity(suite string) tallystick.Severity {
 		switch part {
 		case "NULL", "anon", "EXPORT", "EXPORT1024", "DES40":
 			return tallystick.SeverityHigh
-		case "RC4", "RC2", "DES", "3DES":
+		case "RC4", "RC2", "DES", "3DES", "IDEA":
 			worst = tallystick.SeverityMedium
 		}
 	}

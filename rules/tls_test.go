@@ -10,16 +10,18 @@ import (
 	"github.com/tallystick/tallystick/rule"
 )
 
-func tlsFixtures() map[string]fixture {
-	accepting := func(facts tallystick.TLSFacts) func(testing.TB) rule.Subject {
-		return func(t testing.TB) rule.Subject {
-			leaf := issue(t, nil, "leaf", server("example.org"))
-			above := served(leaf.Credential, facts)
-			above.TLS.Position = 1 // what the endpoint accepts is told with its own certificate only
-			above.Place = "tls://192.0.2.8:443"
-			return subject(leaf.Credential, served(leaf.Credential, facts), above)
-		}
+// accepting is an endpoint with what it accepts.
+func accepting(facts tallystick.TLSFacts) func(testing.TB) rule.Subject {
+	return func(t testing.TB) rule.Subject {
+		leaf := issue(t, nil, "leaf", server("example.org"))
+		above := served(leaf.Credential, facts)
+		above.TLS.Position = 1 // what the endpoint accepts is told with its own certificate only
+		above.Place = "tls://192.0.2.8:443"
+		return subject(leaf.Credential, served(leaf.Credential, facts), above)
 	}
+}
+
+func tlsFixtures() map[string]fixture {
 	suites := func(names ...string) func(testing.TB) rule.Subject {
 		return accepting(tallystick.TLSFacts{Suites: names})
 	}
@@ -58,6 +60,8 @@ func TestSuites(t *testing.T) {
 		{"TLS_SHA256_SHA256", tallystick.SeverityHigh, true},
 		{"TLS_RSA_WITH_RC4_128_SHA", tallystick.SeverityMedium, false},
 		{"TLS_RSA_WITH_DES_CBC_SHA", tallystick.SeverityMedium, false},
+		{"TLS_RSA_WITH_IDEA_CBC_SHA", tallystick.SeverityMedium, false},
+		{"TLS_KRB5_EXPORT_WITH_RC2_CBC_40_MD5", tallystick.SeverityHigh, false},
 		{"TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", tallystick.SeverityMedium, true},
 		{"TLS_RSA_WITH_AES_128_CBC_SHA", 0, false},
 		{"TLS_DH_RSA_WITH_AES_128_CBC_SHA", 0, false},

@@ -35,6 +35,7 @@ func main() {
 	database := flag.String("database", "", "a directory for SQLite (default: a temporary one), or a postgres:// URL")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	keep := flag.Bool("keep", false, "do not record; ask what is there already")
+	silent := flag.Bool("silent", false, "record only, and ask nothing")
 	flag.Parse()
 	if *profile != "" {
 		f, err := os.Create(*profile)
@@ -47,13 +48,13 @@ func main() {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	if err := run(context.Background(), *credentials, *database, *keep); err != nil {
+	if err := run(context.Background(), *credentials, *database, !*keep, !*silent); err != nil {
 		fmt.Fprintln(os.Stderr, "inventory:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, credentials int, database string, keep bool) error {
+func run(ctx context.Context, credentials int, database string, write, read bool) error {
 	if !strings.HasPrefix(database, "postgres") {
 		dir := database
 		if dir == "" {
@@ -70,20 +71,22 @@ func run(ctx context.Context, credentials int, database string, keep bool) error
 		return err
 	}
 	defer db.Close()
-	if !keep {
+	if write {
 		if err := record(ctx, db, credentials); err != nil {
 			return err
 		}
 	}
-	if err := ask(ctx, db); err != nil {
-		return err
+	if read {
+		if err := ask(ctx, db); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("memory    peak resident %d MB\n", usage().Maxrss/1024)
 	return nil
 }
 
 // batchSize is that of internal/discovery.
-const batchSize = 4000
+const batchSize = 16_000
 
 func record(ctx context.Context, db *store.DB, credentials int) error {
 	now := time.Now()
@@ -93,7 +96,7 @@ func record(ctx context.Context, db *store.DB, credentials int) error {
 	}
 	e := newEstate(credentials, now)
 	begin, cpu := time.Now(), cpuSeconds()
-	batches := make(chan []tallystick.Sighting, 2)
+	batches := make(chan []tallystick.Sighting)
 	go func() { // as a driver does, which looks while the store writes
 		defer close(batches)
 		e.batches(batches)
@@ -105,7 +108,7 @@ func record(ctx context.Context, db *store.DB, credentials int) error {
 		}
 		before := total / 500_000
 		if total += len(sightings); total/500_000 != before {
-			fmt.Printf("record    %8d sightings  %6.0f s\n", total, time.Since(begin).Seconds())
+			fmt.Printf("record    %8d sightings  %6.0f s  %6.0f CPU s\n", total, time.Since(begin).Seconds(), cpuSeconds()-cpu)
 		}
 	}
 	wall, used := time.Since(begin).Seconds(), cpuSeconds()-cpu

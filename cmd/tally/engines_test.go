@@ -66,7 +66,7 @@ func TestUpOnBothEngines(t *testing.T) {
 			}
 		}
 		for command, want := range map[string]string{
-			"list credentials": "both.example", "list places": "cert.pem", "list runs": "done", "changes": "both.example",
+			"list credentials": "both.example", "list places": "cert.pem", "list runs": "done", "changes --kind new": "both.example",
 			"export --format csv": "CN=both.example", "audit list": "export", "audit verify": "tallystick/audit/", "user list": "admin",
 		} {
 			out, errs := &journal{}, &journal{}

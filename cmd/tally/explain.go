@@ -29,10 +29,12 @@ type explained struct {
 	now        time.Time
 }
 
-// add adds findings, each once for all the places where it is the same.
+// add adds findings, each once.
 func (e *explained) add(found []tallystick.Finding) {
 	for _, f := range found {
-		same := func(g tallystick.Finding) bool { return g.Rule == f.Rule && g.Evidence == f.Evidence }
+		same := func(g tallystick.Finding) bool {
+			return g.Rule == f.Rule && g.Evidence == f.Evidence && g.Place == f.Place
+		}
 		if !slices.ContainsFunc(e.findings, same) {
 			e.findings = append(e.findings, f)
 		}
@@ -160,7 +162,7 @@ func days(d time.Duration) string {
 	return plural(int(d.Hours()/24), "day")
 }
 
-// wrong writes the findings and what to do about them.
+// wrong writes the findings by rule, the worst first, and what to do about them.
 func (e *explained) wrong(s *sheet) {
 	if len(e.findings) == 0 {
 		s.print("\n  Nothing wrong was found.\n")
@@ -168,19 +170,64 @@ func (e *explained) wrong(s *sheet) {
 	}
 	s.print("\n  What is wrong\n")
 	all := rules.All()
+	var done []string
 	for _, f := range e.findings {
+		if slices.Contains(done, f.Rule) {
+			continue
+		}
+		done = append(done, f.Rule)
 		i := slices.IndexFunc(all, func(r rule.Rule) bool { return r.Name == f.Rule })
 		if i < 0 {
-			s.print("\n  %s  %s: %s\n", f.Severity, f.Rule, clean(f.Evidence))
-			continue
+			all, i = append(all, rule.Rule{Name: f.Rule, Title: f.Rule}), len(all)
 		}
 		r := all[i]
 		s.print("\n  %s  %s (%s)\n", f.Severity, r.Title, r.Name)
-		s.print("%s\n", wrap(clean(f.Evidence), "    ", textWidth))
-		s.print("%s\n", wrap("To do: "+r.Do, "    ", textWidth))
-		s.print("    See: %s, %s\n", r.Citation, r.URL)
-		if f.Acceptance != nil && f.Accepted(e.now) {
-			s.print("    Accepted by %s until %s: %s\n", clean(f.Acceptance.By), dayOf(f.Acceptance.Until), clean(f.Acceptance.Reason))
+		e.cases(s, f.Rule)
+		if r.Do != "" {
+			s.print("%s\n    See: %s, %s\n", wrap("To do: "+r.Do, "    ", textWidth), r.Citation, r.URL)
 		}
 	}
+	if id := e.findings[0].ID; id != 0 {
+		s.print("\n  To let one stand: tally finding accept %d --reason WHY --until DAY\n", id)
+	}
+}
+
+// cases writes the findings of a rule: each evidence once, with where it holds.
+func (e *explained) cases(s *sheet, rule string) {
+	var order []string
+	lines := map[string][]string{}
+	for _, f := range e.findings {
+		if f.Rule != rule {
+			continue
+		}
+		if _, known := lines[f.Evidence]; !known {
+			order = append(order, f.Evidence)
+			lines[f.Evidence] = nil
+		}
+		if line := e.caseLine(f); line != "" {
+			lines[f.Evidence] = append(lines[f.Evidence], line)
+		}
+	}
+	for _, evidence := range order {
+		s.print("%s\n", wrap(clean(evidence), "    ", textWidth))
+		for _, line := range some(lines[evidence]) {
+			s.print("      %s\n", clean(line))
+		}
+	}
+}
+
+// caseLine says where a finding holds, by what number it is known, and whether
+// somebody lets it stand.
+func (e *explained) caseLine(f tallystick.Finding) string {
+	var parts []string
+	if f.Place != "" {
+		parts = append(parts, "at "+placeText(f.Place))
+	}
+	if f.ID != 0 {
+		parts = append(parts, fmt.Sprintf("finding %d", f.ID))
+	}
+	if f.Acceptance != nil && f.Accepted(e.now) {
+		parts = append(parts, fmt.Sprintf("accepted by %s until %s: %s", f.Acceptance.By, dayOf(f.Acceptance.Until), f.Acceptance.Reason))
+	}
+	return strings.Join(parts, ", ")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick/internal/export"
 	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/store"
 )
 
 func (p *program) exportCommand() *cobra.Command {
@@ -35,6 +36,7 @@ Each export is on record in the audit log.
 	cmd.Flags().StringVar(&format, "format", "", "csv, json or cyclonedx")
 	cmd.Flags().StringVar(&path, "out", "", "write to this `FILE`, which appears when all is written")
 	addParameters(cmd, credentialParameters[:])
+	completeFlag(cmd, "format", func() []string { return []string{"csv", "json", "cyclonedx"} })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if format == "" {
 			return usage(errors.New("--format is missing"), "it is one of csv, json, cyclonedx")
@@ -43,7 +45,7 @@ Each export is on record in the audit log.
 		if err != nil {
 			return problem.With(err, "for example --format csv")
 		}
-		filter, err := inventory.ParseCredentialFilter(queryOf(cmd, credentialParameters[:]))
+		filter, err := inventory.ParseCredentialFilter(queryOf(cmd, credentialParameters[:]), ruleNames())
 		if err != nil {
 			return err
 		}
@@ -61,7 +63,12 @@ Each export is on record in the audit log.
 			if err := source.Write(ctx, out, as); err != nil {
 				return err
 			}
-			return out.done()
+			if err := out.done(); err != nil || path == "" || path == "-" {
+				return err
+			}
+			_, total, err := h.inventory.Credentials(ctx, h.actor, filter, store.PageRequest{Limit: 1})
+			p.say("%s written to %s", plural(int(total), "credential")+orMore(total), path)
+			return err
 		})
 	}
 	return cmd

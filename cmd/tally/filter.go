@@ -19,7 +19,7 @@ type parameter struct{ name, help string }
 var credentialParameters = [...]parameter{
 	{"q", "with these `WORDS` in names, subject, serial or fingerprint"},
 	{"kind", "of this `KIND`: certificate, key, ssh-certificate, sealed"},
-	{"algorithm", "with a key of this `ALGORITHM`: rsa-2048, or a family: rsa-"},
+	{"algorithm", "with a key of this `ALGORITHM`: rsa-2048, or a family: rsa"},
 	{"issuer", "by this `ISSUER`"},
 	{"key", "with this `KEY` id"},
 	{"owner", "that belong to this `OWNER`; - is nobody"},
@@ -27,18 +27,21 @@ var credentialParameters = [...]parameter{
 	{"tag", "with this `TAG`"},
 	{"rule", "with an open finding of this `RULE`"},
 	{"severity", "with an open finding of this `SEVERITY` or worse"},
-	{"place", "at this `PLACE`"},
-	{"scheme", "at a place of this `SCHEME`: file, tls, truststore"},
+	{"place", "at this `PLACE`, or the file or trust store of this path"},
+	{"scheme", "at a place of this `SCHEME`: file, tls, truststore, ssh"},
+	{"network", "at a place in this `NETWORK`: 10.0.2.0/24, example.net"},
 	{"role", "in this `ROLE` somewhere: holds, presents, accepts"},
 	{"ends_after", "that end on this `DAY` or later"},
 	{"ends_before", "that end before this `DAY`"},
 	{"leaf", ""},
+	{"sample", "true or `FALSE`: only samples that packages bring along and nothing uses, or only the others"},
 	{"gone", ""},
 }
 
 var placeParameters = [...]parameter{
-	{"prefix", "that begin with this `TEXT`: file:///etc/"},
-	{"scheme", "of this `SCHEME`: file, tls, truststore"},
+	{"prefix", "that begin with this `TEXT`: /etc/, tls://127.0.0.1"},
+	{"scheme", "of this `SCHEME`: file, tls, truststore, ssh"},
+	{"network", "in this `NETWORK`: 10.0.2.0/24, example.net"},
 	{"empty", ""},
 }
 
@@ -47,8 +50,21 @@ var findingParameters = [...]parameter{
 	{"severity", "of this `SEVERITY` or worse"},
 	{"owner", "of credentials that belong to this `OWNER`; - is nobody"},
 	{"assignee", "that this `PERSON` is to see to; - is nobody"},
-	{"credential", "of the credential with this `FINGERPRINT`"},
+	{"credential", "of the credential with this `FINGERPRINT`, or the beginning of one"},
+	{"place", "at this `PLACE` or beneath it, or beneath this path"},
 	{"state", "in this `STATE`: open (and not accepted), accepted, closed, all"},
+}
+
+// manyParameters are those of findings but the state, which a command knows.
+func manyParameters() []parameter { return findingParameters[:len(findingParameters)-1] }
+
+// flagNames are the flags of parameters.
+func flagNames(parameters []parameter) []string {
+	var names []string
+	for _, p := range parameters {
+		names = append(names, "--"+strings.ReplaceAll(p.name, "_", "-"))
+	}
+	return names
 }
 
 // yesNo is the help of parameters that take no value.
@@ -70,6 +86,7 @@ func addParameters(cmd *cobra.Command, parameters []parameter) {
 			cmd.Flags().String(p.name, "", p.help)
 		}
 	}
+	completeValues(cmd)
 }
 
 // queryOf returns what the flags ask for, as the query of an address.

@@ -122,7 +122,7 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 	h.access = access.New(h.db, h.gate, p.now)
 	h.inventory = inventory.New(h.db, h.gate, p.now)
 	h.findings = finding.New(finding.Engine{
-		DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now, Recheck: rules.Recheck, Annotate: h.config.Annotate,
+		DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now, Recheck: rules.Recheck, Sample: rules.IsSample, Annotate: h.config.Annotate,
 		Edition: editionOf(h.config),
 	})
 	h.discovery, err = discovery.New(discovery.Config{

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ or the beginning of one, is looked up in the inventory.
 }
 
 // fingerprintForm is what a fingerprint or the beginning of one looks like.
-var fingerprintForm = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){3,31}$|^[0-9A-Fa-f]{8,64}$`)
+var fingerprintForm = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){2,31}$|^[0-9A-Fa-f]{6,64}$`)
 
 // inspect is the command.
 func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJSON bool, timeout time.Duration) error {
@@ -59,7 +60,7 @@ func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJ
 	if statErr != nil && fingerprintForm.MatchString(what) {
 		return p.inside(ctx, flags, func(ctx context.Context, h *house) error { return p.inspectKnown(ctx, h, what, asJSON) })
 	}
-	s := p.newScan(nil, 0, timeout)
+	s := p.newScan(nil, inspectSettings(timeout))
 	if err := p.lookAt(ctx, s, what); err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJ
 	if err != nil {
 		return err
 	}
-	if len(result.Found) == 0 {
+	if result.Size() == 0 {
 		return nothingSeen(what, result.Misses)
 	}
 	out, err := p.create("")
@@ -77,9 +78,17 @@ func (p *program) inspect(ctx context.Context, flags dataFlags, what string, asJ
 	if asJSON {
 		err = printSightings(out, result, true)
 	} else {
-		err = p.explainAll(out, result.Found)
+		err = p.explainAll(out, slices.Collect(result.All()))
 	}
 	return errors.Join(err, out.done())
+}
+
+// inspectSettings are the options of drivers: an endpoint is asked for all that
+// it can tell.
+func inspectSettings(timeout time.Duration) map[string]map[string]string {
+	return map[string]map[string]string{
+		"ssh": {"timeout": timeout.String()}, "tls": {"timeout": timeout.String(), "depth": string(tallystick.DepthSuites)},
+	}
 }
 
 // lookAt gathers what is in a file, at an endpoint or on standard input.
@@ -90,11 +99,11 @@ func (p *program) lookAt(ctx context.Context, s *scan.Scan, what string) error {
 	if what == "-" {
 		return p.readInput(s)
 	}
-	targets, err := parseTargets([]string{what}, "443", p.in)
+	targets, _, err := p.scanTargets(ctx, s, []string{what})
 	if err != nil {
 		return err
 	}
-	if len(targets.Hosts) > 0 && targets.Hosts[0].Size() > 1 {
+	if targets.Size > 1 {
 		return usage(fmt.Errorf("%s is more than one endpoint", what), fmt.Sprintf("run %q", "tally scan "+what))
 	}
 	return s.Look(ctx, targets)
@@ -232,7 +241,7 @@ func (p *program) explainKnown(d *inventory.Detail) *explained {
 		e.sameKey = append(e.sameKey, words(string(c.Kind), c.ID.Short(), c.Subject))
 	}
 	for _, f := range d.Findings {
-		e.findings = append(e.findings, f.Finding)
+		e.add([]tallystick.Finding{f.Finding})
 	}
 	return e
 }
@@ -240,7 +249,7 @@ func (p *program) explainKnown(d *inventory.Detail) *explained {
 // placeLine says in a line what a credential does at a place.
 func placeLine(place tallystick.Place, role tallystick.Role, facts tallystick.Facts) string {
 	word := roleWord(role)
-	if place.Scheme() == "truststore" {
+	if place.Scheme() == "truststore" || role == tallystick.RoleAccepts && facts.SSH == nil {
 		word = "trusted here"
 	}
 	parts := []string{placeText(place) + ": " + word}

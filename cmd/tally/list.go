@@ -32,6 +32,7 @@ func (f *listFlags) addTo(cmd *cobra.Command, sorts string) {
 	cmd.Flags().BoolVar(&f.json, "json", false, "write one JSON object a line")
 	if sorts != "" {
 		cmd.Flags().StringVar(&f.sort, "sort", "", "sort by `COLUMN`: "+sorts)
+		completeSorts(cmd, sorts)
 		cmd.Flags().BoolVar(&f.desc, "desc", false, "sort the other way round")
 	}
 }
@@ -45,7 +46,7 @@ func (p *program) listCommand() *cobra.Command {
 	cmd := group("list", "List what the inventory holds")
 	cmd.Long = `List what the inventory holds. The flags that narrow a list have the names of the
 parameters in the address of its page and in the API.`
-	cmd.AddCommand(p.listCredentials(), p.listPlaces(), p.listFindings(), p.listRuns())
+	cmd.AddCommand(p.listCredentials(), p.listPlaces(), p.listFindings(), p.listNetworks(), p.listRuns())
 	return cmd
 }
 
@@ -62,7 +63,7 @@ func (p *program) listCredentials() *cobra.Command {
 	flags.addTo(cmd, "expires, subject, seen, places, severity")
 	addParameters(cmd, credentialParameters[:])
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := inventory.ParseCredentialFilter(queryOf(cmd, credentialParameters[:]))
+		filter, err := inventory.ParseCredentialFilter(queryOf(cmd, credentialParameters[:]), ruleNames())
 		if err != nil {
 			return err
 		}
@@ -96,13 +97,16 @@ func (p *program) listPlaces() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "places", Short: "List places where credentials are",
 		Long:    "List places where credentials are.\n\n" + listStatuses(),
-		Example: "  tally list places --scheme tls\n  tally list places --prefix file:///etc/ --sort credentials --desc",
+		Example: "  tally list places --scheme tls\n  tally list places --prefix /etc/ --sort credentials --desc",
 		Args:    noArguments,
 	}
 	flags.addTo(cmd, "place, credentials")
 	addParameters(cmd, placeParameters[:])
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter := inventory.ParsePlaceFilter(queryOf(cmd, placeParameters[:]))
+		filter, err := inventory.ParsePlaceFilter(queryOf(cmd, placeParameters[:]))
+		if err != nil {
+			return err
+		}
 		return p.list(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 			return show(p, flags, func(r store.PageRequest) (store.Page[store.PlaceRow], int64, error) {
 				return h.inventory.Places(ctx, h.actor, filter, r)
@@ -122,14 +126,14 @@ func (p *program) listFindings() *cobra.Command {
 	var flags listFlags
 	cmd := &cobra.Command{
 		Use: "findings", Short: "List what is wrong, the worst first",
-		Long:    "List what is wrong, the worst first.\n\n" + listStatuses(),
-		Example: "  tally list findings --severity high\n  tally list findings --rule expired --state all --json",
+		Long:    "List what is wrong, the worst first. Places and evidence are shortened; --json has\nthem whole.\n\n" + listStatuses(),
+		Example: "  tally list findings --severity high\n  tally list findings --place /etc/nginx\n  tally list findings --rule expired --state all --json",
 		Args:    noArguments,
 	}
 	flags.addTo(cmd, "severity, opened")
 	addParameters(cmd, findingParameters[:])
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := finding.ParseFilter(queryOf(cmd, findingParameters[:]))
+		filter, err := finding.ParseFilter(queryOf(cmd, findingParameters[:]), ruleNames())
 		if err != nil {
 			return err
 		}
@@ -142,24 +146,36 @@ func (p *program) listFindings() *cobra.Command {
 	return cmd
 }
 
-var findingHeads = [...]string{"ID", "SEVERITY", "RULE", "CREDENTIAL", "FINGERPRINT", "SINCE", "EVIDENCE"}
+var findingHeads = [...]string{"ID", "SEVERITY", "RULE", "CREDENTIAL", "FINGERPRINT", "SINCE", "WHERE", "EVIDENCE"}
+
+// How wide the columns of findings are, in characters.
+const (
+	findingWidth  = 28 // of the credential's name
+	whereWidth    = 44
+	evidenceWidth = 72
+)
 
 func findingCells(f store.FindingRow) []string {
-	c := tallystick.Credential{ID: f.Credential, Kind: f.Kind, Subject: f.Subject}
-	evidence := f.Evidence
-	if f.Place != "" {
-		evidence += " (" + placeText(f.Place) + ")"
+	where := clipMiddle(clean(placeText(f.At())), whereWidth)
+	if f.Place == "" && f.Places > 1 {
+		where = clipMiddle(clean(placeText(f.At())), whereWidth-6) + fmt.Sprintf(" +%d", f.Places-1)
 	}
 	return []string{
-		strconv.FormatInt(f.ID, 10), f.Severity.String(), f.Rule, name(&c), f.Credential.Short(), dayOf(f.Opened), evidence,
+		strconv.FormatInt(f.ID, 10), f.Severity.String(), f.Rule, clip(findingName(f), findingWidth), f.Credential.Short(), dayOf(f.Opened),
+		where, clip(f.Evidence, evidenceWidth),
 	}
+}
+
+// findingName is what people call the credential of a finding.
+func findingName(f store.FindingRow) string {
+	return name(&tallystick.Credential{ID: f.Credential, Kind: f.Kind, Subject: f.Subject})
 }
 
 func (p *program) listRuns() *cobra.Command {
 	var flags listFlags
 	cmd := &cobra.Command{
 		Use: "runs", Short: "List looks, the newest first",
-		Long: "List looks, the newest first. \"tally changes\" says what one of them changed.\n\n" + listStatuses(),
+		Long: "List looks, the newest first. \"tally changes\" says what one of them changed, and\n\"tally run show\" how far one has come. Of each job the newest 100 are kept, and the\nnewest 1000 that changed something.\n\n" + listStatuses(),
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.list(cmd.Context(), flags, func(ctx context.Context, h *house) error {
@@ -168,7 +184,7 @@ func (p *program) listRuns() *cobra.Command {
 					if err != nil {
 						return store.Page[store.Run]{}, 0, err
 					}
-					runs, err := h.discovery.Runs(ctx, h.actor, before, r.Limit)
+					runs, err := h.discovery.Runs(ctx, h.actor, "", before, r.Limit)
 					page := store.Page[store.Run]{Items: runs}
 					if len(runs) == r.Limit {
 						page.Next = strconv.FormatInt(runs[len(runs)-1].ID, 10)
@@ -258,6 +274,14 @@ func ofTotal(total int64) string {
 		return fmt.Sprintf(" of %d or more", store.CountCap)
 	}
 	return fmt.Sprintf(" of %d", total)
+}
+
+// orMore says that counting stopped.
+func orMore(total int64) string {
+	if total >= store.CountCap {
+		return " or more"
+	}
+	return ""
 }
 
 // listPage is how many rows are read at once when there is no limit below it.

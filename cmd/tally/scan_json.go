@@ -61,7 +61,7 @@ type missLine struct {
 func printSightings(out io.Writer, result scan.Result, all bool) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
-	for _, j := range result.Found {
+	for j := range result.All() {
 		if !all && j.TLS != nil && j.TLS.Position > 0 {
 			continue
 		}

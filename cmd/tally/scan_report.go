@@ -27,7 +27,7 @@ type scanned struct {
 // printReport writes what was found for a person: what is wrong, worst first,
 // then what could not be seen, then the numbers.
 func printReport(out io.Writer, result scan.Result, all bool) error {
-	list := gather(result.Found)
+	list := gather(result)
 	t := newTable(out, "SEVERITY", "CREDENTIAL", "KEY", "ENDS", "WHERE", "FINDINGS")
 	left := 0
 	for _, s := range list {
@@ -39,7 +39,7 @@ func printReport(out io.Writer, result scan.Result, all bool) error {
 	}
 	t.write()
 	reportMisses(out, result.Misses, all)
-	reportCauses(out, result.Found)
+	reportCauses(out, result)
 	fmt.Fprintf(out, "\n%s\n", summary(list, result))
 	if left > 0 {
 		fmt.Fprintf(out, "%s with nothing wrong not listed; --all lists them.\n", plural(left, "credential"))
@@ -51,10 +51,10 @@ func printReport(out io.Writer, result scan.Result, all bool) error {
 const listAll = 40
 
 // gather makes one entry of each credential, the worst first.
-func gather(found []scan.Found) []*scanned {
+func gather(result scan.Result) []*scanned {
 	byID := map[tallystick.Fingerprint]*scanned{}
 	var list []*scanned
-	for _, j := range found {
+	for j := range result.All() {
 		s := byID[j.Credential.ID]
 		if s == nil {
 			s = &scanned{credential: &j.Credential}
@@ -126,10 +126,10 @@ func reportMisses(out io.Writer, misses []tallystick.Miss, all bool) {
 const causeRows = 6
 
 // reportCauses says what to do about the rules that are broken, worst first.
-func reportCauses(out io.Writer, found []scan.Found) {
+func reportCauses(out io.Writer, result scan.Result) {
 	worst, count := map[string]tallystick.Severity{}, map[string]int{}
 	var names []string
-	for _, j := range found {
+	for j := range result.All() {
 		for _, f := range j.Findings {
 			if count[f.Rule] == 0 {
 				names = append(names, f.Rule)
@@ -162,7 +162,7 @@ func ruleOf(name string) rule.Rule {
 // summary is the last line of a report.
 func summary(list []*scanned, result scan.Result) string {
 	places, kinds, severities := map[tallystick.Place]bool{}, map[tallystick.Kind]int{}, map[tallystick.Severity]int{}
-	for _, j := range result.Found {
+	for j := range result.All() {
 		places[j.Place] = true
 	}
 	for _, s := range list {

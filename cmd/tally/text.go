@@ -42,6 +42,17 @@ func clipStart(text string, limit int) string {
 	return text
 }
 
+// clipMiddle shortens text to a number of characters in its middle: how a place
+// begins and how it ends say most.
+func clipMiddle(text string, limit int) string {
+	runes := []rune(text)
+	if len(runes) <= limit {
+		return text
+	}
+	begin := limit / 3
+	return string(runes[:begin]) + "…" + string(runes[len(runes)-(limit-begin-1):])
+}
+
 // asLine writes a sentence as the hints of a terminal are written.
 func asLine(sentence string) string {
 	if len(sentence) > 1 && sentence[1] >= 'a' && sentence[1] <= 'z' {

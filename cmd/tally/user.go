@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,19 +28,20 @@ func (p *program) userCommand() *cobra.Command {
 func (p *program) userLink() *cobra.Command {
 	var flags dataFlags
 	var role string
+	var change bool
 	cmd := &cobra.Command{
 		Use: "link NAME", Short: "Make a link with which somebody signs in once",
 		Long: fmt.Sprintf(`Make a link with which somebody signs in, once, within %.0f minutes. Somebody new is
-made known, as viewer unless --role says otherwise; somebody known has the role of
---role from now on, keeps theirs without it, and is let in again if they were kept
-out. The last administrator cannot be made anything else.
+made known, as viewer unless --role says otherwise; somebody known keeps their role
+and is let in again if they were kept out. To give them another role, add
+--change-role. The last administrator cannot be made anything else.
 
   viewer    sees everything but the audit log and who may sign in
   operator  also starts looks, annotates, accepts and assigns
   admin     also manages access and reads the audit log
 
 `, access.LinkLife.Minutes()) + accessStatuses(),
-		Example: "  tally user link maria --role operator",
+		Example: "  tally user link maria --role operator\n  tally user link maria --role viewer --change-role",
 		Args:    exactly(1, "the name of somebody"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := access.KeepRole
@@ -50,10 +52,15 @@ out. The last administrator cannot be made anything else.
 				}
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
+				said, err := roleChange(ctx, h, args[0], given, change)
+				if err != nil {
+					return err
+				}
 				secret, err := h.access.CreateLink(ctx, h.actor, args[0], given)
 				if err != nil {
 					return err
 				}
+				p.say("%s", said)
 				_, err = fmt.Fprintf(p.out, "%s/sign-in/%s\n", baseURL(h), secret)
 				return err
 			})
@@ -61,7 +68,42 @@ out. The last administrator cannot be made anything else.
 	}
 	flags.addTo(cmd)
 	cmd.Flags().StringVar(&role, "role", "", "viewer, operator or admin (default what they are; viewer for somebody new)")
+	cmd.Flags().BoolVar(&change, "change-role", false, "let --role change what somebody known is")
+	completeFlag(cmd, "role", roleWords)
 	return cmd
+}
+
+// roleWords are the roles that people and tokens have.
+func roleWords() []string {
+	return []string{gate.Viewer.String(), gate.Operator.String(), gate.Admin.String()}
+}
+
+// roleChange says what a link makes of somebody, and refuses to change the role
+// of somebody known in passing.
+func roleChange(ctx context.Context, h *house, name string, given gate.Role, change bool) (string, error) {
+	people, err := h.access.ListPeople(ctx, h.actor)
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(people, func(u access.Person) bool { return u.Name == name })
+	if at < 0 {
+		if given == access.KeepRole {
+			given = gate.Viewer
+		}
+		return fmt.Sprintf("%s is new, as %s", name, given), nil
+	}
+	is := people[at].Role
+	back := ""
+	if !people[at].Disabled.IsZero() {
+		back = ", and is let in again"
+	}
+	switch {
+	case given == access.KeepRole || given == is:
+		return fmt.Sprintf("%s is %s, as before%s", name, is, back), nil
+	case !change:
+		return "", usage(fmt.Errorf("%s is %s, not %s", name, is, given), "leave --role out for a link as they are, or add --change-role")
+	}
+	return fmt.Sprintf("%s was %s and is %s from now on%s", name, is, given, back), nil
 }
 
 // baseURL returns where the pages are: what a running server says, or what the
@@ -108,7 +150,11 @@ func (p *program) userDisable() *cobra.Command {
 		Args: exactly(1, "the name of somebody"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
-				return h.access.Disable(ctx, h.actor, args[0])
+				if err := h.access.Disable(ctx, h.actor, args[0]); err != nil {
+					return err
+				}
+				p.say("%s can no longer sign in", args[0])
+				return nil
 			})
 		},
 	}
@@ -150,6 +196,7 @@ func (p *program) tokenCreate() *cobra.Command {
 	flags.addTo(cmd)
 	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator or admin")
 	cmd.Flags().IntVar(&days, "days", 90, "how long it is good, at most 366")
+	completeFlag(cmd, "role", roleWords)
 	return cmd
 }
 
@@ -195,7 +242,11 @@ func (p *program) tokenRevoke() *cobra.Command {
 				return err
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
-				return h.access.RevokeToken(ctx, h.actor, id)
+				if err := h.access.RevokeToken(ctx, h.actor, id); err != nil {
+					return err
+				}
+				p.say("token %d no longer works", id)
+				return nil
 			})
 		},
 	}

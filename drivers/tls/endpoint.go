@@ -4,129 +4,194 @@ package tls
 
 import (
 	"context"
-	"crypto/x509"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
-
-	gotls "crypto/tls"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/parse"
+	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/drivers/tls/starttls"
 )
 
-// patience is how many times the timeout of one connection an endpoint may
-// take in all, so that one which hangs on every second hello is left in time.
-const patience = 4
-
-// A lookout looks at endpoints, several at a time.
+// A lookout looks at endpoints. It is safe for several goroutines.
 type lookout struct {
-	timeout time.Duration
-	roots   *x509.CertPool
-	now     func() time.Time
-	sink    driver.Sink
+	*Finder
+	now    func() time.Time
+	sink   driver.Sink
+	dialer *network.Dialer
+	known  *certificates
 }
 
-// endpoint looks at one endpoint and reports a sighting or a miss. Its error
-// is one of the sink or of ctx.
-func (l lookout) endpoint(ctx context.Context, t target) error {
-	hurried, cancel := context.WithTimeout(ctx, patience*l.timeout)
-	defer cancel()
-	a := l.first(hurried, t)
+// A visit is one endpoint while it is looked at.
+type visit struct {
+	*lookout
+	network.Endpoint
+	told bool                     // a sighting or a miss has been reported
+	seen []tallystick.Fingerprint // leaves that were reported
+}
+
+// endpoint looks at one endpoint and reports sightings or a miss. Its error is
+// one of the sink or of ctx.
+func (l *lookout) endpoint(ctx context.Context, e network.Endpoint) error {
+	v := &visit{lookout: l, Endpoint: e}
+	addresses, err := l.dialer.Resolve(ctx, e.Host)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if len(a.chain) == 0 {
-		return l.miss(t, word(a), a.err)
-	}
-	leaf, err := parse.Certificate(a.chain[0])
 	if err != nil {
-		return l.miss(t, "malformed", err)
+		return v.miss(err)
 	}
-	facts := l.facts(hurried, t, a)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	var failure error
+	for _, address := range addresses {
+		d := v.door(address)
+		a := d.answers(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if len(a.Chain) == 0 {
+			if failure == nil {
+				failure = a.Err
+			}
+			continue
+		}
+		if err := v.report(ctx, d, a); err != nil {
+			return err
+		}
 	}
-	return l.sink.Saw(tallystick.Sighting{
-		Credential: leaf, Place: t.place(), Role: role, Seen: l.now(),
-		Chain: further(a.chain), Facts: tallystick.Facts{TLS: &facts},
-	})
+	if v.told {
+		return nil
+	}
+	return v.miss(failure)
 }
 
-// first gets the chain: with the widest hello, and where that brings none,
-// with TLS 1.2 alone, whose Certificate message is readable in any case and
-// whose hello is small enough for servers that choke on the new one.
-func (l lookout) first(ctx context.Context, t target) answer {
-	a := handshake(ctx, t.hostport(), t.serverName(), l.timeout, everything())
-	if len(a.chain) > 0 || a.address == "" || hopeless(a) {
-		return a
+// door is the endpoint at one of its addresses.
+func (v *visit) door(address netip.Addr) *door {
+	d := &door{
+		lookout: v.lookout, address: netip.AddrPortFrom(address, v.Port), host: v.Host, name: v.Name(), protocol: v.Scheme, began: time.Now(),
 	}
-	second := handshake(ctx, a.address, t.serverName(), l.timeout, only(gotls.VersionTLS12))
-	if len(second.chain) > 0 {
-		return second
+	if v.Scheme == "" {
+		d.protocol = "tls"
+		if p, ok := starttls.ForPort(v.Port); ok {
+			d.protocol = p.Scheme
+			d.guessed = !p.Direct()
+		}
+	}
+	return d
+}
+
+// answers gets the chain. Where plain text before TLS was only a guess by the
+// port, and wrong, TLS may begin at once.
+func (d *door) answers(ctx context.Context) answer {
+	if d.protocol == overQUIC {
+		return d.datagrams(ctx)
+	}
+	a := d.first(ctx)
+	if d.guessed && strings.HasPrefix(word(a.Err), "not-") && word(a.Err) != "not-tls" {
+		d.protocol = "tls"
+		if direct := d.first(ctx); len(direct.Chain) > 0 {
+			return direct
+		}
 	}
 	return a
 }
 
-// facts asks the endpoint what else it accepts.
-func (l lookout) facts(ctx context.Context, t target, a answer) tallystick.TLSFacts {
-	accepted := l.ask(ctx, t, a)
-	facts := tallystick.TLSFacts{
-		ServerName: t.host, Process: t.process, Group: groupName(a.group),
-		Protocols: accepted.protocols(), Suites: accepted.suiteNames(),
-		Evidence: tallystick.EvidenceSeen,
-	}
-	for _, der := range a.chain {
-		facts.Chain = append(facts.Chain, tallystick.FingerprintOf(der))
-	}
-	if err := verify(a.chain, t.host, l.roots, l.now()); err != nil {
-		facts.VerifyError = clean(err.Error())
-	}
-	if a.proven {
-		facts.Evidence = tallystick.EvidenceProven
-		if facts.VerifyError == "" {
-			facts.Evidence = tallystick.EvidenceVerified
-		}
-	}
-	return facts
+func (d *door) direct() bool { return d.dialogue() == "" }
+
+func (d *door) dialogue() string {
+	p, _ := starttls.Lookup(d.protocol)
+	return p.Dialogue
 }
 
-// verify checks chain and name as a client of this machine would.
-func verify(chain [][]byte, host string, roots *x509.CertPool, now time.Time) error {
-	leaf, err := x509.ParseCertificate(chain[0])
-	if err != nil {
+// report tells of what one door shows. The first that answers is asked in full;
+// at the others a certificate that was not seen yet is worth a sighting.
+func (v *visit) report(ctx context.Context, d *door, a answer) error {
+	l := v.known.leaf(a.Chain[0])
+	if v.told {
+		return v.another(ctx, d, a, d.name)
+	}
+	if l.err != nil {
+		return v.missed("malformed", l.err)
+	}
+	t := v.known.tail(a.Chain, v.now())
+	f := d.facts(ctx, &a, l, t, v.Host)
+	f.Process = v.Process
+	f.Staple = staple(a.Staple, l.strict, t.first, v.now())
+	if d.protocol == overQUIC {
+		f.Depth, f.Staple, f.Protocols = tallystick.DepthCertificate, "", []string{a.Version.String()}
+	} else {
+		d.accepts(ctx, a).describe(&f)
+	}
+	if err := v.saw(ctx, d, l, t, f); err != nil || d.protocol == overQUIC {
 		return err
 	}
-	intermediates := x509.NewCertPool()
-	for _, der := range chain[1:] {
-		// One that cannot be read cannot be part of a good chain either.
-		if c, err := x509.ParseCertificate(der); err == nil {
-			intermediates.AddCert(c)
+	if v.depth != tallystick.DepthCertificate {
+		if err := v.another(ctx, d, d.second(ctx, &l.credential), d.name); err != nil {
+			return err
 		}
 	}
-	_, err = leaf.Verify(x509.VerifyOptions{
-		DNSName: host, Roots: roots, Intermediates: intermediates, CurrentTime: now,
+	address, ok := v.Addr()
+	if !ok {
+		return nil
+	}
+	for _, name := range v.furtherNames(ctx, address, &l.credential) {
+		named := *d
+		named.name = name
+		if err := v.another(ctx, &named, named.first(ctx), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// another reports a further certificate at the place, if it is one.
+func (v *visit) another(ctx context.Context, d *door, a answer, name string) error {
+	if len(a.Chain) == 0 || slices.Contains(v.seen, tallystick.FingerprintOf(a.Chain[0])) {
+		return ctx.Err()
+	}
+	l := v.known.leaf(a.Chain[0])
+	if l.err != nil {
+		return nil // the place has been seen, and what this is cannot be said
+	}
+	if name == "" {
+		name = v.Host
+	}
+	t := v.known.tail(a.Chain, v.now())
+	f := d.facts(ctx, &a, l, t, name)
+	f.Process = v.Process
+	return v.saw(ctx, d, l, t, f)
+}
+
+// saw reports one certificate, unless ctx has ended, which may have cut short
+// what is told of it.
+func (v *visit) saw(ctx context.Context, d *door, l leaf, t *tail, f tallystick.TLSFacts) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, ok := v.Addr(); !ok {
+		f.Address = d.address.Addr().String()
+	}
+	v.told, v.seen = true, append(v.seen, l.credential.ID)
+	return v.sink.Saw(tallystick.Sighting{
+		Credential: l.credential, Place: v.place(), Role: role, Seen: v.now(), Chain: t.credentials, Facts: tallystick.Facts{TLS: &f},
 	})
-	return err
 }
 
-// further reads the certificates behind the leaf. One that cannot be read
-// stands there by its fingerprint.
-func further(chain [][]byte) []tallystick.Credential {
-	var credentials []tallystick.Credential
-	for _, der := range chain[1:] {
-		c, err := parse.Certificate(der)
-		if err != nil {
-			continue // whatever it is, its fingerprint is in TLSFacts.Chain and its bytes are not ours to keep
-		}
-		credentials = append(credentials, c)
+func (v *visit) place() tallystick.Place {
+	if v.Scheme == overQUIC {
+		return tallystick.QUICPlace(v.HostPort())
 	}
-	return credentials
+	return tallystick.TLSPlace(v.HostPort())
 }
 
-func (l lookout) miss(t target, word string, err error) error {
-	m := tallystick.Miss{Place: t.place(), Error: word, Seen: l.now()}
+func (v *visit) miss(err error) error { return v.missed(word(err), err) }
+
+func (v *visit) missed(word string, err error) error {
+	v.told = true
+	m := tallystick.Miss{Place: v.place(), Error: word, Seen: v.now()}
 	if err != nil {
-		m.Detail = clean(err.Error())
+		m.Detail = network.Clean(err.Error())
 	}
-	return l.sink.Missed(m)
+	return v.sink.Missed(m)
 }

@@ -7,62 +7,44 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"sync"
-	"sync/atomic"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
-// Find looks at every target, several at a time.
+// Find looks at every target, several at a time. It tells positions to a
+// Checkpointer and goes on from the one that the request brings.
 func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driver.Sink) error {
-	targets, err := parseTargets(request.Targets)
+	targets, err := f.targets(ctx, request, sink)
 	if err != nil {
 		return err
-	}
-	if len(request.Targets) == 0 {
-		if targets, err = listeners(os.DirFS("/proc")); err != nil {
-			return fmt.Errorf("couldn't list the listening ports: %w", err)
-		}
 	}
 	roots, err := f.roots()
 	if err != nil {
 		return err
 	}
-	look := lookout{timeout: f.options.Timeout, roots: roots, now: request.Now, sink: sink}
-	return f.each(ctx, targets, sink, look.endpoint)
+	l := &lookout{
+		Finder: f, now: request.Now, sink: sink,
+		known: newCertificates(roots),
+		dialer: &network.Dialer{
+			Timeout: f.options.Timeout, Limits: network.NewLimits(f.options.Rate, f.options.PerHost), Exclude: f.exclude, Abort: true,
+		},
+	}
+	look := network.Look{Targets: targets, Resume: request.Resume, Concurrency: f.options.Concurrency, Sink: sink}
+	return look.Each(ctx, l.endpoint)
 }
 
-// each calls look for every target, in Concurrency goroutines, until one
-// fails or ctx ends.
-func (f *Finder) each(ctx context.Context, targets []target, sink driver.Sink, look func(context.Context, target) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	queue := make(chan target)
-	var done atomic.Int64
-	var workers sync.WaitGroup
-	for range min(f.options.Concurrency, len(targets)) {
-		workers.Go(func() {
-			for t := range queue {
-				if err := look(ctx, t); err != nil {
-					cancel(err)
-				}
-				sink.Progress(done.Add(1), int64(len(targets)))
-			}
-		})
+// targets reads the targets of a request, or lists what listens here.
+func (f *Finder) targets(ctx context.Context, request driver.FindRequest, sink driver.Sink) (*network.Targets, error) {
+	if len(request.Targets) > 0 {
+		return f.grammar.Parse(ctx, request.Targets, network.Missing(sink, request.Now))
 	}
-	for _, t := range targets {
-		if ctx.Err() != nil {
-			break
-		}
-		select {
-		case queue <- t:
-		case <-ctx.Done():
-		}
+	endpoints, err := network.Listeners(os.DirFS("/proc"))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't list the listening ports: %w", err)
 	}
-	close(queue)
-	workers.Wait()
-	return context.Cause(ctx)
+	return network.Of(endpoints)
 }
 
 // roots returns the pool to verify against.

@@ -21,6 +21,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // now is the clock of the tests.
@@ -175,7 +176,7 @@ func TestRefusedCertificate(t *testing.T) {
 	if s.Credential.Subject != "CN=samba" || s.Credential.Serial != "-1234" || s.Credential.ReadError == "" {
 		t.Errorf("subject %q, serial %q, read error %q", s.Credential.Subject, s.Credential.Serial, s.Credential.ReadError)
 	}
-	if s.TLS.Evidence != tallystick.EvidenceSeen || !strings.Contains(s.TLS.VerifyError, "serial") {
+	if s.TLS.Evidence != tallystick.EvidenceProven || !strings.Contains(s.TLS.VerifyError, "serial") {
 		t.Errorf("evidence %q, error %q", s.TLS.Evidence, s.TLS.VerifyError)
 	}
 	if !slices.Equal(s.TLS.Protocols, []string{"tls1.2", "tls1.3"}) {
@@ -218,37 +219,26 @@ http { access_log off; server { listen %[2]s ssl; ssl_certificate %[3]s; ssl_cer
 }
 
 func TestTargets(t *testing.T) {
-	for text, want := range map[string]tallystick.Place{
-		"example.org:8443":          "tls://example.org:8443",
-		"tls://EXAMPLE.org:0443":    "tls://example.org:443",
-		"https://example.org":       "tls://example.org:443",
-		"https://example.org/a?b#c": "tls://example.org:443",
-		"https://[::1]":             "tls://[::1]:443",
-		"[::1]:443":                 "tls://[::1]:443",
-		"tls://127.1.0.7:8443":      "tls://127.1.0.7:8443",
-		"example.org":               "",
-		"tls://example.org":         "",
-		"ldap://example.org:389":    "",
-		"user@example.org:443":      "",
-		"https://user@example.org":  "",
-		":443":                      "",
-		"example.org:0":             "",
-		"example.org:65536":         "",
-		"example.org:https":         "",
-		"":                          "",
+	opened, err := Driver().Open(map[string]string{"ports": "443,8443"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grammar := opened.(network.Finder).Grammar()
+	for text, good := range map[string]bool{
+		"example.org": true, "example.org:8443": true, "tls://EXAMPLE.org:0443": true, "https://example.org/": true, "[::1]:443": true,
+		"smtp://mail.example.org": true, "postgres://127.1.0.0/28": true, "ldap://127.0.0.1:3890": true,
+		"tls://example.org": false, "gopher://example.org": false, "user@example.org:443": false, ":443": false, "example.org:0": false, "": false,
 	} {
-		got, err := parseTarget(text)
-		switch {
-		case want == "" && !errors.Is(err, tallystick.ErrInvalid):
-			t.Errorf("%q: error %v, want ErrInvalid", text, err)
-		case want != "" && (err != nil || got.place() != want):
-			t.Errorf("%q: %s, %v, want %s", text, got.place(), err, want)
+		if _, err := grammar.Parse(context.Background(), []string{text}, nil); (err == nil) != good || err != nil && !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }
 
 func TestOptions(t *testing.T) {
-	for name, value := range map[string]string{"timeout": "-1s", "concurrency": "0"} {
+	for name, value := range map[string]string{
+		"timeout": "-1s", "concurrency": "0", "depth": "all", "prove": "maybe", "rate": "-1", "ports": "0", "names": "127.0.0.1", "exclude": "a b",
+	} {
 		if _, err := Driver().Open(map[string]string{name: value}); !errors.Is(err, tallystick.ErrInvalid) {
 			t.Errorf("%s=%s: error %v, want ErrInvalid", name, value, err)
 		}

@@ -65,16 +65,23 @@ type TLS struct {
 }
 
 // A Job is one place, or several of one sort, that is looked at again and again.
+//
+// Of each job the newest hundred looks are remembered, and the newest thousand
+// that changed something; which places could not be seen is listed for the newest
+// ten. What was noticed at a place is remembered for its last twenty changes. What
+// was where, and from when to when, is kept for good.
 type Job struct {
 	// What to call the job: lower-case letters, digits and hyphens. What was
 	// found is remembered under this name; a job with a new name starts afresh.
 	Name string `yaml:"name"`
 
-	// Which driver looks: files, truststore or tls.
+	// Which driver looks: `tally drivers` lists them with what they take.
 	Driver string `yaml:"driver"`
 
-	// Where the driver looks: absolute paths, addresses, or what else it takes.
-	// Without any it looks where its documentation says, usually at this machine.
+	// Where the driver looks: absolute paths; or for tls and ssh names, addresses,
+	// blocks such as 10.1.0.0/16, and ranges. Without any it looks where its
+	// documentation says, usually at this machine. Nothing is connected to that is
+	// not named here.
 	Targets []string `yaml:"targets"`
 
 	// How long to wait from one look to the next, at least a minute. The
@@ -82,7 +89,10 @@ type Job struct {
 	Every time.Duration `yaml:"every"`
 
 	// Settings of the driver, by name. They are not shown anywhere, because
-	// some hold passphrases.
+	// some hold passphrases. For networks these matter most: ports, rate (of
+	// connections begun in a second, in all), per-host and exclude. A look that
+	// was cut short goes on where it stood as long as targets and settings stay
+	// as they are, and begins again otherwise.
 	Options map[string]driver.Secret `yaml:"options"`
 
 	// Keeps the job from running by itself. What it found stays.

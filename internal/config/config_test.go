@@ -41,6 +41,7 @@ func TestDefaults(t *testing.T) {
 			{Name: "files", Driver: "files", Every: day},
 			{Name: "truststore", Driver: "truststore", Every: day},
 			{Name: "tls", Driver: "tls", Every: day},
+			{Name: "ssh", Driver: "ssh", Every: day},
 		},
 	}
 	empty := write(t, "# nothing yet\n")
@@ -85,8 +86,16 @@ func TestFull(t *testing.T) {
 		MetricsTokenFile: dir + "/metrics-token",
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
-				Options: map[string]driver.Secret{"passphrases": driver.NewSecret("/etc/tallystick/passphrases")}},
+				Options: map[string]driver.Secret{
+					"passphrases": driver.NewSecret("/etc/tallystick/passphrases"), "exclude": driver.NewSecret("/srv/build,node_modules,.git"),
+				}},
 			{Name: "front-ends", Driver: "tls", Targets: []string{"10.0.0.7:443", "mail.example.com:465"}, Every: 30 * time.Minute},
+			{Name: "networks", Driver: "tls", Targets: []string{"10.1.0.0/16", "2001:db8:0:1::10-2001:db8:0:1::1f"}, Every: 24 * time.Hour,
+				Options: map[string]driver.Secret{
+					"ports": driver.NewSecret("443,8443,9000-9010"), "rate": driver.NewSecret("500"), "exclude": driver.NewSecret("10.1.66.0/24,10.1.2.7"),
+				}},
+			{Name: "ssh", Driver: "ssh", Targets: []string{"10.1.0.0/16"}, Every: 24 * time.Hour,
+				Options: map[string]driver.Secret{"ports": driver.NewSecret("22,2222"), "exclude": driver.NewSecret("10.1.66.0/24")}},
 			{Name: "old-web", Driver: "tls", Targets: []string{"10.0.0.9:443"}, Every: 24 * time.Hour, Off: true},
 		},
 		Annotations: []config.AnnotationRule{
@@ -100,7 +109,7 @@ func TestFull(t *testing.T) {
 	if diff := cmp.Diff(want, got, revealed); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]string{"passphrases": "/etc/tallystick/passphrases"}, got.Discovery[0].Values()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"passphrases": "/etc/tallystick/passphrases", "exclude": "/srv/build,node_modules,.git"}, got.Discovery[0].Values()); diff != "" {
 		t.Error(diff)
 	}
 }

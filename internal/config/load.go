@@ -27,6 +27,7 @@ func defaultJobs() []Job {
 		{Name: "files", Driver: "files", Every: defaultEvery},
 		{Name: "truststore", Driver: "truststore", Every: defaultEvery},
 		{Name: "tls", Driver: "tls", Every: defaultEvery},
+		{Name: "ssh", Driver: "ssh", Every: defaultEvery},
 	}
 }
 

@@ -100,7 +100,7 @@ func look(t *testing.T, d *discovery.Discovery) store.Run {
 		<-done
 	}()
 	for ctx.Err() == nil {
-		report, err := d.Report(ctx, admin, run.ID)
+		report, err := d.Report(ctx, admin, run.ID, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,9 +126,12 @@ func TestALookRecordsWhatIsThereAndWhatIsGone(t *testing.T) {
 		if second.Appeared != 1 || second.Vanished != 1 {
 			t.Errorf("the second look ended as %+v; want one new, one gone", second)
 		}
-		report, err := d.Report(t.Context(), admin, second.ID)
-		if err != nil || len(report.Appeared) != 1 || report.Appeared[0].Subject != "d" || report.Vanished[0].Subject != "a" {
+		report, err := d.Report(t.Context(), admin, second.ID, 0)
+		if err != nil || discovery.Sentence(report.Changes) != "1 new, 1 gone" {
 			t.Errorf("the report says %+v, %v", report, err)
+		}
+		if words := discovery.Sentence(*first.Changes); words != "the first look: 3 keys" {
+			t.Errorf("the first look is told as %q", words)
 		}
 	})
 }
@@ -184,7 +187,7 @@ func TestAStoppedLookGoesOn(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer stop()
 		_ = second.Run(ctx, func(err error) { t.Error(err) })
-		report, err := second.Report(t.Context(), admin, run.ID)
+		report, err := second.Report(t.Context(), admin, run.ID, 0)
 		if err != nil || report.Run.State != store.RunDone || report.Run.Attempt != 1 || report.Run.Sightings != 9000 {
 			t.Errorf("the run ended as %+v, %v", report.Run, err)
 		}
@@ -199,7 +202,7 @@ func TestACancelledLookStops(t *testing.T) {
 		e := &estate{keys: []string{"a", "b"}}
 		d := start(t, db, e, "node")
 		e.midst = func(ctx context.Context, n int, _ driver.Sink) error {
-			runs, err := d.Runs(ctx, admin, 0, 1)
+			runs, err := d.Runs(ctx, admin, "", 0, 1)
 			if err == nil {
 				err = d.Cancel(ctx, admin, runs[0].ID)
 			}
@@ -229,7 +232,7 @@ func TestTheScheduleAsksByItself(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 150*time.Minute)
 		defer stop()
 		_ = d.Run(ctx, func(err error) { t.Error(err) })
-		runs, err := d.Runs(t.Context(), admin, 0, 10)
+		runs, err := d.Runs(t.Context(), admin, "", 0, 10)
 		if err != nil || len(runs) != 3 {
 			t.Errorf("%d runs in two and a half hours, %v; want 3", len(runs), err)
 		}
@@ -294,7 +297,7 @@ func TestAKilledLookIsTakenOver(t *testing.T) {
 				ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer stop()
 				_ = d.Run(ctx, func(err error) { t.Error(err) })
-				report, err := d.Report(t.Context(), admin, run.ID)
+				report, err := d.Report(t.Context(), admin, run.ID, 0)
 				if err != nil || report.Run.State != c.state {
 					t.Errorf("the run ended as %+v, %v; want %s", report.Run, err, c.state)
 				}
@@ -312,17 +315,17 @@ func TestAllChangesAreTold(t *testing.T) {
 		d := start(t, db, e, "node")
 		count := func(run store.Run) map[string]int {
 			kinds := map[string]int{}
-			err := d.Changes(t.Context(), admin, run.ID, func(c store.RunChange) error { kinds[c.Kind]++; return nil })
+			err := d.Changes(t.Context(), admin, run.ID, 0, func(c store.RunChange) error { kinds[c.Kind]++; return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
 			return kinds
 		}
-		if got := count(look(t, d)); got["appeared"] != 1200 {
+		if got := count(look(t, d)); got["new"] != 1200 {
 			t.Errorf("the first look changed %v", got)
 		}
 		e.keys = e.keys[:100]
-		if got := count(look(t, d)); got["vanished"] != 1100 || got["appeared"] != 0 {
+		if got := count(look(t, d)); got["gone"] != 1100 || got["new"] != 0 {
 			t.Errorf("the second look changed %v", got)
 		}
 	})

@@ -6,8 +6,14 @@
 //
 // A look is a run in the store. Whoever runs it holds a lease on it; when a
 // process is killed its lease runs out and the next one that looks for work
-// does the run again. What was written before is found again and changes
-// nothing, so nothing that was reported is lost and nothing is counted twice.
+// takes the run up: where the driver said that it stood, or else from the
+// beginning. What was written before is found again and changes nothing, and
+// counts as seen by the run, so nothing that was reported is lost and nothing is
+// counted twice.
+//
+// A run waits, runs, and ends as done, failed or cancelled. A person may pause
+// it; it then stays paused, over restarts too, and holds back further runs of its
+// job until somebody lets it go on or cancels it.
 package discovery
 
 import (
@@ -21,6 +27,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -41,6 +48,7 @@ type Discovery struct {
 	node    string
 	jobs    []Job
 	finders map[string]driver.Finder // by job
+	plans   map[string]string        // by job; what a position hangs on beside the targets
 	changed func(survey bool)        // called when there is something to judge
 	ended   func(store.Run)          // called when a run has ended; may be nil
 	wake    chan struct{}
@@ -66,46 +74,54 @@ type Config struct {
 func New(c Config) (*Discovery, error) {
 	d := &Discovery{
 		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, changed: c.Changed, ended: c.Ended,
-		finders: map[string]driver.Finder{}, wake: make(chan struct{}, 1),
+		finders: map[string]driver.Finder{}, plans: map[string]string{}, wake: make(chan struct{}, 1),
 	}
 	for _, job := range c.Jobs {
-		finder, err := open(c.Drivers, job)
+		finder, plan, err := open(c.Drivers, job)
 		if err != nil {
 			return nil, fmt.Errorf("discovery %q: %w", job.Name, err)
 		}
 		if _, twice := d.finders[job.Name]; twice {
 			return nil, fmt.Errorf("%w: two discoveries are named %q", tallystick.ErrInvalid, job.Name)
 		}
-		d.finders[job.Name] = finder
+		d.finders[job.Name], d.plans[job.Name] = finder, plan
 	}
 	return d, nil
 }
 
-func open(drivers []driver.Driver, job Job) (driver.Finder, error) {
+// open returns the finder of a job, and its options as text. Secrets are left
+// out of that, because it ends up in the store.
+func open(drivers []driver.Driver, job Job) (driver.Finder, string, error) {
 	i := slices.IndexFunc(drivers, func(d driver.Driver) bool { return d.Name() == job.Driver })
 	if i < 0 {
 		var names []string
 		for _, d := range drivers {
 			names = append(names, d.Name())
 		}
-		return nil, fmt.Errorf("%w: unknown driver %q: it is one of %s", tallystick.ErrInvalid, job.Driver, strings.Join(names, ", "))
+		return nil, "", fmt.Errorf("%w: unknown driver %q: it is one of %s", tallystick.ErrInvalid, job.Driver, strings.Join(names, ", "))
 	}
 	opened, err := drivers[i].Open(job.Options)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	finder, ok := opened.(driver.Finder)
 	if !ok {
-		return nil, fmt.Errorf("%w: driver %q does not find", tallystick.ErrInvalid, job.Driver)
+		return nil, "", fmt.Errorf("%w: driver %q does not find", tallystick.ErrInvalid, job.Driver)
 	}
-	return finder, nil
+	plan := job.Driver
+	for _, option := range drivers[i].Options() {
+		if value, set := job.Options[option.Name]; set && !option.Secret {
+			plan += fmt.Sprintf(" %s=%q", option.Name, value)
+		}
+	}
+	return finder, plan, nil
 }
 
 // Jobs returns the jobs in the order of the configuration.
 func (d *Discovery) Jobs() []Job { return slices.Clone(d.jobs) }
 
-// Start asks for a run of a job now. When one is waiting or running already,
-// that one is returned.
+// Start asks for a run of a job now. When one has not ended yet, that one is
+// returned: waiting, running or paused.
 func (d *Discovery) Start(ctx context.Context, actor gate.Actor, name string) (store.Run, error) {
 	if err := d.gate.Check(ctx, actor, gate.StartRun, name); err != nil {
 		return store.Run{}, err
@@ -120,84 +136,61 @@ func (d *Discovery) Start(ctx context.Context, actor gate.Actor, name string) (s
 func (d *Discovery) queue(ctx context.Context, job Job, by string) (store.Run, error) {
 	run, err := d.db.AddRun(ctx, store.Run{Source: job.Name, Driver: job.Driver, Targets: job.Targets, Requested: by, Queued: d.now()})
 	if err == nil {
-		select {
-		case d.wake <- struct{}{}:
-		default: // it will look anyhow
-		}
+		d.look()
 	}
 	return run, err
 }
 
-// Cancel ends a run that has not ended. What it has seen stays.
-func (d *Discovery) Cancel(ctx context.Context, actor gate.Actor, id int64) error {
-	if err := d.gate.Check(ctx, actor, gate.CancelRun, "run "+strconv.FormatInt(id, 10)); err != nil {
-		return err
+// look makes Run look for work now.
+func (d *Discovery) look() {
+	select {
+	case d.wake <- struct{}{}:
+	default: // it will look anyhow
 	}
-	return d.db.CancelRun(ctx, id, d.now())
 }
 
-// Runs returns the newest runs with ids below before, newest first; before 0
-// means from the newest.
-func (d *Discovery) Runs(ctx context.Context, actor gate.Actor, before int64, limit int) ([]store.Run, error) {
+// Cancel ends a run that has not ended. What it has seen stays.
+func (d *Discovery) Cancel(ctx context.Context, actor gate.Actor, id int64) error {
+	return d.turn(ctx, actor, gate.CancelRun, id, func() error { return d.db.CancelRun(ctx, id, d.now()) })
+}
+
+// Pause keeps a run from going on until it is resumed. What it has seen stays,
+// and so does how far it has come. A run that is paused already stays so.
+func (d *Discovery) Pause(ctx context.Context, actor gate.Actor, id int64) error {
+	return d.turn(ctx, actor, gate.PauseRun, id, func() error { return d.db.PauseRun(ctx, id) }, store.RunPaused)
+}
+
+// Resume lets a paused run go on where it stood, if its driver can tell, and
+// from the beginning otherwise. One that goes on already goes on.
+func (d *Discovery) Resume(ctx context.Context, actor gate.Actor, id int64) error {
+	err := d.turn(ctx, actor, gate.ResumeRun, id, func() error { return d.db.ResumeRun(ctx, id) }, store.RunWaiting, store.RunRunning)
+	d.look()
+	return err
+}
+
+// turn changes the state of a run that has not ended, unless it is in one of
+// those already that are wanted.
+func (d *Discovery) turn(ctx context.Context, actor gate.Actor, action gate.Action, id int64, change func() error, wanted ...string) error {
+	if err := d.gate.Check(ctx, actor, action, runName(id)); err != nil {
+		return err
+	}
+	run, err := d.db.Run(ctx, id)
+	if err != nil || slices.Contains(wanted, run.State) {
+		return err
+	}
+	if run.Ended() {
+		return problem.With(fmt.Errorf("run %d has ended (it is %s): %w", id, run.State, tallystick.ErrConflict), "start a new run of the job")
+	}
+	return change()
+}
+
+func runName(id int64) string { return "run " + strconv.FormatInt(id, 10) }
+
+// Runs returns the newest runs of a job, or of all when it is "", with ids below
+// before, newest first; before 0 means from the newest.
+func (d *Discovery) Runs(ctx context.Context, actor gate.Actor, job string, before int64, limit int) ([]store.Run, error) {
 	if err := d.gate.Check(ctx, actor, gate.ReadInventory, "runs"); err != nil {
 		return nil, err
 	}
-	return d.db.Runs(ctx, before, min(max(limit, 1), 1000))
-}
-
-// Changes calls fn for everything that a run found to be different, all of it.
-func (d *Discovery) Changes(ctx context.Context, actor gate.Actor, id int64, fn func(store.RunChange) error) error {
-	if err := d.gate.Check(ctx, actor, gate.ReadInventory, "run "+strconv.FormatInt(id, 10)); err != nil {
-		return err
-	}
-	for _, read := range []func(ctx context.Context, run, after int64, limit int) ([]store.RunChange, error){d.db.Appeared, d.db.Vanished} {
-		for after := int64(0); ; {
-			page, err := read(ctx, id, after, reportRows)
-			if err != nil {
-				return err
-			}
-			for _, change := range page {
-				if err := fn(change); err != nil {
-					return err
-				}
-				after = change.ID
-			}
-			if len(page) < reportRows {
-				break
-			}
-		}
-	}
-	return nil
-}
-
-// A Report is what one run found to be different, and what it could not see.
-// Each list is its beginning; the numbers of the run say how long it is.
-type Report struct {
-	Run      store.Run
-	Appeared []store.RunChange
-	Vanished []store.RunChange
-	Misses   []tallystick.Miss
-}
-
-// reportRows bounds each list of a report.
-const reportRows = 500
-
-// Report returns a run with what it changed.
-func (d *Discovery) Report(ctx context.Context, actor gate.Actor, id int64) (Report, error) {
-	var r Report
-	err := d.gate.Check(ctx, actor, gate.ReadInventory, "run "+strconv.FormatInt(id, 10))
-	if err != nil {
-		return r, err
-	}
-	if r.Run, err = d.db.Run(ctx, id); err != nil {
-		return r, err
-	}
-	if r.Appeared, err = d.db.Appeared(ctx, id, 0, reportRows); err != nil {
-		return r, err
-	}
-	if r.Vanished, err = d.db.Vanished(ctx, id, 0, reportRows); err != nil {
-		return r, err
-	}
-	r.Misses, err = d.db.Misses(ctx, id, "", reportRows)
-	return r, err
+	return d.db.Runs(ctx, job, before, min(max(limit, 1), 1000))
 }

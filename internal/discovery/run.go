@@ -3,9 +3,13 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -15,9 +19,9 @@ import (
 
 const (
 	leaseTime   = 30 * time.Second // how long a dead process holds a run up
-	renewEvery  = 2 * time.Second  // also how soon a cancelled run stops and how often progress moves
+	renewEvery  = 2 * time.Second  // also how soon a cancelled or paused run stops and how often progress moves
 	maxAttempts = 3                // how many processes may die of one run
-	scheduleGap = 15 * time.Second // how often the schedule is looked at
+	scheduleGap = 5 * time.Second  // how often the schedule, and what commands have asked for, is looked at
 )
 
 // Run does runs, one at a time, and queues those that are due, until ctx ends.
@@ -49,9 +53,9 @@ func (d *Discovery) queueDue(ctx context.Context) error {
 		return err
 	}
 	for _, job := range d.jobs {
-		since := d.now().Sub(last[job.Name])
+		since := d.now().Sub(last[job.Name].Queued)
 		// A last look that lies ahead was queued by a clock that was wrong.
-		if job.Every <= 0 || since >= 0 && since < job.Every {
+		if job.Every <= 0 || last[job.Name].Open || since >= 0 && since < job.Every {
 			continue
 		}
 		if _, err := d.queue(ctx, job, "schedule"); err != nil {
@@ -86,6 +90,10 @@ func (d *Discovery) do(ctx context.Context, run store.Run) error {
 	if !ok {
 		return d.finish(ctx, run, fmt.Errorf("the configuration has no discovery %q any more", run.Source))
 	}
+	position, err := d.takeUp(ctx, &run)
+	if err != nil {
+		return err
+	}
 	lookCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	sink := newSink(lookCtx, d, run)
@@ -94,7 +102,7 @@ func (d *Discovery) do(ctx context.Context, run store.Run) error {
 		defer close(renewed)
 		d.renew(lookCtx, sink, stop)
 	}()
-	err := finder.Find(lookCtx, driver.FindRequest{Targets: run.Targets, Now: d.now}, sink)
+	err = finder.Find(lookCtx, driver.FindRequest{Targets: run.Targets, Now: d.now, Resume: position}, sink)
 	if err == nil {
 		err = sink.flush()
 	}
@@ -104,26 +112,68 @@ func (d *Discovery) do(ctx context.Context, run store.Run) error {
 	if err != nil && cause != nil {
 		err = cause
 	}
-	run = sink.snapshot()
-	if ctx.Err() != nil { // the process is about to end: the next one does the run again
+	return d.leave(ctx, sink, err)
+}
+
+// errNotOurs ends the look of a run that was cancelled or paused, or that another
+// process has now.
+var errNotOurs = errors.New("the run is no longer ours")
+
+// leave records how a run stands when its look has come to an end, or was cut short.
+func (d *Discovery) leave(ctx context.Context, sink *sink, err error) error {
+	run := sink.snapshot()
+	if err == nil && ctx.Err() == nil {
+		_, err = d.db.Vanish(ctx, run.ID, run.Source, d.now())
+	}
+	switch {
+	case ctx.Err() != nil: // the process is about to end: the next one takes the run up
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewEvery)
 		defer cancel()
 		return errors.Join(ctx.Err(), d.db.ReleaseRun(release, run))
-	}
-	if errors.Is(err, tallystick.ErrConflict) {
-		d.changed(true)
-		return nil // cancelled, or another process has it now
-	}
-	if err == nil {
-		run.Vanished, err = d.db.Vanish(ctx, run.ID, run.Source, d.now())
+	case errors.Is(err, errNotOurs):
+		return d.park(ctx, sink)
 	}
 	return d.finish(ctx, run, err)
+}
+
+// park keeps what the look has seen, and how far it had come if it was paused.
+func (d *Discovery) park(ctx context.Context, sink *sink) error {
+	defer d.changed(true)
+	sink.ctx = ctx // that of the look is over
+	if err := sink.flush(); err != nil {
+		return err
+	}
+	if err := d.db.ParkRun(ctx, sink.snapshot()); !errors.Is(err, tallystick.ErrConflict) {
+		return err
+	}
+	return nil
+}
+
+// takeUp returns where a run goes on, with its numbers so far. Without a
+// position of this very plan it begins anew, and what it could not see before is
+// forgotten.
+func (d *Discovery) takeUp(ctx context.Context, run *store.Run) (string, error) {
+	plan := d.planOf(*run)
+	if position, ok := strings.CutPrefix(run.Position, plan+" "); ok && position != "" {
+		return position, nil
+	}
+	run.Position, run.Sightings, run.Misses, run.Missed = "", 0, 0, nil
+	return "", d.db.DropMisses(ctx, run.ID)
+}
+
+// planOf names what a position belongs to: the same targets and options.
+func (d *Discovery) planOf(run store.Run) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q", d.plans[run.Source], run.Targets))
+	return hex.EncodeToString(sum[:8])
 }
 
 func (d *Discovery) finish(ctx context.Context, run store.Run, err error) error {
 	run.State, run.Finished = store.RunDone, d.now()
 	if err != nil {
 		run.State, run.Error = store.RunFailed, err.Error()
+	}
+	if err := d.count(ctx, &run); err != nil { // it has ended all the same
+		run.State, run.Error = store.RunFailed, cmp.Or(run.Error, err.Error())
 	}
 	err = d.db.FinishRun(ctx, run)
 	d.changed(true)
@@ -134,12 +184,34 @@ func (d *Discovery) finish(ctx context.Context, run store.Run, err error) error 
 		d.ended(run)
 	}
 	if err == nil {
-		err = d.db.ForgetMisses(ctx, run.Source)
+		err = d.db.Forget(ctx, run)
 	}
 	if err == nil && run.Appeared+run.Vanished > tidyAfter {
 		err = d.db.Tidy(ctx)
 	}
 	return err
+}
+
+// count fills the numbers of a run from what is stored: several processes may
+// have had a part in it, and may have died before they told theirs.
+func (d *Discovery) count(ctx context.Context, run *store.Run) error {
+	var err error
+	if run.Appeared, run.Vanished, err = d.db.CountPeriods(ctx, run.ID); err != nil {
+		return err
+	}
+	changes, err := d.db.CountChanges(ctx, store.Between{Source: run.Source, From: run.ID - 1, To: run.ID})
+	if err != nil {
+		return err
+	}
+	run.Changes = &changes
+	if run.Missed, err = d.db.CountMisses(ctx, run.ID); err != nil {
+		return err
+	}
+	run.Misses = 0
+	for _, n := range run.Missed {
+		run.Misses += n
+	}
+	return nil
 }
 
 // tidyAfter is how many changes make the engine's view of the tables old.
@@ -160,7 +232,12 @@ func (d *Discovery) renew(ctx context.Context, sink *sink, stop context.CancelCa
 			stop(err)
 			return
 		}
-		if err := d.db.RenewRun(ctx, sink.snapshot(), d.now().Add(leaseTime)); err != nil && ctx.Err() == nil {
+		sink.pace(d.now())
+		err := d.db.RenewRun(ctx, sink.snapshot(), d.now().Add(leaseTime))
+		if errors.Is(err, tallystick.ErrConflict) {
+			err = errNotOurs
+		}
+		if err != nil && ctx.Err() == nil {
 			stop(err)
 			return
 		}

@@ -4,10 +4,13 @@ package discovery
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -30,12 +33,25 @@ type sink struct {
 	run   store.Run   // guarded by mu; its numbers grow
 	batch store.Batch // guarded by mu
 	bytes int         // guarded by mu; of the credentials in batch
+	// told is the last position that the driver told, and becomes that of the
+	// run when everything before it is written. Guarded by mu.
+	told string
+
+	// The pace since paceAt; guarded by mu.
+	paceAt   time.Time
+	paceDone int64
 }
 
+var _ driver.Checkpointer = (*sink)(nil)
+
 func newSink(ctx context.Context, d *Discovery, run store.Run) *sink {
-	// A run that is done again counts anew.
-	run.Sightings, run.Misses = 0, 0
-	return &sink{ctx: ctx, d: d, run: run, batch: store.Batch{Run: run.ID, Source: run.Source}}
+	s := &sink{ctx: ctx, d: d, run: run, batch: store.Batch{Run: run.ID, Source: run.Source}, told: run.Position}
+	s.run.Missed, s.run.Rate, s.run.Expected = maps.Clone(run.Missed), 0, time.Time{}
+	if run.Position != "" {
+		s.done.Store(run.Done)
+		s.total.Store(run.Total)
+	}
+	return s
 }
 
 // Saw takes a sighting; the further certificates of its chain become sightings
@@ -58,7 +74,20 @@ func (s *sink) Missed(m tallystick.Miss) error {
 	defer s.mu.Unlock()
 	s.batch.Misses = append(s.batch.Misses, m)
 	s.run.Misses++
+	if s.run.Missed == nil {
+		s.run.Missed = map[string]int64{}
+	}
+	s.run.Missed[m.Error]++
 	return s.flushIfFull()
+}
+
+// Checkpoint takes how far the look has come, for whoever goes on with it. It
+// costs nothing: the position is stored with the next batch, or the next renewal.
+func (s *sink) Checkpoint(position string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = s.d.planOf(s.run) + " " + position
+	return nil
 }
 
 // Progress takes how far the look has come.
@@ -85,6 +114,7 @@ func (s *sink) flushIfFull() error {
 // write needs mu.
 func (s *sink) write() error {
 	if len(s.batch.Sightings)+len(s.batch.Misses) == 0 {
+		s.run.Position = s.told
 		return nil
 	}
 	recorded, err := s.d.db.Record(s.ctx, s.batch)
@@ -93,6 +123,7 @@ func (s *sink) write() error {
 	}
 	s.run.Sightings += recorded.Sightings
 	s.run.Appeared += recorded.Appeared
+	s.run.Position = s.told
 	clear(s.batch.Sightings) // so that their bytes are not held on to
 	s.batch.Sightings, s.batch.Misses, s.bytes = s.batch.Sightings[:0], s.batch.Misses[:0], 0
 	s.d.changed(false)
@@ -104,6 +135,37 @@ func (s *sink) snapshot() store.Run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	run := s.run
+	run.Missed = maps.Clone(s.run.Missed)
 	run.Done, run.Total = s.done.Load(), s.total.Load()
 	return run
 }
+
+// paceShare is how much the last interval weighs in the rate: with a renewal
+// every two seconds, what was half a minute ago hardly counts.
+const paceShare = 0.2
+
+// pace measures how fast the look goes, and when it ends by that.
+func (s *sink) pace(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done, total := s.done.Load(), s.total.Load()
+	before, at := s.paceDone, s.paceAt
+	s.paceDone, s.paceAt = done, now
+	took := now.Sub(at).Seconds()
+	if at.IsZero() || took <= 0 || done < before {
+		return
+	}
+	lately := float64(done-before) / took
+	if s.run.Rate == 0 {
+		s.run.Rate = lately
+	} else {
+		s.run.Rate += paceShare * (lately - s.run.Rate)
+	}
+	s.run.Expected = time.Time{}
+	if left := float64(total - done); left > 0 && s.run.Rate*maxExpected.Seconds() > left {
+		s.run.Expected = now.Add(time.Duration(left / s.run.Rate * float64(time.Second)))
+	}
+}
+
+// maxExpected is how far away an end is still told.
+const maxExpected = 30 * 24 * time.Hour

@@ -33,6 +33,9 @@ type Engine struct {
 	// Recheck says when a subject must be judged again though nothing about
 	// it changes; zero is never.
 	Recheck func(rule.Subject) time.Time
+	// Sample says that a subject is nowhere but in packages that bring it
+	// along, and that nothing uses it; nil is never.
+	Sample func(rule.Subject) bool
 	// Edition names everything else that the judgement hangs on: the version
 	// of the program, and the configuration.
 	Edition string
@@ -163,6 +166,7 @@ func (e *Engine) judge(ctx context.Context, cas *storedCAs, d store.DueCredentia
 		return j, err
 	}
 	j.Findings = Check(e.Rules, subject)
+	j.Sample = e.Sample != nil && e.Sample(subject)
 	j.Recheck = e.Recheck(subject)
 	if soonest := subject.Now.Add(time.Minute); !j.Recheck.IsZero() && j.Recheck.Before(soonest) {
 		j.Recheck = soonest // a date that has passed would be due for ever

@@ -4,13 +4,8 @@ package finding
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
-	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/rule"
@@ -27,13 +22,36 @@ func (e *Engine) List(ctx context.Context, actor gate.Actor, f store.FindingFilt
 	if err := e.Gate.Check(ctx, actor, gate.ReadInventory, "findings"); err != nil {
 		return store.Page[store.FindingRow]{}, 0, err
 	}
-	f.Now = e.Now()
+	f, err := e.narrow(ctx, f)
+	if err != nil {
+		return store.Page[store.FindingRow]{}, 0, err
+	}
 	list, err := e.DB.Findings(ctx, f, page)
 	if err != nil {
 		return list, 0, err
 	}
 	n, err := e.DB.CountFindings(ctx, f)
 	return list, n, err
+}
+
+// narrow returns a filter as the store takes it: as of now, and with the whole
+// fingerprint of the credential.
+func (e *Engine) narrow(ctx context.Context, f store.FindingFilter) (store.FindingFilter, error) {
+	f.Now = e.Now()
+	if f.Credential == "" {
+		return f, nil
+	}
+	var err error
+	f.Credential, err = e.DB.Resolve(ctx, string(f.Credential))
+	return f, err
+}
+
+// Finding returns one finding.
+func (e *Engine) Finding(ctx context.Context, actor gate.Actor, id int64) (store.FindingRow, error) {
+	if err := e.Gate.Check(ctx, actor, gate.ReadInventory, objectOf(id)); err != nil {
+		return store.FindingRow{}, err
+	}
+	return e.DB.Finding(ctx, id)
 }
 
 // Groups returns the causes of open findings, the worst first.
@@ -59,47 +77,5 @@ func (e *Engine) Rule(name string) rule.Rule {
 	return e.Rules[i]
 }
 
-// maxAcceptance bounds how long a finding may be left standing, so that what
-// was accepted is looked at again.
-const maxAcceptance = 366 * 24 * time.Hour
-
-// Accept lets a finding stand until a day, in the actor's name and for a reason.
-func (e *Engine) Accept(ctx context.Context, actor gate.Actor, id int64, reason string, until time.Time) error {
-	reason = strings.TrimSpace(reason)
-	now := e.Now()
-	switch {
-	case reason == "":
-		return fmt.Errorf("%w: say why the finding is accepted", tallystick.ErrInvalid)
-	case !until.After(now):
-		return fmt.Errorf("%w: the acceptance must end on a day to come", tallystick.ErrInvalid)
-	case until.Sub(now) > maxAcceptance:
-		return fmt.Errorf("%w: an acceptance lasts a year at most", tallystick.ErrInvalid)
-	}
-	if err := e.Gate.Check(ctx, actor, gate.AcceptFinding, objectOf(id)+" until "+until.UTC().Format(time.DateOnly)); err != nil {
-		return err
-	}
-	err := e.DB.AcceptFinding(ctx, id, tallystick.Acceptance{By: actor.Name, Reason: reason, Until: until}, now)
-	e.Wake(false)
-	return err
-}
-
-// Reopen takes an acceptance back.
-func (e *Engine) Reopen(ctx context.Context, actor gate.Actor, id int64) error {
-	if err := e.Gate.Check(ctx, actor, gate.AcceptFinding, objectOf(id)+" no longer"); err != nil {
-		return err
-	}
-	err := e.DB.AcceptFinding(ctx, id, tallystick.Acceptance{}, e.Now())
-	e.Wake(false)
-	return err
-}
-
-// Assign says who is to see to a finding; "" is nobody.
-func (e *Engine) Assign(ctx context.Context, actor gate.Actor, id int64, assignee string) error {
-	assignee = strings.TrimSpace(assignee)
-	if err := e.Gate.Check(ctx, actor, gate.AssignFinding, objectOf(id)+" to "+assignee); err != nil {
-		return err
-	}
-	return e.DB.AssignFinding(ctx, id, assignee, e.Now())
-}
-
-func objectOf(id int64) string { return "finding " + strconv.FormatInt(id, 10) }
+// RuleNames are the rules that judge here.
+func (e *Engine) RuleNames() []string { return e.names(func(rule.Rule) bool { return true }) }

@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,21 +307,76 @@ func TestAccepting(t *testing.T) {
 			{admin, "because", noon.AddDate(2, 0, 0), tallystick.ErrInvalid},
 			{viewer, "because", week, tallystick.ErrDenied},
 		} {
-			if err := e.Accept(t.Context(), bad.who, id, bad.reason, bad.until); !errors.Is(err, bad.want) {
+			if _, err := e.Accept(t.Context(), bad.who, finding.One(id), bad.reason, bad.until); !errors.Is(err, bad.want) {
 				t.Errorf("accepting as %+v gives %v, want %v", bad, err, bad.want)
 			}
 		}
-		if err := e.Accept(t.Context(), admin, id, "because", week); err != nil {
+		if _, err := e.Accept(t.Context(), admin, finding.One(id), "because", week); err != nil {
 			t.Fatal(err)
 		}
 		if left := names(t, e, store.FindingFilter{}); len(left) != 0 {
 			t.Errorf("%v is left after it was accepted", left)
 		}
-		if err := e.Reopen(t.Context(), admin, id); err != nil {
+		if _, err := e.Reopen(t.Context(), admin, finding.One(id)); err != nil {
 			t.Fatal(err)
 		}
 		if left := names(t, e, store.FindingFilter{}); len(left) != 1 {
 			t.Errorf("%v is left after the acceptance was taken back", left)
+		}
+	})
+}
+
+// What a filter names is accepted as a whole; the record has the filter and each.
+func TestAcceptingMany(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		now := noon
+		e := engine(t, db, &now, ended)
+		var none *authority
+		_, a := none.certificate(t, "a", false, noon)
+		_, b := none.certificate(t, "b", false, noon)
+		_, c := none.certificate(t, "c", false, noon)
+		record(t, db, "files", at(a, "file:///old/a.pem", tallystick.RolePresents), at(b, "file:///old/b.pem", tallystick.RolePresents),
+			at(b, "file:///etc/b.pem", tallystick.RolePresents), at(c, "file:///etc/c.pem", tallystick.RolePresents))
+		if err := e.JudgeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Select(t.Context(), admin, store.FindingFilter{Severity: tallystick.SeverityHigh}); !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("everything is selected: %v", err)
+		}
+		s, err := e.Select(t.Context(), admin, store.FindingFilter{Rule: "ended", Place: "/old"})
+		if err != nil || len(s.IDs) != 1 || s.Elsewhere != 1 {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		if err := s.Expect(2); !errors.Is(err, tallystick.ErrConflict) {
+			t.Errorf("two are expected of one: %v", err)
+		}
+		all, err := e.Select(t.Context(), admin, store.FindingFilter{Rule: "ended"})
+		if err != nil || len(all.IDs) != 3 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		if n, err := e.Accept(t.Context(), admin, all, "an archive", noon.AddDate(0, 0, 7)); n != 3 || err != nil {
+			t.Fatalf("%d accepted, %v", n, err)
+		}
+		if left := names(t, e, store.FindingFilter{}); len(left) != 0 {
+			t.Errorf("%v is left", left)
+		}
+		entries, err := db.ListAudit(t.Context(), store.AuditFilter{Action: string(gate.AcceptFinding)}, 0, 10)
+		if err != nil || len(entries) != 2 || !strings.Contains(entries[1].Record, `3 findings until 2026-11-29: rule=\"ended\"`) ||
+			!strings.Contains(entries[0].Record, strconv.FormatInt(all.IDs[2], 10)+" until 2026-11-29") {
+			t.Errorf("%d records, %v: %+v", len(entries), err, entries)
+		}
+		if n, err := e.Assign(t.Context(), admin, all, "maria"); n != 3 || err != nil {
+			t.Errorf("%d assigned, %v", n, err)
+		}
+		viewer := gate.Actor{Name: "vic", Role: gate.Viewer}
+		if _, err := e.Reopen(t.Context(), viewer, all); !errors.Is(err, tallystick.ErrDenied) {
+			t.Errorf("a viewer reopens: %v", err)
+		}
+		if n, err := e.Reopen(t.Context(), admin, all); n != 3 || err != nil {
+			t.Errorf("%d reopened, %v", n, err)
+		}
+		if _, err := e.Assign(t.Context(), admin, finding.One(999999), "maria"); !errors.Is(err, tallystick.ErrNotFound) {
+			t.Errorf("what is not there is assigned: %v", err)
 		}
 	})
 }

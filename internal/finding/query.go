@@ -6,36 +6,107 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
+// States are what a filter for findings can ask for.
+func States() []string { return []string{"open", "accepted", "closed", "all"} }
+
+// Severities are the words for how bad a finding is, the least bad first.
+func Severities() []string {
+	var words []string
+	for s := tallystick.SeverityInfo; s <= tallystick.SeverityCritical; s++ {
+		words = append(words, s.String())
+	}
+	return words
+}
+
 // ParseFilter reads a filter for findings from the parameters of an address:
-// rule, severity, owner, assignee, credential, and state ("open", "accepted",
-// "closed", "all"). A value that makes no sense is ErrInvalid.
-func ParseFilter(q url.Values) (store.FindingFilter, error) {
+// rule, severity, owner, assignee, credential (a fingerprint or the beginning of
+// one), place (and what lies beneath it), and state (one of States). A value
+// that makes no sense is ErrInvalid; rules are those that there are.
+func ParseFilter(q url.Values, rules []string) (store.FindingFilter, error) {
 	state := q.Get("state")
 	f := store.FindingFilter{
 		Rule: q.Get("rule"), Owner: q.Get("owner"), Assignee: q.Get("assignee"), Credential: tallystick.Fingerprint(q.Get("credential")),
-		Closed: state == "closed", Accepted: state == "accepted", All: state == "all",
+		Place: tallystick.Place(q.Get("place")), Closed: state == "closed", Accepted: state == "accepted", All: state == "all",
 	}
-	if !slices.Contains([]string{"", "open", "accepted", "closed", "all"}, state) {
-		return f, fmt.Errorf("%w: unknown state %.40q: it is one of open, accepted, closed, all", tallystick.ErrInvalid, state)
+	if err := OneOf("state", state, States()...); err != nil {
+		return f, err
+	}
+	if !f.Closed { // what is closed may be of a rule that is no more
+		if err := CheckRule(f.Rule, rules); err != nil {
+			return f, err
+		}
+	}
+	if err := CheckPlace(f.Place); err != nil {
+		return f, err
 	}
 	var err error
 	f.Severity, err = ParseSeverity(q.Get("severity"))
 	return f, err
 }
 
-// ParseSeverity reads a severity; "" is none. Anything else is ErrInvalid.
+// ParseSeverity reads a severity, in upper or lower case; "" is none. Anything
+// else is ErrInvalid.
 func ParseSeverity(word string) (tallystick.Severity, error) {
-	if word == "" {
-		return 0, nil
+	word = strings.ToLower(word)
+	if err := OneOf("severity", word, Severities()...); word == "" || err != nil {
+		return 0, err
 	}
-	severity, err := tallystick.ParseSeverity(word)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", tallystick.ErrInvalid, err)
+	return tallystick.ParseSeverity(word)
+}
+
+// CheckRule says whether a rule is one of those that there are; "" is none.
+func CheckRule(name string, rules []string) error {
+	if name == "" || slices.Contains(rules, name) {
+		return nil
 	}
-	return severity, nil
+	return unknown("rule", name, rules, `"tally rules" lists them.`)
+}
+
+// CheckPlace says whether text is a place, or a path that stands for one; "" is
+// none.
+func CheckPlace(place tallystick.Place) error {
+	if place == "" || strings.HasPrefix(string(place), "/") {
+		return nil
+	}
+	if !strings.Contains(string(place), "://") {
+		return problem.With(fmt.Errorf("%w: %.80q is not a place", tallystick.ErrInvalid, place),
+			"It is an absolute path, or has a scheme: file:///etc/nginx, tls://localhost:443.")
+	}
+	return OneOf("scheme", place.Scheme(), Schemes()...)
+}
+
+// Schemes are those of places.
+func Schemes() []string { return []string{"file", "tls", "quic", "truststore", "ssh", "metadata"} }
+
+// OneOf says whether a word is one of those that are known, or "". What it says
+// otherwise names the nearest one.
+func OneOf(what, word string, known ...string) error {
+	if word == "" || slices.Contains(known, word) {
+		return nil
+	}
+	return unknown(what, word, known, "It is one of "+strings.Join(known, ", ")+".")
+}
+
+// nearest returns the word that is likely meant: the one that begins so, or that
+// differs in a slip.
+func nearest(word string, known []string) string {
+	begun := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, word) })
+	if len(begun) == 1 {
+		return begun[0]
+	}
+	return problem.Nearest(word, known)
+}
+
+func unknown(what, word string, known []string, hint string) error {
+	if near := nearest(strings.ToLower(word), known); near != "" {
+		hint = fmt.Sprintf("Did you mean %q? %s", near, hint)
+	}
+	return problem.With(fmt.Errorf("%w: there is no %s %.60q", tallystick.ErrInvalid, what, word), hint)
 }

@@ -16,6 +16,8 @@ const (
 	AssignFinding  Action = "assign-finding"
 	StartRun       Action = "start-run"
 	CancelRun      Action = "cancel-run"
+	PauseRun       Action = "pause-run"
+	ResumeRun      Action = "resume-run"
 	ReadAudit      Action = "read-audit"
 	ReadAccess     Action = "read-access"
 	ManageAccess   Action = "manage-access"
@@ -48,6 +50,8 @@ var policies = map[Action]policy{
 	AssignFinding: {least: Operator},
 	StartRun:      {least: Operator},
 	CancelRun:     {least: Operator},
+	PauseRun:      {least: Operator},
+	ResumeRun:     {least: Operator},
 
 	ReadAudit:    {least: Admin},
 	ReadAccess:   {least: Admin},

@@ -7,7 +7,6 @@ package inventory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,45 +104,12 @@ func (i *Inventory) Credential(ctx context.Context, actor gate.Actor, name strin
 	return d, i.fill(ctx, d)
 }
 
-// minPrefix keeps a prefix from being a way to list credentials.
-const minPrefix = 8
-
+// resolve returns which credential a name means, see store.DB.Resolve.
 func (i *Inventory) resolve(ctx context.Context, actor gate.Actor, name string) (tallystick.Fingerprint, error) {
-	name = strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(name))
-	if len(name) == 64 {
-		// The fingerprint of a bare key is the key id of every certificate
-		// that carries it, so the credential of that very name goes first.
-		if _, _, err := i.db.Credential(ctx, tallystick.Fingerprint(name)); !errors.Is(err, tallystick.ErrNotFound) {
-			return tallystick.Fingerprint(name), err
-		}
-		if matches, err := i.db.FindFingerprints(ctx, name, 1); err != nil || len(matches) > 0 {
-			return first(matches), err
-		}
-		return tallystick.Fingerprint(name), nil
-	}
 	if err := i.gate.Check(ctx, actor, gate.ReadInventory, name); err != nil {
 		return "", err
 	}
-	if len(name) < minPrefix {
-		return "", fmt.Errorf("%w: %q is too short: give at least %d digits of the fingerprint", tallystick.ErrInvalid, name, minPrefix)
-	}
-	matches, err := i.db.FindFingerprints(ctx, name, 2)
-	switch {
-	case err != nil:
-		return "", err
-	case len(matches) == 0:
-		return "", fmt.Errorf("no credential begins with %q: %w", name, tallystick.ErrNotFound)
-	case len(matches) > 1:
-		return "", fmt.Errorf("%w: several credentials begin with %q: give more digits", tallystick.ErrInvalid, name)
-	}
-	return matches[0], nil
-}
-
-func first(list []tallystick.Fingerprint) tallystick.Fingerprint {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
+	return i.db.Resolve(ctx, name)
 }
 
 // fill reads the rest of a detail.

@@ -82,7 +82,7 @@ func TestNamesThatDoNotName(t *testing.T) {
 		i, _ := furnish(t, db)
 		for name, want := range map[string]error{
 			"": tallystick.ErrInvalid, "abc": tallystick.ErrInvalid, "0000000000": tallystick.ErrNotFound,
-			strings.Repeat("0", 64): tallystick.ErrNotFound, "%%%%%%%%%%": tallystick.ErrNotFound,
+			strings.Repeat("0", 64): tallystick.ErrNotFound, "%%%%%%%%%%": tallystick.ErrInvalid,
 		} {
 			if _, err := i.Credential(t.Context(), viewer, name); !errors.Is(err, want) {
 				t.Errorf("%q gives %v, want %v", name, err, want)
@@ -200,5 +200,35 @@ func TestSummaryIsCountedAgainBehindThePages(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run ends with %v", err)
 		}
+	})
+}
+
+// After a start, the first page of a large estate shows what was counted before
+// the stop, and does not wait.
+func TestSummaryOutlivesAStart(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		i, _ := furnish(t, db)
+		kept := `{"Summary":{"credentials":77,"severities":{"high":3}},"Took":1000000000}`
+		if err := db.Keep(t.Context(), inventory.SummaryName, []byte(kept)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- i.Run(ctx, func(err error) { t.Error(err) }) }()
+		for !inventory.Running(i) {
+			time.Sleep(time.Millisecond)
+		}
+		s, err := i.Summary(t.Context(), viewer)
+		if err != nil || s.Credentials != 77 || s.Severities[tallystick.SeverityHigh] != 3 {
+			t.Errorf("the first summary is %+v, %v; want the one that was kept", s, err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); s.Credentials != 2; s, err = i.Summary(t.Context(), viewer) {
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("the summary is still %+v, %v", s, err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+		<-done
 	})
 }

@@ -4,6 +4,7 @@ package inventory
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -12,14 +13,26 @@ import (
 )
 
 const (
-	// summaryAge is how old a summary may be before it is counted again.
-	summaryAge = 5 * time.Second
+	// summaryAge is how old a summary may be before it is counted again; one
+	// that takes long may be older, so that a page that is left open does not
+	// keep the machine counting: summaryShare times as old as it took.
+	summaryAge   = 5 * time.Second
+	summaryShare = 20
 	// summaryDays is how far the timeline of endings reaches.
 	summaryDays = 120
 	// summaryPatience is how long a page waits for counting. An estate that
 	// takes longer is counted behind the pages, which show the count before.
 	summaryPatience = 50 * time.Millisecond
+	// summaryName is under what the summary of a large estate is kept, for the
+	// first page after a start.
+	summaryName = "summary"
 )
+
+// A keptSummary is what is kept under summaryName.
+type keptSummary struct {
+	Summary store.Summary
+	Took    time.Duration
+}
 
 // A summaryCache holds the last summary.
 type summaryCache struct {
@@ -40,8 +53,8 @@ func (i *Inventory) Summary(ctx context.Context, actor gate.Actor) (store.Summar
 	}
 	c := &i.summary
 	c.mu.Lock()
-	last, fresh := c.last, !c.at.IsZero() && i.now().Sub(c.at) < summaryAge
-	behind := c.running && c.took > summaryPatience && !c.at.IsZero()
+	last, fresh := c.last, !c.at.IsZero() && i.now().Sub(c.at) < max(summaryAge, summaryShare*c.took)
+	behind := c.running && c.took > summaryPatience
 	c.mu.Unlock()
 	switch {
 	case fresh:
@@ -65,13 +78,36 @@ func (i *Inventory) count(ctx context.Context) (store.Summary, error) {
 	}
 	c := &i.summary
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.last, c.at, c.took = s, i.now(), i.now().Sub(began)
+	took := c.took
+	c.mu.Unlock()
+	if took > summaryPatience {
+		// No page may fail for this: what is kept saves work and is no record.
+		if kept, err := json.Marshal(keptSummary{s, took}); err == nil {
+			_ = i.db.Keep(ctx, summaryName, kept)
+		}
+	}
 	return s, nil
+}
+
+// recall takes the summary that was kept before the last stop, if there is one.
+func (i *Inventory) recall(ctx context.Context) {
+	value, err := i.db.Kept(ctx, summaryName)
+	var kept keptSummary
+	if err != nil || value == nil || json.Unmarshal(value, &kept) != nil {
+		return // it is counted when a page asks
+	}
+	c := &i.summary
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.at.IsZero() {
+		c.last, c.took = kept.Summary, kept.Took
+	}
 }
 
 // Run counts large estates behind the pages that ask, until ctx ends.
 func (i *Inventory) Run(ctx context.Context, failed func(error)) error {
+	i.recall(ctx)
 	c := &i.summary
 	c.mu.Lock()
 	c.running = true

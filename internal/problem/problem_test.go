@@ -112,7 +112,9 @@ func TestDocument(t *testing.T) {
 	doc.WriteString(`# Problems
 
 What can go wrong, by the name that it has in the ` + "`type`" + ` of an API error (RFC 9457), with the HTTP status and the
-exit status of a command. This page is made from internal/problem by ` + "`go test ./internal/problem -update`" + `.
+exit status of a command. Input that the API cannot use is always 400, whether a value, a parameter or a member of the
+body is wrong, but for a body that is larger than 1 MiB (413) or not JSON by its media type (415). This page is made from
+internal/problem by ` + "`go test ./internal/problem -update`" + `.
 `)
 	seen := map[string]bool{}
 	for _, err := range causes(t) {

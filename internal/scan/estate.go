@@ -16,7 +16,7 @@ import (
 // An estate is a rule.Estate over what a scan has seen.
 type estate struct {
 	credentials []*tallystick.Credential // by key
-	sightings   []tallystick.Sighting
+	sightings   []sighting
 	where       map[tallystick.Fingerprint][]int // in sightings
 }
 
@@ -80,10 +80,10 @@ func (e *estate) bearer(c *tallystick.Credential) rule.KeyBearer {
 	for _, i := range e.where[c.ID] {
 		s := &e.sightings[i]
 		switch {
-		case s.Role == tallystick.RoleHolds:
-			b.Holds = append(b.Holds, s.Place)
-		case s.Role == tallystick.RoleAccepts && s.SSH != nil && s.SSH.Account != "":
-			b.Accounts = append(b.Accounts, s.SSH.Account)
+		case s.role == tallystick.RoleHolds:
+			b.Holds = append(b.Holds, s.place)
+		case s.role == tallystick.RoleAccepts && s.facts.SSH != nil && s.facts.SSH.Account != "":
+			b.Accounts = append(b.Accounts, s.facts.SSH.Account)
 		}
 	}
 	return b

@@ -5,6 +5,7 @@ package scan
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 
 	"github.com/tallystick/tallystick"
@@ -13,8 +14,9 @@ import (
 
 // A Result is what a scan has found, in the order of places.
 type Result struct {
-	Found  []Found
-	Misses []tallystick.Miss
+	Misses    []tallystick.Miss
+	sightings []sighting
+	findings  map[tallystick.Fingerprint][]tallystick.Finding // the worst first
 }
 
 // A Found is a sighting with what is wrong there, the worst first.
@@ -31,58 +33,94 @@ func (f *Found) Worst() tallystick.Severity {
 	return f.Findings[0].Severity
 }
 
+// Size is how many sightings there are.
+func (r *Result) Size() int { return len(r.sightings) }
+
+// Has says whether anything was found at a place.
+func (r *Result) Has(place tallystick.Place) bool {
+	return slices.ContainsFunc(r.sightings, func(s sighting) bool { return s.place == place })
+}
+
+// All yields what was found. At an endpoint the leaf comes before what was
+// served with it.
+func (r *Result) All() iter.Seq[Found] {
+	return func(yield func(Found) bool) {
+		for i := range r.sightings {
+			s := &r.sightings[i]
+			if !yield(Found{s.whole(), findingsAt(r.findings[s.credential.ID], s.place)}) {
+				return
+			}
+		}
+	}
+}
+
 // Judge runs the rules over everything that was seen. Call it when the looks
-// have ended. At an endpoint the leaf comes before what was served with it.
+// have ended.
 func (s *Scan) Judge(ctx context.Context) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.credentials {
 		s.cas.add(c)
 	}
-	slices.SortStableFunc(s.sightings, func(a, b tallystick.Sighting) int {
-		return cmp.Or(cmp.Compare(a.Place, b.Place), cmp.Compare(position(a), position(b)),
-			cmp.Compare(a.Credential.ID, b.Credential.ID), cmp.Compare(a.Role, b.Role))
-	})
-	slices.SortStableFunc(s.misses, func(a, b tallystick.Miss) int { return cmp.Compare(a.Place, b.Place) })
+	s.sort()
 	where := map[tallystick.Fingerprint][]int{} // in s.sightings
 	for i := range s.sightings {
-		id := s.sightings[i].Credential.ID
+		id := s.sightings[i].credential.ID
 		where[id] = append(where[id], i)
 	}
-	surveyed, err := s.survey(ctx, where)
-	if err != nil {
+	result := Result{Misses: s.misses, sightings: s.sightings}
+	var err error
+	if result.findings, err = s.survey(ctx, where); err != nil {
 		return Result{}, err
 	}
-	result := Result{Found: make([]Found, len(s.sightings)), Misses: s.misses}
 	for id, at := range where {
 		findings, err := s.check(ctx, s.credentials[id], at)
 		if err != nil {
 			return Result{}, err
 		}
-		findings = append(findings, surveyed[id]...)
-		slices.SortStableFunc(findings, func(a, b tallystick.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
-		for _, i := range at {
-			result.Found[i] = Found{s.sightings[i], findingsAt(findings, s.sightings[i].Place)}
+		if findings = append(findings, result.findings[id]...); len(findings) == 0 {
+			continue
 		}
+		slices.SortStableFunc(findings, func(a, b tallystick.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+		result.findings[id] = findings
 	}
 	return result, nil
 }
 
+// sort puts what was seen in order. A scan that went on may have seen the last
+// things before it was stopped once more; of those the newer ones count. It
+// needs mu.
+func (s *Scan) sort() {
+	compare := func(a, b *sighting) int {
+		return cmp.Or(cmp.Compare(a.place, b.place), cmp.Compare(position(a), position(b)),
+			cmp.Compare(a.credential.ID, b.credential.ID), cmp.Compare(a.role, b.role))
+	}
+	slices.SortStableFunc(s.sightings, func(a, b sighting) int { return compare(&a, &b) })
+	slices.SortStableFunc(s.misses, func(a, b tallystick.Miss) int { return cmp.Compare(a.Place, b.Place) })
+	if !s.resumed {
+		return
+	}
+	slices.Reverse(s.sightings)
+	s.sightings = slices.CompactFunc(s.sightings, func(a, b sighting) bool { return compare(&a, &b) == 0 })
+	slices.Reverse(s.sightings)
+	s.misses = slices.CompactFunc(s.misses, func(a, b tallystick.Miss) bool { return a.Place == b.Place && a.Error == b.Error })
+}
+
 // position is where a certificate stood among those that an endpoint served.
-func position(s tallystick.Sighting) int {
-	if s.TLS == nil {
+func position(s *sighting) int {
+	if s.facts.TLS == nil {
 		return 0
 	}
-	return s.TLS.Position
+	return s.facts.TLS.Position
 }
 
 // check judges one credential by itself, with all its sightings. It needs mu.
 func (s *Scan) check(ctx context.Context, c *tallystick.Credential, at []int) ([]tallystick.Finding, error) {
 	sightings := make([]tallystick.Sighting, 0, len(at))
 	for _, i := range at {
-		sighting := s.sightings[i]
-		sighting.Credential = tallystick.Credential{} // as rule.Subject promises
-		sightings = append(sightings, sighting)
+		one := s.sightings[i].whole()
+		one.Credential = tallystick.Credential{} // as rule.Subject promises
+		sightings = append(sightings, one)
 	}
 	subject, err := finding.NewSubject(ctx, s.cas, c, sightings, tallystick.Annotation{}, s.Now())
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,8 +28,7 @@ type Options struct {
 	Drivers  []driver.Driver // "files", "tls" and "truststore" are among them
 	Rules    []rule.Rule
 	Now      func() time.Time
-	Rate     int           // endpoints to begin with each second, MaxRate at most; 0 is no limit
-	Timeout  time.Duration // of one connection; 0 leaves it to the driver
+	Settings map[string]map[string]string // options of drivers, by their names
 	Progress Progress
 }
 
@@ -37,8 +37,8 @@ type Options struct {
 type Progress interface {
 	Phase(driver string)   // a driver begins
 	Set(done, total int64) // in a unit of the driver's; total is 0 while unknown
-	Step()                 // one more is done
 	Saw()                  // one more credential
+	Missed(word string)    // one more place that could not be seen
 }
 
 // A Scan is one look and what it has brought; each distinct credential is held
@@ -46,39 +46,66 @@ type Progress interface {
 // its owner has read elsewhere in the same way. Make one with New.
 type Scan struct {
 	Options
-	cas *knownCAs
+	cas     *knownCAs
+	finders map[string]driver.Finder // opened so far
+	journal *journal                 // nil unless Resume was called; its writing is guarded by mu
+	resumed bool                     // there was a journal, so that things may have been seen twice
 
 	mu          sync.Mutex
 	credentials map[tallystick.Fingerprint]*tallystick.Credential // guarded by mu
-	chains      map[string][]tallystick.Credential                // guarded by mu; by their fingerprints
-	sightings   []tallystick.Sighting                             // guarded by mu
+	chains      map[string][]*tallystick.Credential               // guarded by mu; by their fingerprints
+	sightings   []sighting                                        // guarded by mu
 	misses      []tallystick.Miss                                 // guarded by mu
 }
 
 var _ driver.Sink = (*Scan)(nil)
 
+// A sighting is a tallystick.Sighting whose credentials are held elsewhere, a
+// quarter of its size.
+type sighting struct {
+	credential *tallystick.Credential
+	chain      []*tallystick.Credential
+	place      tallystick.Place
+	role       tallystick.Role
+	seen       time.Time
+	facts      tallystick.Facts
+}
+
+// whole returns a sighting as drivers report it.
+func (s *sighting) whole() tallystick.Sighting {
+	w := tallystick.Sighting{Credential: *s.credential, Place: s.place, Role: s.role, Seen: s.seen, Facts: s.facts}
+	for _, c := range s.chain {
+		w.Chain = append(w.Chain, *c)
+	}
+	return w
+}
+
 // New returns a scan that has seen nothing.
 func New(o Options) *Scan {
 	return &Scan{
-		Options: o, cas: newKnownCAs(),
-		credentials: map[tallystick.Fingerprint]*tallystick.Credential{}, chains: map[string][]tallystick.Credential{},
+		Options: o, cas: newKnownCAs(), finders: map[string]driver.Finder{},
+		credentials: map[tallystick.Fingerprint]*tallystick.Credential{}, chains: map[string][]*tallystick.Credential{},
 	}
 }
 
 // Saw takes a sighting; the further certificates of its chain become sightings
 // of their own at the same place.
-func (s *Scan) Saw(sighting tallystick.Sighting) error {
+func (s *Scan) Saw(saw tallystick.Sighting) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	further := sighting.Further()
-	sighting.Credential, sighting.Chain = *s.hold(sighting.Credential), s.holdChain(sighting.Chain)
-	s.sightings = append(s.sightings, sighting)
-	for _, f := range further {
-		f.Credential = *s.hold(f.Credential)
-		s.sightings = append(s.sightings, f)
-	}
+	s.keep(saw)
 	s.Options.Progress.Saw()
-	return nil
+	return s.journal.saw(saw)
+}
+
+// keep holds a sighting. It needs mu.
+func (s *Scan) keep(saw tallystick.Sighting) {
+	for _, one := range append([]tallystick.Sighting{saw}, saw.Further()...) {
+		s.sightings = append(s.sightings, sighting{
+			credential: s.hold(one.Credential), chain: s.holdChain(one.Chain),
+			place: one.Place, role: one.Role, seen: one.Seen, facts: one.Facts,
+		})
+	}
 }
 
 // hold returns the one that is held of equal credentials, so that a certificate
@@ -92,7 +119,7 @@ func (s *Scan) hold(c tallystick.Credential) *tallystick.Credential {
 }
 
 // holdChain does the same for a chain. It needs mu.
-func (s *Scan) holdChain(chain []tallystick.Credential) []tallystick.Credential {
+func (s *Scan) holdChain(chain []tallystick.Credential) []*tallystick.Credential {
 	if len(chain) == 0 {
 		return nil
 	}
@@ -103,7 +130,7 @@ func (s *Scan) holdChain(chain []tallystick.Credential) []tallystick.Credential 
 	held, ok := s.chains[name.String()]
 	if !ok {
 		for _, c := range chain {
-			held = append(held, *s.hold(c))
+			held = append(held, s.hold(c))
 		}
 		s.chains[name.String()] = held
 	}
@@ -115,11 +142,26 @@ func (s *Scan) Missed(m tallystick.Miss) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.misses = append(s.misses, m)
-	return nil
+	s.Options.Progress.Missed(m.Error)
+	return s.journal.missed(m)
 }
 
 // Progress passes on how far the look of a driver has come.
 func (s *Scan) Progress(done, total int64) { s.Options.Progress.Set(done, total) }
+
+// A keepingSink is a Scan that keeps how far one driver has come.
+type keepingSink struct {
+	*Scan
+	driver string
+}
+
+var _ driver.Checkpointer = keepingSink{}
+
+func (k keepingSink) Checkpoint(position string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.journal.reached(entry{Driver: k.driver, At: position})
+}
 
 // Trust reads what this machine trusts, to judge chains by. Call it before Look.
 func (s *Scan) Trust(ctx context.Context) error {
@@ -146,26 +188,28 @@ func (s anchorSink) Progress(int64, int64)        {}
 // Look looks at targets, one driver after the other, until ctx ends. What could
 // not be seen is a miss; the error says which drivers could not look at all.
 func (s *Scan) Look(ctx context.Context, t Targets) error {
+	var failed error
 	if t.Machine {
-		var failed error
-		for _, name := range []string{"truststore", "tls", "files"} {
+		for _, name := range []string{"truststore", "ssh", "tls", "files"} {
 			failed = errors.Join(failed, s.find(ctx, name, nil))
 		}
 		return failed
 	}
-	var failed error
 	if stores := slices.Concat(t.Stores, s.cas.storesAt(t.Paths)); len(stores) > 0 {
 		failed = s.find(ctx, "truststore", stores)
 	}
 	if len(t.Paths) > 0 {
 		failed = errors.Join(failed, s.find(ctx, "files", t.Paths))
 	}
-	return errors.Join(failed, s.endpoints(ctx, t.Hosts))
+	for _, name := range slices.Sorted(maps.Keys(t.Endpoints)) {
+		failed = errors.Join(failed, s.find(ctx, name, t.Endpoints[name]))
+	}
+	return failed
 }
 
 // find lets a driver look at targets; without any it looks where it does by itself.
 func (s *Scan) find(ctx context.Context, name string, targets []string) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || s.journal != nil && s.journal.done[name] {
 		return nil
 	}
 	finder, err := s.open(name)
@@ -173,24 +217,34 @@ func (s *Scan) find(ctx context.Context, name string, targets []string) error {
 		return err
 	}
 	s.Options.Progress.Phase(name)
-	err = finder.Find(ctx, driver.FindRequest{Targets: targets, Now: s.Now}, s)
-	if err != nil && ctx.Err() == nil {
+	request := driver.FindRequest{Targets: targets, Now: s.Now}
+	if s.journal == nil {
+		err = finder.Find(ctx, request, s)
+	} else {
+		request.Resume = s.journal.at[name]
+		err = finder.Find(ctx, request, keepingSink{s, name})
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("couldn't look with driver %s: %w", name, err)
 	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.journal.reached(entry{Driver: name, Done: true})
 }
 
-// open opens the driver of a name.
+// open returns the driver of a name, opened with its settings.
 func (s *Scan) open(name string) (driver.Finder, error) {
+	if finder, ok := s.finders[name]; ok {
+		return finder, nil
+	}
 	i := slices.IndexFunc(s.Drivers, func(d driver.Driver) bool { return d.Name() == name })
 	if i < 0 {
 		return nil, fmt.Errorf("there is no driver %s", name)
 	}
-	options := map[string]string{}
-	if name == "tls" && s.Timeout > 0 {
-		options["timeout"] = s.Timeout.String()
-	}
-	opened, err := s.Drivers[i].Open(options)
+	opened, err := s.Drivers[i].Open(s.Settings[name])
 	if err != nil {
 		return nil, err
 	}
@@ -198,5 +252,6 @@ func (s *Scan) open(name string) (driver.Finder, error) {
 	if !ok {
 		return nil, fmt.Errorf("driver %s does not find", name)
 	}
+	s.finders[name] = finder
 	return finder, nil
 }

@@ -28,8 +28,8 @@ type silent struct{}
 
 func (silent) Phase(string)     {}
 func (silent) Set(int64, int64) {}
-func (silent) Step()            {}
 func (silent) Saw()             {}
+func (silent) Missed(string)    {}
 
 // certificate returns a new one in PEM.
 func certificate(t *testing.T) []byte {
@@ -72,7 +72,7 @@ func judge(t *testing.T, rules ...rule.Rule) (a, b tallystick.Place, result scan
 // broken returns which rules are broken where.
 func broken(result scan.Result) map[tallystick.Place][]string {
 	found := map[tallystick.Place][]string{}
-	for _, f := range result.Found {
+	for f := range result.All() {
 		found[f.Place] = nil
 		for _, hit := range f.Findings {
 			found[f.Place] = append(found[f.Place], hit.Rule)
@@ -111,9 +111,8 @@ func TestAHitCountsWhereItIsAbout(t *testing.T) {
 }
 
 func TestEveryPortOfAHostIsAsked(t *testing.T) {
-	targets := scan.Targets{Hosts: []scan.Hosts{{Name: "127.0.0.1", Ports: []uint16{1, 2}}}}
-	s := scan.New(scan.Options{Drivers: drivers.All(), Now: time.Now, Rate: scan.MaxRate, Timeout: time.Second, Progress: silent{}})
-	if err := s.Look(t.Context(), targets); err != nil {
+	s := scan.New(scan.Options{Drivers: drivers.All(), Now: time.Now, Progress: silent{}, Settings: map[string]map[string]string{"tls": {"ports": "1,2"}}})
+	if err := s.Look(t.Context(), sorted(t, s, "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
 	result, err := s.Judge(t.Context())
@@ -127,4 +126,19 @@ func TestEveryPortOfAHostIsAsked(t *testing.T) {
 	if diff := cmp.Diff([]tallystick.Place{"tls://127.0.0.1:1", "tls://127.0.0.1:2"}, missed); diff != "" {
 		t.Errorf("not seen (-want +got):\n%s", diff)
 	}
+}
+
+// sorted reads targets.
+func sorted(t *testing.T, s *scan.Scan, texts ...string) scan.Targets {
+	t.Helper()
+	sorter, err := s.Sorter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range texts {
+		if err := sorter.Add(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sorter.Targets
 }

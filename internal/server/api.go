@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -43,12 +45,34 @@ func newAPI(mux *http.ServeMux, s *Server) *api {
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = apiRoot+"/openapi", "", ""
 	config.CreateHooks = nil // they put a $schema into every answer
 	config.Transformers = []huma.Transformer{asProblem}
+	config.RejectUnknownQueryParameters = true // a filter that is misspelt would let everything through
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token":   {Type: "http", Scheme: "bearer", Description: "An API token"},
 		"session": {Type: "apiKey", In: "cookie", Name: "__Host-tally", Description: "The session of a signed-in browser"},
 	}
 	config.Security = []map[string][]string{{"token": {}}, {"session": {}}}
-	return &api{Server: s, huma: humago.New(mux, config)}
+	a := &api{Server: s, huma: humago.New(mux, config)}
+	a.huma.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) { next(oneStatus{ctx}) })
+	return a
+}
+
+// oneStatus makes input that does not fit its schema what all other bad input
+// is: docs/problems.md promises one status for a kind.
+type oneStatus struct{ humaContext }
+
+// humaContext is huma.Context under a name that is none of its methods'.
+type humaContext = huma.Context
+
+func (c oneStatus) SetStatus(code int) { c.humaContext.SetStatus(inputStatus(code)) }
+
+// Unwrap lets huma's adapter find its own context.
+func (c oneStatus) Unwrap() huma.Context { return c.humaContext }
+
+func inputStatus(code int) int {
+	if code == http.StatusUnprocessableEntity {
+		return http.StatusBadRequest
+	}
+	return code
 }
 
 // describeRest adds to the description what huma does not see: the members of
@@ -61,9 +85,22 @@ func (a *api) describeRest() {
 	parameters := []*huma.Param{{
 		Name: "format", In: "query", Required: true, Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{export.CSV, export.JSON, export.CycloneDX}},
 	}}
+	a.exportParameters = []string{"format"}
 	for _, p := range spec.Paths[apiRoot+"/credentials"].Get.Parameters {
 		if !slices.Contains([]string{"sort", "desc", "after", "limit"}, p.Name) {
 			parameters = append(parameters, p)
+			a.exportParameters = append(a.exportParameters, p.Name)
+		}
+	}
+	for _, path := range spec.Paths {
+		for _, operation := range []*huma.Operation{path.Get, path.Post, path.Patch, path.Delete} {
+			if operation == nil || operation.Responses["422"] == nil {
+				continue
+			}
+			answer := operation.Responses["422"]
+			answer.Description = http.StatusText(http.StatusBadRequest)
+			operation.Responses["400"] = answer
+			delete(operation.Responses, "422")
 		}
 	}
 	spec.AddOperation(&huma.Operation{
@@ -136,7 +173,7 @@ func (d *details) GetHeaders() http.Header {
 const problemType = "application/problem+json"
 
 // asProblem gives the errors that huma makes by itself our members.
-func asProblem(_ huma.Context, _ string, body any) (any, error) {
+func asProblem(ctx huma.Context, _ string, body any) (any, error) {
 	model, ok := body.(*huma.ErrorModel)
 	if !ok {
 		return body, nil
@@ -146,8 +183,32 @@ func asProblem(_ huma.Context, _ string, body any) (any, error) {
 		kind = tallystick.ErrInvalid // all that huma refuses by itself is input
 	}
 	d := detailsOf(problem.Of(kind))
-	d.Status, d.Detail, d.Errors = model.Status, model.Detail, model.Errors
+	d.Status, d.Detail, d.Errors = inputStatus(model.Status), model.Detail, model.Errors
+	var known []string
+	for _, p := range ctx.Operation().Parameters {
+		if p.In == "query" {
+			known = append(known, p.Name)
+		}
+	}
+	for _, e := range model.Errors {
+		if name, ok := strings.CutPrefix(e.Location, "query."); ok && !slices.Contains(known, name) {
+			unknown := problem.Of(unknownParameter(name, known))
+			d.Detail, d.Hint = unknown.Detail, unknown.Hint
+		}
+	}
 	return d, nil
+}
+
+// unknownParameter says which parameter may be meant.
+func unknownParameter(name string, known []string) error {
+	hint := "This call takes no parameters."
+	if len(known) > 0 {
+		hint = "The parameters of this call are " + strings.Join(known, ", ") + "."
+	}
+	if near := problem.Nearest(name, known); near != "" {
+		hint = fmt.Sprintf("Did you mean %q? ", near) + hint
+	}
+	return problem.With(fmt.Errorf("%w: there is no parameter %.60q", tallystick.ErrInvalid, name), hint)
 }
 
 // writeProblem answers with an error outside of huma.

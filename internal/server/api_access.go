@@ -103,12 +103,23 @@ type createLinkInput struct {
 }
 
 type linkBody struct {
-	Path string `json:"path" doc:"of the link, on this server; it works once"`
+	Path string    `json:"path" doc:"of the link, on this server; it works once"`
+	Was  gate.Role `json:"was,omitempty" doc:"the role of somebody who was known already, and has the new one from now on"`
 }
 
 func (a *api) createLink(ctx context.Context, actor gate.Actor, in *createLinkInput) (linkBody, error) {
+	people, err := a.Access.ListPeople(ctx, actor)
+	if err != nil {
+		return linkBody{}, err
+	}
 	secret, err := a.Access.CreateLink(ctx, actor, in.Body.Name, in.Body.Role)
-	return linkBody{"/sign-in/" + secret}, err
+	body := linkBody{Path: "/sign-in/" + secret}
+	for _, person := range people {
+		if person.Name == in.Body.Name {
+			body.Was = person.Role
+		}
+	}
+	return body, err
 }
 
 type personName struct {

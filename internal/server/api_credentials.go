@@ -41,7 +41,7 @@ type SortQuery struct {
 type CredentialQuery struct {
 	Text        string `query:"q" maxLength:"500" doc:"words that must begin a name, a word of the subject, the serial, the fingerprint or the key id"`
 	Kind        string `query:"kind" doc:"certificate, key, ssh-certificate or sealed"`
-	Algorithm   string `query:"algorithm" doc:"of the key, such as rsa-2048; a family ends in a hyphen: rsa-"`
+	Algorithm   string `query:"algorithm" doc:"of the key, such as rsa-2048, or a family: rsa"`
 	Issuer      string `query:"issuer"`
 	Key         string `query:"key" doc:"SHA-256 of the SubjectPublicKeyInfo"`
 	Owner       string `query:"owner" doc:"- is nobody"`
@@ -49,23 +49,25 @@ type CredentialQuery struct {
 	Tag         string `query:"tag"`
 	Rule        string `query:"rule" doc:"with an open finding of this rule"`
 	Severity    string `query:"severity" enum:"info,low,medium,high,critical" doc:"with an open finding as bad as this, or worse"`
-	Place       string `query:"place"`
-	Scheme      string `query:"scheme" doc:"at a place of this scheme: file, tls, truststore"`
+	Place       string `query:"place" doc:"this very place; an absolute path is a file's or a trust store's"`
+	Scheme      string `query:"scheme" doc:"at a place of this scheme: file, tls, truststore, ssh"`
+	Network     string `query:"network" doc:"at a place in this network, as 10.0.2.0/24, 2001:db8:0:1::/64 or example.net"`
 	Role        string `query:"role" doc:"in this role somewhere: holds, presents, accepts"`
 	EndsAfter   string `query:"ends_after" doc:"a day or a time"`
 	EndsBefore  string `query:"ends_before" doc:"a day or a time"`
 	Leaf        bool   `query:"leaf" doc:"end-entity certificates only"`
 	Gone        bool   `query:"gone" doc:"those that are nowhere any more, instead"`
+	Sample      string `query:"sample" enum:"true,false" doc:"true: those alone that packages bring along and nothing uses; false: all others alone"`
 }
 
 // filter reads the parameters as the pages do.
-func (q CredentialQuery) filter() (store.CredentialFilter, error) {
+func (q CredentialQuery) filter(rules []string) (store.CredentialFilter, error) {
 	return inventory.ParseCredentialFilter(url.Values{
 		"q": {q.Text}, "kind": {q.Kind}, "algorithm": {q.Algorithm}, "issuer": {q.Issuer}, "key": {q.Key}, "owner": {q.Owner},
 		"environment": {q.Environment}, "tag": {q.Tag}, "rule": {q.Rule}, "severity": {q.Severity}, "place": {q.Place},
-		"scheme": {q.Scheme}, "role": {q.Role}, "ends_after": {q.EndsAfter}, "ends_before": {q.EndsBefore},
-		"leaf": {strconv.FormatBool(q.Leaf)}, "gone": {strconv.FormatBool(q.Gone)},
-	})
+		"scheme": {q.Scheme}, "network": {q.Network}, "role": {q.Role}, "ends_after": {q.EndsAfter}, "ends_before": {q.EndsBefore},
+		"leaf": {strconv.FormatBool(q.Leaf)}, "gone": {strconv.FormatBool(q.Gone)}, "sample": {q.Sample},
+	}, rules)
 }
 
 type listCredentialsInput struct {
@@ -76,7 +78,7 @@ type listCredentialsInput struct {
 }
 
 func (a *api) listCredentials(ctx context.Context, actor gate.Actor, in *listCredentialsInput) (list[store.CredentialRow], error) {
-	filter, err := in.filter()
+	filter, err := in.filter(a.Findings.RuleNames())
 	if err != nil {
 		return list[store.CredentialRow]{}, err
 	}
@@ -87,7 +89,7 @@ func (a *api) listCredentials(ctx context.Context, actor gate.Actor, in *listCre
 
 // CredentialName names one credential.
 type CredentialName struct {
-	ID string `path:"id" maxLength:"200" doc:"a fingerprint, or the beginning of one that is unique (8 digits or more)"`
+	ID string `path:"id" maxLength:"200" doc:"a fingerprint, or the beginning of one that is unique (6 digits or more)"`
 }
 
 // credentialBody is inventory.Detail for programs.
@@ -154,16 +156,20 @@ func (a *api) annotateMany(ctx context.Context, actor gate.Actor, in *annotateMa
 }
 
 type listPlacesInput struct {
-	Prefix string `query:"prefix" doc:"of the place as written: file:///etc/nginx/"`
-	Scheme string `query:"scheme"`
-	Empty  bool   `query:"empty" doc:"those where nothing is any more, instead"`
-	Sort   string `query:"sort" enum:"place,credentials" default:"place"`
+	Prefix  string `query:"prefix" doc:"of the place as written: file:///etc/nginx/; a path is a file's"`
+	Scheme  string `query:"scheme"`
+	Network string `query:"network" doc:"in this network, as 10.0.2.0/24, 2001:db8:0:1::/64 or example.net"`
+	Empty   bool   `query:"empty" doc:"those where nothing is any more, instead"`
+	Sort    string `query:"sort" enum:"place,credentials" default:"place"`
 	SortQuery
 	PageQuery
 }
 
 func (a *api) listPlaces(ctx context.Context, actor gate.Actor, in *listPlacesInput) (list[store.PlaceRow], error) {
-	filter := store.PlaceFilter{Prefix: in.Prefix, Scheme: in.Scheme, Empty: in.Empty}
+	filter, err := inventory.ParsePlaceFilter(url.Values{"prefix": {in.Prefix}, "scheme": {in.Scheme}, "network": {in.Network}, "empty": {strconv.FormatBool(in.Empty)}})
+	if err != nil {
+		return list[store.PlaceRow]{}, err
+	}
 	page := store.PageRequest{Sort: in.Sort, Desc: in.Desc, After: in.After, Limit: in.Limit}
 	rows, total, err := a.Inventory.Places(ctx, actor, filter, page)
 	return listOf(rows, total), err

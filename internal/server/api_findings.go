@@ -17,7 +17,8 @@ import (
 type listFindingsInput struct {
 	Rule       string `query:"rule"`
 	Severity   string `query:"severity" enum:"info,low,medium,high,critical" doc:"as bad as this, or worse"`
-	Credential string `query:"credential" doc:"a fingerprint"`
+	Credential string `query:"credential" maxLength:"200" doc:"a fingerprint, or the beginning of one that is unique (6 digits or more)"`
+	Place      string `query:"place" maxLength:"4096" doc:"at this place or beneath it; an absolute path is a file's or a trust store's"`
 	Owner      string `query:"owner" doc:"- is nobody"`
 	Assignee   string `query:"assignee" doc:"- is nobody"`
 	State      string `query:"state" enum:"open,accepted,closed,all" default:"open" doc:"open ones that nobody has accepted, accepted ones, closed ones, or open ones accepted or not"`
@@ -28,8 +29,8 @@ type listFindingsInput struct {
 
 func (a *api) listFindings(ctx context.Context, actor gate.Actor, in *listFindingsInput) (list[store.FindingRow], error) {
 	filter, err := finding.ParseFilter(url.Values{
-		"rule": {in.Rule}, "severity": {in.Severity}, "credential": {in.Credential}, "owner": {in.Owner}, "assignee": {in.Assignee}, "state": {in.State},
-	})
+		"rule": {in.Rule}, "severity": {in.Severity}, "credential": {in.Credential}, "place": {in.Place}, "owner": {in.Owner}, "assignee": {in.Assignee}, "state": {in.State},
+	}, a.Findings.RuleNames())
 	if err != nil {
 		return list[store.FindingRow]{}, err
 	}
@@ -78,31 +79,40 @@ type FindingName struct {
 	ID int64 `path:"id"`
 }
 
+// An AcceptInputBody is why findings may stand, and for how long.
+type AcceptInputBody struct {
+	Reason string    `json:"reason" minLength:"1" maxLength:"2000"`
+	Until  time.Time `json:"until" doc:"at most a year from now"`
+}
+
 type acceptInput struct {
 	FindingName
-	Body struct {
-		Reason string    `json:"reason" minLength:"1" maxLength:"2000"`
-		Until  time.Time `json:"until" doc:"at most a year from now"`
-	}
+	Body AcceptInputBody
 }
 
 func (a *api) acceptFinding(ctx context.Context, actor gate.Actor, in *acceptInput) (nothing, error) {
-	return nothing{}, a.Findings.Accept(ctx, actor, in.ID, in.Body.Reason, in.Body.Until)
+	_, err := a.Findings.Accept(ctx, actor, finding.One(in.ID), in.Body.Reason, in.Body.Until)
+	return nothing{}, err
 }
 
 func (a *api) reopenFinding(ctx context.Context, actor gate.Actor, in *FindingName) (nothing, error) {
-	return nothing{}, a.Findings.Reopen(ctx, actor, in.ID)
+	_, err := a.Findings.Reopen(ctx, actor, finding.One(in.ID))
+	return nothing{}, err
+}
+
+// An AssignInputBody says who is to see to findings.
+type AssignInputBody struct {
+	Assignee string `json:"assignee" maxLength:"200" doc:"empty is nobody"`
 }
 
 type assignInput struct {
 	FindingName
-	Body struct {
-		Assignee string `json:"assignee" maxLength:"200" doc:"empty is nobody"`
-	}
+	Body AssignInputBody
 }
 
 func (a *api) assignFinding(ctx context.Context, actor gate.Actor, in *assignInput) (nothing, error) {
-	return nothing{}, a.Findings.Assign(ctx, actor, in.ID, in.Body.Assignee)
+	_, err := a.Findings.Assign(ctx, actor, finding.One(in.ID), in.Body.Assignee)
+	return nothing{}, err
 }
 
 type rulesBody struct {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -40,12 +41,17 @@ type runsBody struct {
 	Next  string      `json:"next,omitempty"`
 }
 
-func (a *api) listRuns(ctx context.Context, actor gate.Actor, in *PageQuery) (runsBody, error) {
+type listRunsInput struct {
+	Job string `query:"job" doc:"of this job"`
+	PageQuery
+}
+
+func (a *api) listRuns(ctx context.Context, actor gate.Actor, in *listRunsInput) (runsBody, error) {
 	before, err := numberAfter(in.After)
 	if err != nil {
 		return runsBody{}, err
 	}
-	runs, err := a.Discovery.Runs(ctx, actor, before, in.Limit)
+	runs, err := a.Discovery.Runs(ctx, actor, in.Job, before, in.Limit)
 	body := runsBody{Items: runs}
 	if len(runs) == in.Limit {
 		body.Next = strconv.FormatInt(runs[len(runs)-1].ID, 10)
@@ -75,23 +81,124 @@ func (a *api) startRun(ctx context.Context, actor gate.Actor, in *startRunInput)
 	return a.Discovery.Start(ctx, actor, in.Body.Job)
 }
 
-type runName struct {
+// A RunName names one run.
+type RunName struct {
 	ID int64 `path:"id"`
+}
+
+// A SinceQuery compares a run with an earlier one.
+type SinceQuery struct {
+	Since int64 `query:"since" minimum:"0" doc:"an earlier run of the same job: what is different since that one; without it, since the run before"`
+}
+
+type runInput struct {
+	RunName
+	SinceQuery
 }
 
 // runBody is discovery.Report for programs.
 type runBody struct {
-	Run      store.Run         `json:"run"`
-	Appeared []store.RunChange `json:"appeared" doc:"the first 500"`
-	Vanished []store.RunChange `json:"vanished" doc:"the first 500"`
-	Misses   []tallystick.Miss `json:"misses" doc:"the first 500"`
+	Run      store.Run          `json:"run"`
+	Since    *store.Run         `json:"since,omitempty" doc:"the run that it is compared with"`
+	Changes  store.ChangeCounts `json:"changes" doc:"once it has ended"`
+	Sentence string             `json:"sentence" doc:"the changes in words: 12 new, 3 gone, 5 renewed"`
+	Missed   map[string]int64   `json:"missed" doc:"how many places it could not see, by the reason"`
+	Appeared []store.RunChange  `json:"appeared" doc:"the first 500; GET /runs/{id}/changes lists all"`
+	Vanished []store.RunChange  `json:"vanished" doc:"the first 500"`
+	Misses   []tallystick.Miss  `json:"misses" doc:"the first 500; GET /runs/{id}/misses lists all"`
 }
 
-func (a *api) run(ctx context.Context, actor gate.Actor, in *runName) (runBody, error) {
-	r, err := a.Discovery.Report(ctx, actor, in.ID)
-	return runBody{r.Run, r.Appeared, r.Vanished, r.Misses}, err
+// runRows is how long the lists of a runBody are.
+const runRows = 500
+
+func (a *api) run(ctx context.Context, actor gate.Actor, in *runInput) (runBody, error) {
+	r, err := a.Discovery.Report(ctx, actor, in.ID, in.Since)
+	if err != nil {
+		return runBody{}, err
+	}
+	body := runBody{
+		Run: r.Run, Since: r.Since, Changes: r.Changes, Sentence: discovery.Sentence(r.Changes), Missed: r.Missed,
+		Appeared: []store.RunChange{}, Vanished: []store.RunChange{},
+	}
+	if body.Missed == nil {
+		body.Missed = map[string]int64{}
+	}
+	for _, kind := range []string{store.ChangeNew, store.ChangeRenewed, store.ChangeWentBack, store.ChangeReturned, store.ChangeGone, store.ChangeReplaced} {
+		into := &body.Appeared
+		if kind == store.ChangeGone || kind == store.ChangeReplaced {
+			into = &body.Vanished
+		}
+		if len(*into) == runRows {
+			continue
+		}
+		page, err := a.Discovery.ListChanges(ctx, actor, in.ID, in.Since, kind, store.PageRequest{Limit: runRows - len(*into)})
+		if err != nil {
+			return body, err
+		}
+		*into = append(*into, page.Items...)
+	}
+	body.Misses, err = a.Discovery.Misses(ctx, actor, in.ID, store.MissFilter{}, "", runRows)
+	return body, err
 }
 
-func (a *api) cancelRun(ctx context.Context, actor gate.Actor, in *runName) (nothing, error) {
+type runChangesInput struct {
+	RunName
+	SinceQuery
+	Kind string `query:"kind" enum:"new,gone,renewed,went-back,returned,changed,replaced" default:"new" doc:"which changes"`
+	Sort string `query:"sort" enum:"place,credential,found" default:"place"`
+	SortQuery
+	PageQuery
+}
+
+func (a *api) runChanges(ctx context.Context, actor gate.Actor, in *runChangesInput) (store.Page[store.RunChange], error) {
+	page := store.PageRequest{Sort: in.Sort, Desc: in.Desc, After: in.After, Limit: in.Limit}
+	return a.Discovery.ListChanges(ctx, actor, in.ID, in.Since, in.Kind, page)
+}
+
+type runMissesInput struct {
+	RunName
+	Error   string `query:"error" required:"true" doc:"for this reason, a key of the run's \"missed\""`
+	Network string `query:"network" doc:"in this network"`
+	PageQuery
+}
+
+type missesBody struct {
+	Items []tallystick.Miss `json:"items"`
+	Next  string            `json:"next,omitempty"`
+}
+
+func (a *api) runMisses(ctx context.Context, actor gate.Actor, in *runMissesInput) (missesBody, error) {
+	filter := store.MissFilter{Word: in.Error, Network: in.Network}
+	misses, err := a.Discovery.Misses(ctx, actor, in.ID, filter, tallystick.Place(in.After), in.Limit)
+	body := missesBody{Items: misses}
+	if len(misses) == in.Limit {
+		body.Next = string(misses[len(misses)-1].Place)
+	}
+	return body, err
+}
+
+func (a *api) cancelRun(ctx context.Context, actor gate.Actor, in *RunName) (nothing, error) {
 	return nothing{}, a.Discovery.Cancel(ctx, actor, in.ID)
+}
+
+func (a *api) pauseRun(ctx context.Context, actor gate.Actor, in *RunName) (nothing, error) {
+	return nothing{}, a.Discovery.Pause(ctx, actor, in.ID)
+}
+
+func (a *api) resumeRun(ctx context.Context, actor gate.Actor, in *RunName) (nothing, error) {
+	return nothing{}, a.Discovery.Resume(ctx, actor, in.ID)
+}
+
+type networksBody struct {
+	Items []store.Network `json:"items"`
+	Next  string          `json:"next,omitempty"`
+}
+
+func (a *api) networks(ctx context.Context, actor gate.Actor, in *PageQuery) (networksBody, error) {
+	list, err := a.Discovery.Networks(ctx, actor, in.After, in.Limit)
+	body := networksBody{Items: append([]store.Network{}, list...)}
+	if len(list) == in.Limit {
+		body.Next = list[len(list)-1].Name
+	}
+	return body, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strconv"
@@ -135,6 +136,64 @@ func TestFindingsAreSeenTo(t *testing.T) {
 	})
 }
 
+// Many findings are changed at once, when they are as many as the client expects.
+func TestManyFindingsAreSeenTo(t *testing.T) {
+	onBoth(t, func(f *fixture) {
+		const all = `"rule":"ends-soon","place":"/etc"`
+		accept := `{` + all + `,"count":2,"reason":"replaced soon","until":"2027-01-01T00:00:00Z"}`
+		answerOf[details](f, f.ask(gate.Viewer, http.MethodPost, "/api/v1/findings/accept", accept), http.StatusForbidden)
+		answerOf[details](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/findings/accept", strings.Replace(accept, `"count":2`, `"count":3`, 1)), http.StatusConflict)
+		done := answerOf[changedBody](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/findings/accept", accept), http.StatusOK)
+		if done.Count != 2 || done.Elsewhere != 0 {
+			f.Errorf("accepted: %+v", done)
+		}
+		if n := get[list[store.FindingRow]](f, gate.Viewer, "/api/v1/findings?place=/etc&state=accepted").Total; n != 2 {
+			f.Errorf("%d are accepted", n)
+		}
+		done = answerOf[changedBody](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/findings/reopen", `{`+all+`}`), http.StatusOK)
+		if done.Count != 2 {
+			f.Errorf("reopened: %+v", done)
+		}
+		answerOf[changedBody](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/findings/assign", `{`+all+`,"assignee":"maria"}`), http.StatusOK)
+		mine := get[list[store.FindingRow]](f, gate.Viewer, "/api/v1/findings?assignee=maria")
+		if mine.Total != 2 || mine.Items[0].Where == "" || mine.Items[0].Places != 1 {
+			f.Errorf("assigned: %+v", mine)
+		}
+		short := get[list[store.FindingRow]](f, gate.Viewer, "/api/v1/findings?credential="+string(mine.Items[0].Credential[:6]))
+		if short.Total != 1 {
+			f.Errorf("%d findings of the beginning of a fingerprint", short.Total)
+		}
+	})
+}
+
+// Who misspells a parameter is told which ones there are.
+func TestUnknownParametersAreNamed(t *testing.T) {
+	f := onSQLite(t)
+	for address, want := range map[string]string{
+		"/api/v1/credentials?algorthm=rsa": `Did you mean "algorithm"? The parameters of this call are q, kind, algorithm,`,
+		"/api/v1/summary?fast=true":        "This call takes no parameters.",
+		"/api/v1/export?format=csv&knd=x":  `Did you mean "kind"?`,
+	} {
+		got := answerOf[details](f, f.ask(gate.Viewer, http.MethodGet, address, ""), http.StatusBadRequest)
+		if !strings.HasPrefix(got.Hint, want) || !strings.Contains(got.Detail, "there is no parameter") {
+			t.Errorf("%s: %+v", address, got)
+		}
+	}
+}
+
+// What docs/problems.md says of bodies that are not JSON.
+func TestOtherMediaTypesAreRefused(t *testing.T) {
+	f := onSQLite(t)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://localhost/api/v1/runs", strings.NewReader("job=estate"))
+	r.Header.Set("Content-Type", "text/plain")
+	r.Header.Set("Authorization", "Bearer "+f.tokens[gate.Operator])
+	w := httptest.NewRecorder()
+	f.Handler().ServeHTTP(w, r)
+	if got := answerOf[details](f, w, http.StatusUnsupportedMediaType); got.Kind != "invalid" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRuns(t *testing.T) {
 	onBoth(t, func(f *fixture) {
 		runs := get[runsBody](f, gate.Viewer, "/api/v1/runs?limit=1")
@@ -142,12 +201,30 @@ func TestRuns(t *testing.T) {
 			f.Fatalf("runs: %+v", runs)
 		}
 		report := get[runBody](f, gate.Viewer, "/api/v1/runs/"+strconv.FormatInt(runs.Items[0].ID, 10))
-		if len(report.Appeared) != estateSize || len(report.Misses) != 1 || report.Misses[0].Error != "denied" {
+		if len(report.Appeared) != estateSize || len(report.Misses) != 1 || report.Misses[0].Error != "denied" || report.Missed["denied"] != 1 || !report.Changes.First {
 			f.Errorf("report: %+v", report)
+		}
+		address := "/api/v1/runs/" + strconv.FormatInt(runs.Items[0].ID, 10)
+		first := get[store.Page[store.RunChange]](f, gate.Viewer, address+"/changes?limit=1&sort=credential&desc=true")
+		second := get[store.Page[store.RunChange]](f, gate.Viewer, address+"/changes?limit=1&sort=credential&desc=true&after="+first.Next)
+		if len(first.Items) != 1 || len(second.Items) != 1 || first.Items[0].Subject < second.Items[0].Subject || first.Items[0].Kind != store.ChangeNew {
+			f.Errorf("changes: %+v, then %+v", first, second)
+		}
+		if misses := get[missesBody](f, gate.Viewer, address+"/misses?error=denied"); len(misses.Items) != 1 || misses.Next != "" {
+			f.Errorf("misses: %+v", misses)
 		}
 		answerOf[details](f, f.ask(gate.Viewer, http.MethodPost, "/api/v1/runs", `{"job":"estate"}`), http.StatusForbidden)
 		answerOf[details](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/runs", `{"job":"nothing"}`), http.StatusNotFound)
 		started := answerOf[store.Run](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/runs", `{"job":"estate"}`), http.StatusOK)
+		turn := func(as gate.Role, what string) *httptest.ResponseRecorder {
+			return f.ask(as, http.MethodPost, "/api/v1/runs/"+strconv.FormatInt(started.ID, 10)+"/"+what, "")
+		}
+		answerOf[details](f, turn(gate.Viewer, "pause"), http.StatusForbidden)
+		answerOf[nothing](f, turn(gate.Operator, "pause"), http.StatusOK)
+		if paused := answerOf[store.Run](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/runs", `{"job":"estate"}`), http.StatusOK); paused.ID != started.ID || paused.State != store.RunPaused {
+			f.Errorf("beside a paused run: %+v", paused)
+		}
+		answerOf[nothing](f, turn(gate.Operator, "resume"), http.StatusOK)
 		cancel := "/api/v1/runs/" + strconv.FormatInt(started.ID, 10) + "/cancel"
 		answerOf[nothing](f, f.ask(gate.Operator, http.MethodPost, cancel, ""), http.StatusOK)
 		answerOf[details](f, f.ask(gate.Operator, http.MethodPost, cancel, ""), http.StatusConflict)
@@ -174,6 +251,10 @@ func TestAccessAndAudit(t *testing.T) {
 		link := answerOf[linkBody](f, f.ask(gate.Admin, http.MethodPost, "/api/v1/people", `{"name":"maria","role":"operator"}`), http.StatusOK)
 		if !strings.HasPrefix(link.Path, "/sign-in/") {
 			f.Errorf("link %q", link.Path)
+		}
+		again := answerOf[linkBody](f, f.ask(gate.Admin, http.MethodPost, "/api/v1/people", `{"name":"maria","role":"viewer"}`), http.StatusOK)
+		if link.Was != gate.Nobody || again.Was != gate.Operator {
+			f.Errorf("maria was %s, and then %s", link.Was, again.Was)
 		}
 		answerOf[nothing](f, f.ask(gate.Admin, http.MethodPost, "/api/v1/people/maria/disable", ""), http.StatusOK)
 		people := get[peopleBody](f, gate.Admin, "/api/v1/people")
@@ -222,12 +303,17 @@ func TestErrorsAreProblems(t *testing.T) {
 		{gate.Nobody, "GET", "/api/v1/credentials", "", 401, "not-signed-in"},
 		{gate.Viewer, "GET", "/api/v1/credentials/00000000000000000000", "", 404, "not-found"},
 		{gate.Viewer, "GET", "/api/v1/credentials/short", "", 400, "invalid"},
-		{gate.Viewer, "GET", "/api/v1/credentials?severity=bad", "", 422, "invalid"},
-		{gate.Viewer, "GET", "/api/v1/credentials?limit=0", "", 422, "invalid"},
+		{gate.Viewer, "GET", "/api/v1/credentials?severity=bad", "", 400, "invalid"},
+		{gate.Viewer, "GET", "/api/v1/credentials?limit=0", "", 400, "invalid"},
 		{gate.Viewer, "GET", "/api/v1/credentials?after=nonsense", "", 400, "invalid"},
 		{gate.Viewer, "GET", "/api/v1/credentials?ends_after=soon", "", 400, "invalid"},
 		{gate.Operator, "POST", "/api/v1/runs", `{"job":`, 400, "invalid"},
-		{gate.Operator, "POST", "/api/v1/runs", `{"job":"x","more":1}`, 422, "invalid"},
+		{gate.Operator, "POST", "/api/v1/runs", `{"job":"x","more":1}`, 400, "invalid"},
+		{gate.Viewer, "GET", "/api/v1/credentials?algorthm=rsa", "", 400, "invalid"},
+		{gate.Viewer, "GET", "/api/v1/summary?fast=true", "", 400, "invalid"},
+		{gate.Viewer, "GET", "/api/v1/credentials?kind=certifcate", "", 400, "invalid"},
+		{gate.Viewer, "GET", "/api/v1/export?format=csv&algorthm=rsa", "", 400, "invalid"},
+		{gate.Operator, "POST", "/api/v1/findings/accept", `{"reason":"x","until":"2026-12-31T00:00:00Z"}`, 400, "invalid"},
 		{gate.Operator, "POST", "/api/v1/annotations", `{"credentials":["` + strings.Repeat("x", maxBody) + `"]}`, 413, "invalid"},
 		{gate.Viewer, "GET", "/api/v1/no-such-call", "", 404, "not-found"},
 		{gate.Viewer, "GET", "/api/v1/export?format=xls", "", 400, "invalid"},

@@ -4,6 +4,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick/internal/export"
@@ -16,7 +17,13 @@ const exportTime = 30 * time.Minute
 // export sends the credentials that a filter lets through as a file.
 func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	filter, err := inventory.ParseCredentialFilter(q)
+	for name := range q {
+		if !slices.Contains(s.exportParameters, name) {
+			s.refuse(w, r, unknownParameter(name, s.exportParameters))
+			return
+		}
+	}
+	filter, err := inventory.ParseCredentialFilter(q, s.Findings.RuleNames())
 	if err != nil {
 		s.refuse(w, r, err)
 		return

@@ -84,7 +84,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	gauge(m.backlog, float64(due))
-	runs, err := m.server.Discovery.Runs(ctx, scraper, 0, collectRuns)
+	runs, err := m.server.Discovery.Runs(ctx, scraper, "", 0, collectRuns)
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(m.runTime, err)
 		return

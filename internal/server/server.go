@@ -56,6 +56,8 @@ type Server struct {
 	metrics  *metrics
 	registry *prometheus.Registry
 	handler  http.Handler
+
+	exportParameters []string // that /export takes
 }
 
 // New puts the surface together. It fails only when the pages of this program

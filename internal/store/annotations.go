@@ -29,7 +29,7 @@ func (db *DB) Annotate(ctx context.Context, credential tallystick.Fingerprint, a
 	a.Tags = slices.Compact(slices.Sorted(slices.Values(a.Tags)))
 	tags := stringsText(a.Tags)
 	err = db.tx(ctx, func(tx *writing) error {
-		const update = `UPDATE credentials SET owner = $1, environment = $2, tags = $3, notes = $4, ` + makeDue + `
+		const update = `UPDATE credentials SET owner = $1, environment = $2, tags = $3, notes = $4
 			WHERE fingerprint = $5 AND NOT (owner = $1 AND environment = $2 AND tags = $3 AND notes = $4) RETURNING id`
 		var row int64
 		err := tx.QueryRowContext(ctx, update, a.Owner, a.Environment, tags, a.Notes, string(credential)).Scan(&row)
@@ -38,6 +38,9 @@ func (db *DB) Annotate(ctx context.Context, credential tallystick.Fingerprint, a
 			return tx.QueryRowContext(ctx, exists, string(credential)).Scan(&row)
 		}
 		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, makeDue+`= $1`, row); err != nil {
 			return err
 		}
 		const history = `INSERT INTO annotations (id, credential_id, time, author, owner, environment, tags, notes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`

@@ -75,7 +75,7 @@ func writeAudit(ctx context.Context, tx *writing, id int64, add AuditAddition) e
 		hashes[i] = []any{add.FirstHash + int64(i), hash}
 	}
 	insert := bulk{head: `INSERT INTO audit_hashes (position, hash) VALUES `, width: 2}
-	if err := insert.exec(ctx, tx, hashes, nil); err != nil {
+	if _, err := insert.exec(ctx, tx, hashes); err != nil {
 		return err
 	}
 	const head = `UPDATE audit_head SET checkpoint = $1 WHERE id = 1`

@@ -3,78 +3,61 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/tallystick/tallystick"
 )
 
-// credentialUpsert's empty update makes RETURNING give the id of a row that
-// another node has added since the look-up.
-var credentialUpsert = bulk{
-	head: `INSERT INTO credentials (id, fingerprint, kind, key_id, algorithm, bits, subject, issuer, serial, names,
-		not_before, not_after, signature, is_ca, self_issued, logged, usages, subject_key_id, authority_key_id,
-		read_error, first_seen, search, present, places) VALUES `,
-	tail:  ` ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint RETURNING fingerprint, id`,
-	width: 24,
-}
+var (
+	insertCredentials = bulk{
+		head: `INSERT INTO credentials (id, fingerprint, kind, key_id, algorithm, bits, subject, issuer, serial, names,
+			not_before, not_after, signature, is_ca, self_issued, logged, usages, subject_key_id, authority_key_id,
+			read_error, first_seen, search, present) VALUES `,
+		width: 23,
+	}
+	insertBodies = bulk{head: `INSERT INTO bodies (credential_id, raw, spki) VALUES `, width: 3}
+	insertTerms  = bulk{head: `INSERT INTO terms (term, credential_id) VALUES `, width: 2}
+)
 
 // writeCredentials adds the credentials that are new. Those that are known
 // stay as they are: the same bytes mean the same.
 func (r *recording) writeCredentials(ctx context.Context, tx *writing) error {
-	var rows [][]any
-	added := map[tallystick.Fingerprint][]string{} // with its terms
-	for f, s := range r.credentials {
-		if _, ok := r.ids[string(f)]; ok {
+	var rows, bodies, standing [][]any
+	r.terms = nil
+	for _, n := range r.credentials {
+		if !n.isNew {
 			continue
 		}
-		c := &s.Credential
-		added[f] = termsOf(c)
+		id, c := n.id, &n.last.Credential
+		words := termsOf(c)
 		rows = append(rows, []any{
-			r.takeID(), string(c.ID), string(c.Kind), string(c.Key.ID), c.Key.Algorithm, c.Key.Bits,
+			id, string(c.ID), string(c.Kind), string(c.Key.ID), c.Key.Algorithm, c.Key.Bits,
 			cleanText(c.Subject), cleanText(c.Issuer), c.Serial, stringsText(c.Names), micros(c.NotBefore), endMicros(c.NotAfter),
 			c.Signature, c.IsCA, c.SelfIssued, c.Logged, stringsText(c.Usages), c.SubjectKeyID, c.AuthorityKeyID,
-			cleanText(c.ReadError), micros(s.Seen), searchText(added[f]), true, r.perCredential[f],
+			cleanText(c.ReadError), micros(n.last.Seen), searchText(words), true,
 		})
-	}
-	ours := make(map[int64]bool, len(rows))
-	for _, row := range rows {
-		ours[row[0].(int64)] = true
-	}
-	if err := credentialUpsert.exec(ctx, tx, rows, r.learnID); err != nil {
-		return err
-	}
-	for f := range added {
-		if id := r.ids[string(f)]; ours[id] {
-			r.counted[id] = true
-		}
-	}
-	return r.writeBodies(ctx, tx, added)
-}
-
-func (r *recording) writeBodies(ctx context.Context, tx *writing, added map[tallystick.Fingerprint][]string) error {
-	var bodies, terms [][]any
-	for f, words := range added {
-		c := &r.credentials[f].Credential
-		id := r.ids[string(f)]
 		bodies = append(bodies, []any{id, notNil(c.Raw), notNil(c.Key.SPKI)})
-		for _, term := range words {
-			terms = append(terms, []any{term, id})
+		for _, word := range words {
+			if !r.broad[word] {
+				r.terms = append(r.terms, []any{word, id})
+			}
+		}
+		standing = append(standing, []any{id, r.added[id]})
+		delete(r.added, id)
+	}
+	slices.SortStableFunc(r.terms, func(a, b []any) int { return cmp.Compare(a[0].(string), b[0].(string)) })
+	for _, write := range []struct {
+		bulk
+		rows [][]any
+	}{{insertCredentials, rows}, {insertBodies, bodies}, {upsertStanding, standing}, {insertTerms, r.terms}} {
+		if _, err := write.exec(ctx, tx, write.rows); err != nil {
+			return err
 		}
 	}
-	body := bulk{
-		head:  `INSERT INTO bodies (credential_id, raw, spki) VALUES `,
-		tail:  ` ON CONFLICT (credential_id) DO NOTHING`,
-		width: 3,
-	}
-	if err := body.exec(ctx, tx, bodies, nil); err != nil {
-		return err
-	}
-	return bulk{
-		head:  `INSERT INTO terms (term, credential_id) VALUES `,
-		tail:  ` ON CONFLICT (term, credential_id) DO NOTHING`,
-		width: 2,
-	}.exec(ctx, tx, terms, nil)
+	return nil
 }
 
 func notNil(b []byte) []byte {

@@ -34,7 +34,15 @@ type CredentialRow struct {
 }
 
 const rowColumns = `c.id, c.fingerprint, c.kind, c.key_id, c.algorithm, c.subject, c.issuer, c.serial, c.names, c.signature,
-	c.is_ca, c.not_before, c.not_after, c.first_seen, c.places, c.findings, c.severity, c.owner, c.environment, c.tags, c.notes`
+	c.is_ca, c.not_before, c.not_after, c.first_seen, st.places, c.findings, c.severity, c.owner, c.environment, c.tags, c.notes`
+
+// rowFrom are the tables of rowColumns, in the order in which an index of the
+// first serves the list; SQLite keeps to that of a cross join.
+const (
+	rowFrom         = `credentials c CROSS JOIN standing st`
+	rowFromStanding = `standing st CROSS JOIN credentials c`
+	rowJoin         = `st.credential_id = c.id`
+)
 
 // scanCredentialRow reads rowColumns and then into more.
 func scanCredentialRow(row scanner, more ...any) (CredentialRow, error) {
@@ -69,39 +77,88 @@ type CredentialFilter struct {
 	Tag         string
 	Rule        string // with an open finding of this rule
 	Severity    tallystick.Severity
-	Place       tallystick.Place
-	Scheme      string // at a place of this scheme
-	Role        string // in this role somewhere
+	Place       tallystick.Place // a path without a scheme is a file's or a trust store's
+	Scheme      string           // at a place of this scheme
+	Network     string           // at a place in this network, as Network.Name has it
+	Role        string           // in this role somewhere
 	EndsAfter   time.Time
 	EndsBefore  time.Time
-	Leaf        bool // neither a CA certificate nor a bare key: what Summary.Ending counts
+	Leaf        bool // neither a CA certificate nor a bare key: what Summary.Ending counts, but for samples
 	Gone        bool // those that are nowhere now, instead
+	// Sample is "true" for those alone that packages bring along and nothing
+	// uses, and "false" for all others alone.
+	Sample string
 }
 
-// where writes the filter as conditions on credentials c.
-func (f CredentialFilter) where(ctx context.Context, db *DB) (*conditions, error) {
+// A wordFilter asks for one word in a column.
+type wordFilter struct {
+	column, word string
+	family       bool // those that begin with it
+	nobody       bool // the empty word
+}
+
+// words returns those parts of the filter that indexes serve.
+func (f CredentialFilter) words() []wordFilter {
+	var parts []wordFilter
+	for _, part := range []wordFilter{
+		{column: `c.kind`, word: f.Kind}, {column: `c.issuer`, word: f.Issuer}, {column: `c.key_id`, word: f.KeyID}, {column: `c.owner`, word: f.Owner, nobody: f.Owner == "-"},
+		{column: `c.algorithm`, word: f.Algorithm, family: strings.HasSuffix(f.Algorithm, "-")},
+	} {
+		if part.word != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+func (part wordFilter) addTo(w *conditions) {
+	switch {
+	case part.family:
+		w.add(part.column+` >= ? AND `+part.column+` < ?`, part.word, prefixEnd(part.word))
+	case part.nobody:
+		w.add(part.column + ` = ''`)
+	default:
+		w.add(part.column+` = ?`, part.word)
+	}
+}
+
+// broadFilter is how many credentials a word of a column may have for them to be
+// sorted; of one that has more, the list is walked in its order.
+const broadFilter = 5000
+
+// walks says whether a part of the filter should not be served by its index,
+// which is in the order of expiry. "" is no order.
+func (db *DB) walks(ctx context.Context, part wordFilter, sort string) (bool, error) {
+	if sort == "" || sort == `c.not_after` {
+		return false, nil
+	}
+	w := &conditions{parts: []string{`c.present`}}
+	part.addTo(w)
+	n, err := db.countTo(ctx, `credentials c`, w, broadFilter)
+	return n == broadFilter, err
+}
+
+// where writes the filter as conditions on credentials c, for a list that is
+// sorted by a column.
+func (f CredentialFilter) where(ctx context.Context, db *DB, sort string) (*conditions, error) {
 	w := &conditions{}
 	if f.Gone {
 		w.add(`NOT c.present`)
 	} else {
 		w.add(`c.present`)
 	}
-	for _, equal := range []struct{ column, value string }{
-		{`c.kind = `, f.Kind}, {`c.issuer = `, f.Issuer}, {`c.key_id = `, f.KeyID}, {`c.environment = `, f.Environment},
-	} {
-		if equal.value != "" {
-			w.add(equal.column+`?`, equal.value)
+	for _, part := range f.words() {
+		walks, err := db.walks(ctx, part, sort)
+		if err != nil {
+			return nil, err
 		}
+		if walks {
+			part.column = `(` + part.column + ` || '')` // which no index has
+		}
+		part.addTo(w)
 	}
-	if f.Owner == "-" {
-		w.add(`c.owner = ''`)
-	} else if f.Owner != "" {
-		w.add(`c.owner = ?`, f.Owner)
-	}
-	if strings.HasSuffix(f.Algorithm, "-") {
-		w.add(`c.algorithm >= ? AND c.algorithm < ?`, f.Algorithm, prefixEnd(f.Algorithm))
-	} else if f.Algorithm != "" {
-		w.add(`c.algorithm = ?`, f.Algorithm)
+	if f.Environment != "" {
+		w.add(`c.environment <> '' AND c.environment = ?`, f.Environment) // as the index has it
 	}
 	if !f.EndsAfter.IsZero() {
 		w.add(`c.not_after >= ?`, micros(f.EndsAfter))
@@ -115,7 +172,16 @@ func (f CredentialFilter) where(ctx context.Context, db *DB) (*conditions, error
 	if f.Leaf {
 		w.add(`c.kind <> 'key' AND NOT c.is_ca`)
 	}
+	switch f.Sample {
+	case "true":
+		w.add(`c.sample`)
+	case "false":
+		w.add(`NOT c.sample`)
+	}
 	f.whereElsewhere(w)
+	if err := f.whereSeen(ctx, db, w); err != nil {
+		return nil, err
+	}
 	return w, f.whereText(ctx, db, w)
 }
 
@@ -128,14 +194,56 @@ func (f CredentialFilter) whereElsewhere(w *conditions) {
 		w.add(`c.id IN (SELECT credential_id FROM findings WHERE rule = ? AND closed = 0)`, f.Rule)
 	}
 	if f.Place != "" {
-		w.add(`c.id IN (SELECT s.credential_id FROM sightings s JOIN places p ON p.id = s.place_id WHERE p.uri = ? AND s.gone_since = 0)`, string(f.Place))
+		places := []any{string(f.Place), string(f.Place)}
+		if path := string(f.Place); strings.HasPrefix(path, "/") {
+			places = []any{string(tallystick.FilePlace(path)), string(tallystick.TrustStorePlace(path))}
+		}
+		w.add(`c.id IN (SELECT s.credential_id FROM sightings s JOIN places p ON p.id = s.place_id WHERE p.uri IN (?, ?) AND s.gone_since = 0)`, places...)
 	}
+	if f.Network != "" {
+		w.add(`c.id IN (SELECT s.credential_id FROM places p JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0
+			WHERE p.network > '' AND p.network = ?)`, keyOrNone(f.Network))
+	}
+}
+
+// whereSeen adds the conditions of a scheme and of a role. What few have is
+// looked up first, and what many have is tried on each row of the list, as with
+// broadTerm: a million rows hold nothing that few have for a long time.
+func (f CredentialFilter) whereSeen(ctx context.Context, db *DB, w *conditions) error {
 	if f.Scheme != "" {
-		w.add(`EXISTS (SELECT 1 FROM sightings s WHERE s.credential_id = c.id AND s.gone_since = 0 AND s.scheme = ?)`, f.Scheme)
+		const within = `uri >= ? AND uri < ?`
+		start := cutUTF8(f.Scheme, 64) + "://"
+		few, err := db.few(ctx, `places`, within, start, prefixEnd(start))
+		switch {
+		case err != nil:
+			return err
+		case few:
+			w.add(`c.id IN (SELECT s.credential_id FROM places p JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0 WHERE p.uri >= ? AND p.uri < ?)`, start, prefixEnd(start))
+		default:
+			w.add(`EXISTS (SELECT 1 FROM sightings s WHERE s.credential_id = c.id AND s.gone_since = 0 AND s.scheme = ?)`, f.Scheme)
+		}
 	}
 	if f.Role != "" {
-		w.add(`EXISTS (SELECT 1 FROM sightings s WHERE s.credential_id = c.id AND s.gone_since = 0 AND s.role = ?)`, f.Role)
+		const held = `gone_since = 0 AND role <> 'presents' AND role = ?` // as the index has it
+		few, err := db.few(ctx, `sightings`, held, f.Role)
+		switch {
+		case err != nil:
+			return err
+		case few && f.Role != string(tallystick.RolePresents):
+			w.add(`c.id IN (SELECT credential_id FROM sightings WHERE `+held+`)`, f.Role)
+		default:
+			w.add(`EXISTS (SELECT 1 FROM sightings s WHERE s.credential_id = c.id AND s.gone_since = 0 AND s.role = ?)`, f.Role)
+		}
 	}
+	return nil
+}
+
+// few says whether less than CountCap rows meet a condition.
+func (db *DB) few(ctx context.Context, from, condition string, args ...any) (bool, error) {
+	w := &conditions{}
+	w.add(condition, args...)
+	n, err := db.count(ctx, from, w)
+	return n < CountCap, err
 }
 
 // broadTerm is how many credentials a word may find for them to be looked up
@@ -175,7 +283,7 @@ func prefixEnd(prefix string) string { return prefix + "\U0010FFFF" }
 // The sort orders of a list of credentials, each with its index. Ids are given
 // in the order of first sight, but for what several nodes see at once.
 var credentialSorts = map[string]string{
-	"expires": "c.not_after", "subject": "c.subject", "seen": "c.id", "places": "c.places", "severity": "c.severity",
+	"expires": "c.not_after", "subject": "c.subject", "seen": "c.id", "places": "st.places", "severity": "c.severity",
 }
 
 // Credentials returns a page of the credentials that a filter lets through.
@@ -185,19 +293,23 @@ func (db *DB) Credentials(ctx context.Context, f CredentialFilter, page PageRequ
 	if err != nil {
 		return Page[CredentialRow]{}, err
 	}
-	where, err := f.where(ctx, db)
+	where, err := f.where(ctx, db, column)
 	if err != nil {
 		return Page[CredentialRow]{}, err
 	}
+	where.add(rowJoin)
 	list := listing[CredentialRow]{
-		columns: rowColumns, from: `credentials c`, where: where, sort: column, text: column == `c.subject`, id: `c.id`, scan: scanCredentialRow,
+		columns: rowColumns, from: rowFrom, where: where, sort: column, text: column == `c.subject`, id: `c.id`, scan: scanCredentialRow,
+	}
+	if column == `st.places` {
+		list.from, list.id = rowFromStanding, `st.credential_id`
 	}
 	return list.page(ctx, db, page)
 }
 
 // CountCredentials counts what a filter lets through, up to CountCap.
 func (db *DB) CountCredentials(ctx context.Context, f CredentialFilter) (int64, error) {
-	where, err := f.where(ctx, db)
+	where, err := f.where(ctx, db, "")
 	if err != nil {
 		return 0, err
 	}
@@ -234,7 +346,7 @@ func (db *DB) Credential(ctx context.Context, fingerprint tallystick.Fingerprint
 	if err != nil {
 		return nil, CredentialRow{}, db.wrap("couldn't read credential "+fingerprint.Short(), err)
 	}
-	const row = `SELECT ` + rowColumns + ` FROM credentials c WHERE c.fingerprint = $1`
+	const row = `SELECT ` + rowColumns + ` FROM ` + rowFrom + ` WHERE ` + rowJoin + ` AND c.fingerprint = $1`
 	rows, err := db.read.QueryContext(ctx, row, string(fingerprint))
 	list, err := collect(db, "couldn't read credential "+fingerprint.Short(), rows, err, func(rows *sql.Rows) (CredentialRow, error) { return scanCredentialRow(rows) })
 	if err != nil || len(list) == 0 {

@@ -37,6 +37,10 @@ type engine interface {
 	alone(ctx context.Context, c *sql.Conn) error
 	// placeholder is that of the nth argument in statements that have many.
 	placeholder(n int) string
+	// settle puts in its place what was written.
+	settle(ctx context.Context, write *sql.DB) error
+	// insertSizes are how many rows an INSERT may carry, the largest first.
+	insertSizes() []int
 	// classify returns the error of the root package that err is a case of, or nil.
 	classify(err error) error
 }
@@ -45,14 +49,15 @@ type sqlite struct{}
 
 func (sqlite) name() string { return "sqlite" }
 
-// open gives writers one connection and readers a few. Full sync, because a
-// record that was acknowledged may be the proof of an attack; with WAL that is
-// one fsync for a transaction (sqlite.org/pragma.html#pragma_synchronous).
+// open gives writers one connection and readers a few, which put what they sort
+// into files when it outgrows their cache: a million rows are a gigabyte. Full
+// sync, because a record that was acknowledged may be the proof of an attack; with
+// WAL that is one fsync for a transaction (sqlite.org/pragma.html#pragma_synchronous).
 func (sqlite) open(path string) (write, read *sql.DB, err error) {
 	if err := makePrivate(path); err != nil {
 		return nil, nil, err
 	}
-	write, err = sql.Open("sqlite", sqliteDSN(path, "immediate", -128<<10))
+	write, err = sql.Open("sqlite", sqliteDSN(path, "immediate", -128<<10)+"&_pragma=temp_store(MEMORY)")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,9 +85,9 @@ func makePrivate(path string) error {
 func sqliteDSN(path, lock string, cache int) string {
 	q := url.Values{"_txlock": {lock}, "_pragma": {
 		"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(FULL)",
-		// The log grows to 64 MiB before it is copied into the file, so that a
-		// page that many transactions touch is copied once.
-		"wal_autocheckpoint(16384)", "journal_size_limit(67108864)", "temp_store(MEMORY)",
+		// The log grows to 128 MiB before a commit copies it into the file, so that
+		// a page that many transactions touch is copied once; see also settle.
+		"wal_autocheckpoint(32768)", "journal_size_limit(134217728)",
 		"cache_size(" + itoa(int64(cache)) + ")",
 	}}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
@@ -100,6 +105,17 @@ func (sqlite) alone(context.Context, *sql.Conn) error { return nil }
 // placeholder names no number: SQLite looks numbers up in a list, which with a
 // thousand arguments takes longer than the statement.
 func (sqlite) placeholder(int) string { return "?" }
+
+// settle copies the log into the file; a passive checkpoint waits for nobody
+// and leaves what somebody still reads (sqlite.org/pragma.html#pragma_wal_checkpoint).
+func (sqlite) settle(ctx context.Context, write *sql.DB) error {
+	_, err := write.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
+	return err
+}
+
+// insertSizes is one row: there is no way to the engine that more would save,
+// and a statement that may fail half-way keeps a copy of every page it changes.
+func (sqlite) insertSizes() []int { return []int{1} }
 
 func (sqlite) classify(err error) error {
 	var e *sqlitedriver.Error
@@ -161,6 +177,11 @@ func (postgres) alone(ctx context.Context, c *sql.Conn) error {
 }
 
 func (postgres) placeholder(n int) string { return "$" + strconv.Itoa(n) }
+
+// settle has nothing to do: the server has a process for that.
+func (postgres) settle(context.Context, *sql.DB) error { return nil }
+
+func (postgres) insertSizes() []int { return bulkSizes }
 
 // classify reads SQLSTATE (PostgreSQL documentation, appendix A).
 func (postgres) classify(err error) error {

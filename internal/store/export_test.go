@@ -5,6 +5,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"io/fs"
+
+	"github.com/tallystick/tallystick"
 )
 
 // NewIDs is newIDs for tests of package store_test, which storetest needs.
@@ -15,3 +19,46 @@ func Wrap(db *DB, doing string, err error) error { return db.wrap(doing, err) }
 
 // Write returns the pool for writing.
 func Write(db *DB) *sql.DB { return db.write }
+
+// NetworkOf and what is beside it make the names of networks.
+func NetworkOf(p tallystick.Place) string { return networkOf(p) }
+
+func NetworkName(key string) string { return networkName(key) }
+
+func NetworkKey(name string) (string, error) { return networkKey(name) }
+
+// PlaceNetworks is a step of an upgrade.
+func PlaceNetworks(ctx context.Context, db *DB) error { return db.placeNetworks(ctx) }
+
+// MakeOld makes a store as programs had it that knew the first schema files alone.
+func MakeOld(ctx context.Context, url string, version int) error {
+	db, err := connect(url)
+	if err != nil {
+		return err
+	}
+	files, err := fs.Glob(schemaFiles, "schema/*.sql")
+	if err != nil {
+		return err
+	}
+	_, err = db.write.ExecContext(ctx, versionTable)
+	for i, file := range files[:version] {
+		if err == nil {
+			err = db.migrateTo(ctx, i+1, file)
+		}
+	}
+	return errors.Join(err, db.Close())
+}
+
+// RecordInterrupted records a batch, once, and does something between looking
+// up what is known and writing.
+func RecordInterrupted(ctx context.Context, db *DB, b Batch, between func()) error {
+	r := newRecording(b)
+	if err := db.lookUp(ctx, r); err != nil {
+		return err
+	}
+	between()
+	return db.tx(ctx, func(tx *writing) error { return r.write(ctx, tx) })
+}
+
+// BroadTerm is broadTerm.
+const BroadTerm = broadTerm

@@ -46,21 +46,21 @@ type knownIDs struct {
 	ids map[string]int64 // guarded by mu; by fingerprint or by place
 }
 
-func (k *knownIDs) get(name string) (int64, bool) {
+// get returns an id, or 0.
+func (k *knownIDs) get(name string) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	id, ok := k.ids[name]
-	return id, ok
+	return k.ids[name]
 }
 
 // put takes over ids that are committed.
-func (k *knownIDs) put(ids map[string]int64) {
+func (k *knownIDs) put(list []named) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.ids == nil || len(k.ids)+len(ids) > knownIDsSize {
-		k.ids = make(map[string]int64, len(ids))
+	if k.ids == nil || len(k.ids)+len(list) > knownIDsSize {
+		k.ids = make(map[string]int64, len(list))
 	}
-	for name, id := range ids {
-		k.ids[name] = id
+	for _, n := range list {
+		k.ids[n.name] = n.id
 	}
 }

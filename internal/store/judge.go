@@ -30,9 +30,10 @@ const sightingsPerSubject = 200
 
 // Due returns credentials that the rules must look at by now, at most limit.
 func (db *DB) Due(ctx context.Context, now time.Time, limit int) ([]DueCredential, error) {
-	const query = `SELECT ` + fullColumns + `, c.version, c.owner, c.environment, c.tags, c.notes,
+	const query = `SELECT ` + fullColumns + `, st.version, c.owner, c.environment, c.tags, c.notes,
 		EXISTS (SELECT 1 FROM annotations a WHERE a.credential_id = c.id AND a.author <> 'configuration')
-		FROM credentials c JOIN bodies b ON b.credential_id = c.id WHERE c.recheck_at <= $1 ORDER BY c.recheck_at LIMIT $2`
+		FROM standing st JOIN credentials c ON c.id = st.credential_id JOIN bodies b ON b.credential_id = c.id
+		WHERE st.recheck_at <= $1 ORDER BY st.recheck_at, st.credential_id LIMIT $2`
 	rows, err := db.read.QueryContext(ctx, query, micros(now), limit)
 	due, err := collect(db, "couldn't read what the rules are due to see", rows, err, scanDue)
 	if err != nil {
@@ -71,7 +72,7 @@ func (db *DB) fillSightings(ctx context.Context, d *DueCredential) error {
 func (db *DB) CountDue(ctx context.Context, now time.Time) (int64, error) {
 	w := &conditions{}
 	w.add(`recheck_at <= ?`, micros(now))
-	return db.count(ctx, `credentials`, w)
+	return db.count(ctx, `standing`, w)
 }
 
 // CredentialsByFingerprint returns those of the fingerprints that are known, whole.
@@ -225,7 +226,7 @@ func (db *DB) JudgedBy(ctx context.Context, edition string, rules []string, now 
 		if _, err := tx.ExecContext(ctx, retire, args...); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE credentials SET `+makeDue)
+		_, err := tx.ExecContext(ctx, makeDue+`> 0`)
 		return err
 	}))
 }

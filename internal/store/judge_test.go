@@ -121,8 +121,9 @@ func TestAcceptanceRunsOut(t *testing.T) {
 		judge(t, db, noon, time.Time{}, expired)
 		id := open(t, db, store.FindingFilter{Now: noon})[0].ID
 		until := noon.AddDate(0, 0, 7)
-		if err := db.AcceptFinding(t.Context(), id, tallystick.Acceptance{By: "ann", Reason: "moves on Monday", Until: until}, noon); err != nil {
-			t.Fatal(err)
+		accepted := tallystick.Acceptance{By: "ann", Reason: "moves on Monday", Until: until}
+		if n, err := db.AcceptFindings(t.Context(), []int64{id, 999}, accepted, noon); n != 1 || err != nil {
+			t.Fatalf("%d accepted, %v", n, err)
 		}
 		judge(t, db, noon, time.Time{}, expired)
 		if len(open(t, db, store.FindingFilter{Now: noon})) != 0 || len(open(t, db, store.FindingFilter{Now: noon, Accepted: true})) != 1 {

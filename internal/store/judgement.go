@@ -20,6 +20,7 @@ type Judgement struct {
 	Version int64
 	Whole   bool
 	Recheck time.Time // when time alone may change the answer; zero is never
+	Sample  bool      // it is nowhere but in packages that bring it along, and nothing uses it
 }
 
 // Judge replaces the open findings of some rules about some credentials: those
@@ -97,8 +98,16 @@ func (w *judging) judge(ctx context.Context, j Judgement) error {
 	if !j.Whole {
 		return nil
 	}
-	const settle = `UPDATE credentials SET recheck_at = $1 WHERE id = $2 AND version = $3`
-	_, err = w.tx.ExecContext(ctx, settle, recheck, j.RowID, j.Version)
+	const settle = `UPDATE standing SET recheck_at = $1 WHERE credential_id = $2 AND version = $3`
+	result, err := w.tx.ExecContext(ctx, settle, recheck, j.RowID, j.Version)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return err // it has changed meanwhile, and is judged again
+	}
+	const sample = `UPDATE credentials SET sample = $1 WHERE id = $2 AND sample <> $1`
+	_, err = w.tx.ExecContext(ctx, sample, j.Sample, j.RowID)
 	return err
 }
 

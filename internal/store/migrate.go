@@ -14,6 +14,8 @@ import (
 //go:embed schema/*.sql
 var schemaFiles embed.FS
 
+const versionTable = `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)`
+
 // migrate runs the schema files that the store has not seen, each in its own
 // transaction. Files are numbered and only ever added: version N of the schema
 // is the first N files.
@@ -22,8 +24,7 @@ func (db *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const table = `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)`
-	if _, err := db.write.ExecContext(ctx, table); err != nil {
+	if _, err := db.write.ExecContext(ctx, versionTable); err != nil {
 		return err
 	}
 	var have int
@@ -39,7 +40,15 @@ func (db *DB) migrate(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", files[i], err)
 		}
 	}
-	return nil
+	if have == 0 || have == len(files) {
+		return nil
+	}
+	if err := db.placeNetworks(ctx); err != nil {
+		return err
+	}
+	// What an engine knew of an index has gone with it. It would then choose
+	// plans by half of the truth, which are worse than those by none.
+	return db.Tidy(ctx)
 }
 
 // migrateTo takes the step to one version. The version row comes first, so

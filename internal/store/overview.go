@@ -25,20 +25,26 @@ type Day struct {
 // A Summary is the estate in numbers. It reads every credential's row, about a
 // second for a million, so callers keep it for a while.
 type Summary struct {
-	Credentials int64                         `json:"credentials"` // that are somewhere now
-	Keys        int64                         `json:"keys"`        // distinct ones
-	Places      int64                         `json:"places"`      // with something there
-	Kinds       []Count                       `json:"kinds"`
-	Algorithms  []Count                       `json:"algorithms"`
-	Schemes     []Count                       `json:"schemes"` // places
-	Owners      []Count                       `json:"owners"`  // the ten with the most; "" is nobody
-	Ending      []Day                         `json:"ending"`  // end-entity certificates, for days that have any
-	Expired     int64                         `json:"expired"` // end-entity certificates that are still somewhere
-	Severities  map[tallystick.Severity]int64 `json:"severities"`
+	Credentials int64   `json:"credentials"` // that are somewhere now
+	Keys        int64   `json:"keys"`        // distinct ones
+	Places      int64   `json:"places"`      // with something there
+	Kinds       []Count `json:"kinds"`
+	Algorithms  []Count `json:"algorithms"`
+	Schemes     []Count `json:"schemes"` // places
+	Owners      []Count `json:"owners"`  // the ten with the most; "" is nobody
+	Ending      []Day   `json:"ending"`  // end-entity certificates, for days that have any
+	Expired     int64   `json:"expired"` // end-entity certificates that are still somewhere
+	// Samples are those that have ended but are counted neither in Expired nor
+	// in Ending: packages bring them along, and nothing uses them.
+	Samples    int64                         `json:"samples"`
+	Severities map[tallystick.Severity]int64 `json:"severities"`
 }
 
 // endEntity is what an expiry means an outage for: not the roots of trust stores.
 const endEntity = `kind <> 'key' AND NOT is_ca AND present`
+
+// inUse are those of them that somebody may have to renew.
+const inUse = endEntity + ` AND NOT sample`
 
 // Summary returns the numbers, with the certificates that end from now for a
 // number of days.
@@ -50,8 +56,8 @@ func (db *DB) Summary(ctx context.Context, now time.Time, days int) (Summary, er
 	}{
 		{&s.Credentials, `SELECT COUNT(*) FROM credentials WHERE present`},
 		{&s.Keys, `SELECT COUNT(DISTINCT key_id) FROM credentials WHERE present AND key_id > ''`},
-		{&s.Places, `SELECT COUNT(*) FROM places WHERE present > 0`},
-		{&s.Expired, `SELECT COUNT(*) FROM credentials WHERE not_after < ` + itoa(micros(now)) + ` AND ` + endEntity},
+		{&s.Expired, `SELECT COUNT(*) FROM credentials WHERE not_after < ` + itoa(micros(now)) + ` AND ` + inUse},
+		{&s.Samples, `SELECT COUNT(*) FROM credentials WHERE not_after < ` + itoa(micros(now)) + ` AND sample AND ` + endEntity},
 	}
 	for _, n := range numbers {
 		if err := db.read.QueryRowContext(ctx, n.query).Scan(n.into); err != nil {
@@ -72,6 +78,9 @@ func (db *DB) Summary(ctx context.Context, now time.Time, days int) (Summary, er
 			return s, err
 		}
 	}
+	for _, scheme := range s.Schemes {
+		s.Places += scheme.Count
+	}
 	if err := db.ending(ctx, &s, now, days); err != nil {
 		return s, err
 	}
@@ -90,7 +99,7 @@ func (db *DB) counts(ctx context.Context, into *[]Count, query string) error {
 func (db *DB) ending(ctx context.Context, s *Summary, now time.Time, days int) error {
 	const day = 24 * 3600 * 1_000_000
 	const query = `SELECT not_after / 86400000000, COUNT(*) FROM credentials
-		WHERE not_after >= $1 AND not_after < $2 AND ` + endEntity + ` GROUP BY 1 ORDER BY 1`
+		WHERE not_after >= $1 AND not_after < $2 AND ` + inUse + ` GROUP BY 1 ORDER BY 1`
 	rows, err := db.read.QueryContext(ctx, query, micros(now), micros(now.AddDate(0, 0, days)))
 	s.Ending, err = collect(db, "couldn't count what ends", rows, err, func(rows *sql.Rows) (Day, error) {
 		var d Day

@@ -6,8 +6,9 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
-	"time"
+	"sync"
 
 	"github.com/tallystick/tallystick"
 )
@@ -27,108 +28,214 @@ type Recorded struct {
 	Appeared  int64 // of those, not there before
 }
 
+// recordAttempts is how often Record tries: each time after the first, because
+// somebody else has written a part of the same batch since it was looked up.
+const recordAttempts = 4
+
 // Record stores a batch in one transaction. Recording it twice changes nothing
 // more than recording it once, so after an error the same batch may be tried again.
 func (db *DB) Record(ctx context.Context, b Batch) (Recorded, error) {
-	r, err := db.newRecording(ctx, b)
-	if err != nil {
-		return Recorded{}, err
+	r := newRecording(b)
+	for attempt := 1; ; attempt++ {
+		err := db.record(ctx, r)
+		if err == nil {
+			return Recorded{Sightings: int64(len(r.sightings)), Appeared: int64(len(r.fresh))}, nil
+		}
+		if !errors.Is(err, tallystick.ErrConflict) || attempt == recordAttempts {
+			return Recorded{}, err
+		}
+	}
+}
+
+func (db *DB) record(ctx context.Context, r *recording) error {
+	if err := db.lookUp(ctx, r); err != nil {
+		return err
 	}
 	if err := db.tx(ctx, func(tx *writing) error { return r.write(ctx, tx) }); err != nil {
-		return Recorded{}, db.wrap("couldn't record what was seen", err)
+		return db.wrap("couldn't record what was seen", err)
 	}
-	db.known.put(r.ids)
-	return Recorded{Sightings: int64(len(r.sightings)), Appeared: r.appeared}, nil
+	for _, list := range [][]named{r.credentials, r.places} {
+		db.known.put(list)
+	}
+	db.common.count(r.terms)
+	db.unsettled.Add(int64(len(r.fresh) + len(r.again)))
+	return nil
 }
 
-// A sightingKey says which sightings are one and the same within a batch.
-type sightingKey struct {
-	credential tallystick.Fingerprint
-	place      tallystick.Place
-	role       tallystick.Role
+// A named is a credential by its fingerprint, or a place.
+type named struct {
+	name  string
+	last  *tallystick.Sighting // of the batch, of it
+	id    int64
+	isNew bool
 }
 
-// A recording is the work of one Record.
+// A seen is a sighting of a batch. The numbers are places in the lists of a recording.
+type seen struct {
+	credential, place int
+	*tallystick.Sighting
+}
+
+// A recording is the work of one Record. What is distinct in the batch stands in
+// the order of its first sight, and ids are given in that order: an engine adds
+// rows at the end of a table at less cost than between others.
 type recording struct {
 	batch       Batch
-	sightings   map[sightingKey]*tallystick.Sighting
-	credentials map[tallystick.Fingerprint]*tallystick.Sighting // with when it was seen
-	places      map[tallystick.Place]time.Time                  // with when it was seen
-	ids         map[string]int64                                // of both, as far as known
-	nextID      int64
+	sightings   []seen
+	credentials []named
+	places      []named
 
-	perCredential map[tallystick.Fingerprint]int64 // sightings of the batch
-	counted       map[int64]bool                   // ids of credentials that were added with their places
-
-	appeared      int64
-	appearedBy    map[int64]int64 // credential id -> new sightings
-	appearedAt    map[int64]int64 // place id -> new sightings
-	changed       map[int64]bool  // ids of credentials whose facts changed
-	pastFactsRows [][]any
+	// What lookUp finds, anew at each attempt.
+	known                 map[knownKey]knownSighting
+	nextID                int64
+	broad                 map[string]bool // terms that need not be stored again
+	added                 map[int64]int64 // credential id -> new sightings
+	addedAt               map[int64]int64 // place id -> new sightings
+	fresh, again, changed [][]any         // rows of sightings: new, seen again, with other facts
+	pastFacts             [][]any
+	terms                 [][]any // that were written
 }
 
-func (db *DB) newRecording(ctx context.Context, b Batch) (*recording, error) {
-	r := &recording{
-		batch:       b,
-		sightings:   make(map[sightingKey]*tallystick.Sighting, len(b.Sightings)),
-		credentials: map[tallystick.Fingerprint]*tallystick.Sighting{}, places: map[tallystick.Place]time.Time{},
-		ids: map[string]int64{}, perCredential: map[tallystick.Fingerprint]int64{}, counted: map[int64]bool{},
-		appearedBy: map[int64]int64{}, appearedAt: map[int64]int64{}, changed: map[int64]bool{},
+func newRecording(b Batch) *recording {
+	type key struct {
+		credential, place int
+		role              tallystick.Role
 	}
+	r := &recording{batch: b}
+	at := make(map[key]int, len(b.Sightings))
+	credentials, places := map[string]int{}, map[string]int{}
 	for i := range b.Sightings {
 		s := &b.Sightings[i]
-		key := sightingKey{s.Credential.ID, s.Place, s.Role}
-		if r.sightings[key] == nil {
-			r.perCredential[s.Credential.ID]++
+		one := seen{Sighting: s}
+		one.credential, r.credentials = distinct(credentials, r.credentials, string(s.Credential.ID), s)
+		one.place, r.places = distinct(places, r.places, string(s.Place), s)
+		k := key{one.credential, one.place, s.Role}
+		if n, ok := at[k]; ok {
+			r.sightings[n] = one
+			continue
 		}
-		r.sightings[key] = s
-		r.credentials[s.Credential.ID] = s
-		r.places[s.Place] = s.Seen
+		at[k] = len(r.sightings)
+		r.sightings = append(r.sightings, one)
 	}
-	var err error
-	r.nextID, err = db.newIDs(ctx, int64(len(r.sightings)+len(r.credentials)+len(r.places)))
-	if err != nil {
-		return nil, err
-	}
-	return r, db.lookUpIDs(ctx, r)
+	return r
 }
 
-// lookUpIDs fills r.ids with those that exist, from memory and then from the store.
-func (db *DB) lookUpIDs(ctx context.Context, r *recording) error {
-	var fingerprints, uris []any
-	for f := range r.credentials {
-		if id, ok := db.known.get(string(f)); ok {
-			r.ids[string(f)] = id
-		} else {
-			fingerprints = append(fingerprints, string(f))
-		}
+// distinct returns where in a list a name stands, which it adds when it is new.
+func distinct(at map[string]int, list []named, name string, s *tallystick.Sighting) (int, []named) {
+	if i, ok := at[name]; ok {
+		list[i].last = s
+		return i, list
 	}
-	for p := range r.places {
-		if id, ok := db.known.get(string(p)); ok {
-			r.ids[string(p)] = id
-		} else {
-			uris = append(uris, string(p))
-		}
-	}
+	at[name] = len(list)
+	return len(list), append(list, named{name: name, last: s})
+}
+
+// A knownKey names a sighting of the batch's source by ids.
+type knownKey struct {
+	credential, place int64
+	role              tallystick.Role
+}
+
+// A knownSighting is one that the store has, and that has not ended.
+type knownSighting struct {
+	id    int64
+	facts string
+}
+
+// lookUp finds out what of the batch is new. It is not part of the transaction,
+// which has only to write: should somebody else come in between, a key of the
+// schema refuses the rows, and Record looks again. Meanwhile the connection that
+// writes has nothing to do, and tidies up behind it.
+func (db *DB) lookUp(ctx context.Context, r *recording) error {
 	const (
 		byFingerprint = `SELECT fingerprint, id FROM credentials WHERE fingerprint IN `
 		byURI         = `SELECT uri, id FROM places WHERE uri IN `
 	)
-	if err := in(ctx, db, byFingerprint, fingerprints, r.learnID); err != nil {
-		return db.wrap("couldn't look up credentials", err)
-	}
-	return db.wrap("couldn't look up places", in(ctx, db, byURI, uris, r.learnID))
-}
-
-// learnID takes a (name, id) row.
-func (r *recording) learnID(rows *sql.Rows) error {
-	var name string
-	var id int64
-	if err := rows.Scan(&name, &id); err != nil {
+	var wait sync.WaitGroup
+	var errs [3]error
+	wait.Go(func() { errs[0] = db.lookUpIDs(ctx, byFingerprint, r.credentials) })
+	wait.Go(func() { errs[1] = db.lookUpIDs(ctx, byURI, r.places) })
+	wait.Go(func() { errs[2] = db.settle(ctx) })
+	wait.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	r.ids[name] = id
+	var err error
+	r.nextID, err = db.newIDs(ctx, int64(len(r.sightings)+len(r.credentials)+len(r.places)))
+	if err != nil {
+		return err
+	}
+	for _, list := range [][]named{r.credentials, r.places} {
+		for i := range list {
+			if n := &list[i]; n.id == 0 {
+				n.id, n.isNew = r.takeID(), true
+			}
+		}
+	}
+	if err := db.lookUpSightings(ctx, r); err != nil {
+		return err
+	}
+	r.broad = db.common.broad()
+	r.compare()
 	return nil
+}
+
+// lookUpIDs fills in the ids of a list that exist, from memory and then from the
+// store.
+func (db *DB) lookUpIDs(ctx context.Context, query string, list []named) error {
+	var unknown []any
+	at := map[string]*named{}
+	for i := range list {
+		n := &list[i]
+		n.id, n.isNew = db.known.get(n.name), false
+		if n.id == 0 {
+			at[n.name] = n
+			unknown = append(unknown, n.name)
+		}
+	}
+	return db.wrap("couldn't look up what is known", in(ctx, db, query, unknown, func(rows *sql.Rows) error {
+		var name string
+		var id int64
+		if err := rows.Scan(&name, &id); err != nil {
+			return err
+		}
+		at[name].id = id
+		return nil
+	}))
+}
+
+// The order of the join is fixed: by the few that are asked for, not by what
+// else is at the same place.
+var currentSightings = bulk{
+	head:  `SELECT s.id, s.credential_id, s.place_id, s.source, s.role, s.facts FROM (VALUES `,
+	tail:  `) AS v CROSS JOIN sightings s WHERE s.place_id = v.column1 AND s.gone_since = 0 AND s.credential_id = v.column2`,
+	width: 2, cast: bigints,
+}
+
+// lookUpSightings finds the current sightings of the source between credentials
+// and places that are both known.
+func (db *DB) lookUpSightings(ctx context.Context, r *recording) error {
+	asked := map[[2]int64]bool{}
+	var rows [][]any
+	for _, s := range r.sightings {
+		credential, place := r.credentials[s.credential], r.places[s.place]
+		pair := [2]int64{place.id, credential.id}
+		if !place.isNew && !credential.isNew && !asked[pair] {
+			asked[pair] = true
+			rows = append(rows, []any{place.id, credential.id})
+		}
+	}
+	r.known = make(map[knownKey]knownSighting, len(rows))
+	return db.wrap("couldn't look up what was seen before", currentSightings.query(ctx, db, rows, func(rows *sql.Rows) error {
+		var k knownKey
+		var known knownSighting
+		var source string
+		err := rows.Scan(&known.id, &k.credential, &k.place, &source, &k.role, &known.facts)
+		if source == r.batch.Source {
+			r.known[k] = known
+		}
+		return err
+	}))
 }
 
 func (r *recording) takeID() int64 {
@@ -136,170 +243,34 @@ func (r *recording) takeID() int64 {
 	return r.nextID - 1
 }
 
-// write is the transaction.
-func (r *recording) write(ctx context.Context, tx *writing) error {
-	// Ids that the transaction learns are worth nothing if it fails.
-	for _, step := range []func(context.Context, *writing) error{
-		r.writeCredentials, r.writePlaces, r.writeSightings, r.writePastFacts, r.writeCounts, r.writeMisses,
-	} {
-		if err := step(ctx, tx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *recording) writePlaces(ctx context.Context, tx *writing) error {
-	var rows [][]any
-	for p, seen := range r.places {
-		if _, ok := r.ids[string(p)]; !ok {
-			rows = append(rows, []any{r.takeID(), string(p), p.Scheme(), micros(seen)})
-		}
-	}
-	// The empty update makes RETURNING give the id of a row that another node
-	// has added since the look-up.
-	return bulk{
-		head:  `INSERT INTO places (id, uri, scheme, first_seen) VALUES `,
-		tail:  ` ON CONFLICT (uri) DO UPDATE SET uri = excluded.uri RETURNING uri, id`,
-		width: 4,
-	}.exec(ctx, tx, rows, r.learnID)
-}
-
-// sightingUpsert keeps facts that are replaced in previous_facts, so that
-// RETURNING can hand them to past_facts.
-var sightingUpsert = bulk{
-	head: `INSERT INTO sightings (id, credential_id, place_id, source, role, scheme, first_seen, last_seen, first_run, last_run, facts) VALUES `,
-	tail: ` ON CONFLICT (credential_id, gone_since, scheme, place_id, source, role) DO UPDATE SET
-		last_seen = excluded.last_seen, last_run = excluded.last_run, facts = excluded.facts,
-		previous_facts = CASE WHEN sightings.facts = excluded.facts THEN '' ELSE sightings.facts END
-		RETURNING id, credential_id, place_id, last_seen, previous_facts`,
-	width: 11,
-}
-
-func (r *recording) writeSightings(ctx context.Context, tx *writing) error {
-	rows := make([][]any, 0, len(r.sightings))
-	ours := make(map[int64]bool, len(r.sightings))
-	for key, s := range r.sightings {
-		id := r.takeID()
-		ours[id] = true
-		seen := micros(s.Seen)
-		rows = append(rows, []any{
-			id, r.ids[string(key.credential)], r.ids[string(key.place)], r.batch.Source, string(key.role),
-			key.place.Scheme(), seen, seen, r.batch.Run, r.batch.Run, jsonText(s.Facts),
-		})
-	}
-	// Neighbours in the index are written together.
-	slices.SortFunc(rows, func(a, b []any) int {
-		return cmp.Or(cmp.Compare(a[1].(int64), b[1].(int64)), cmp.Compare(a[2].(int64), b[2].(int64)))
-	})
-	return sightingUpsert.exec(ctx, tx, rows, func(rows *sql.Rows) error {
-		var id, credential, place, seen int64
-		var previous string
-		if err := rows.Scan(&id, &credential, &place, &seen, &previous); err != nil {
-			return err
-		}
+// compare sorts the sightings into those that are new, that are there again,
+// and that are there again with other facts.
+func (r *recording) compare() {
+	r.added, r.addedAt = map[int64]int64{}, map[int64]int64{}
+	r.fresh, r.again, r.changed, r.pastFacts = nil, nil, nil, nil
+	for _, s := range r.sightings {
+		credential, place := r.credentials[s.credential].id, r.places[s.place].id
+		at, facts := micros(s.Seen), jsonText(s.Facts)
+		known, ok := r.known[knownKey{credential, place, s.Role}]
 		switch {
-		case ours[id]:
-			r.appeared++
-			r.appearedBy[credential]++
-			r.appearedAt[place]++
-		case previous != "":
-			r.changed[credential] = true
-			r.pastFactsRows = append(r.pastFactsRows, []any{id, seen, previous})
-		}
-		return nil
-	})
-}
-
-func (r *recording) writePastFacts(ctx context.Context, tx *writing) error {
-	return bulk{
-		head:  `INSERT INTO past_facts (sighting_id, until, facts) VALUES `,
-		tail:  ` ON CONFLICT (sighting_id, until) DO NOTHING`,
-		width: 3,
-	}.exec(ctx, tx, r.pastFactsRows, nil)
-}
-
-// writeCounts keeps the numbers of current sightings, and puts the credentials
-// that changed before the rules.
-func (r *recording) writeCounts(ctx context.Context, tx *writing) error {
-	var credentials, places [][]any
-	for id, n := range r.appearedBy {
-		if !r.counted[id] {
-			credentials = append(credentials, []any{id, n})
-		}
-		delete(r.changed, id)
-	}
-	for id := range r.changed {
-		credentials = append(credentials, []any{id, 0})
-	}
-	for id, n := range r.appearedAt {
-		places = append(places, []any{id, n})
-	}
-	if err := addToCredentials.exec(ctx, tx, credentials, nil); err != nil {
-		return err
-	}
-	if err := settleCounts(ctx, tx, credentials); err != nil {
-		return err
-	}
-	return addToPlaces.exec(ctx, tx, places, nil)
-}
-
-// makeDue puts a credential before the rules. The version keeps a judgement of
-// what was there before from taking it away again. Recording does the two apart,
-// because setting recheck_at rewrites its index, and most are due already.
-const makeDue = `version = version + 1, recheck_at = 0`
-
-// makeAllDue does the second part for the credentials whose ids follow.
-const makeAllDue = `UPDATE credentials SET recheck_at = 0 WHERE recheck_at > 0 AND id IN `
-
-// bigints are the types of the two columns below, which stand where PostgreSQL
-// would otherwise take them for text.
-var bigints = []string{"BIGINT", "BIGINT"}
-
-var addToCredentials = bulk{
-	head:  `UPDATE credentials SET places = places + v.column2, version = version + 1 FROM (VALUES `,
-	tail:  `) AS v WHERE credentials.id = v.column1`,
-	width: 2, cast: bigints,
-}
-
-var addToPlaces = bulk{
-	head:  `UPDATE places SET present = present + v.column2 FROM (VALUES `,
-	tail:  `) AS v WHERE places.id = v.column1`,
-	width: 2, cast: bigints,
-}
-
-// settleCounts lets present follow places for the credentials whose ids are the
-// first column of rows, and makes them due. Few change, so that these are
-// statements of their own.
-func settleCounts(ctx context.Context, tx *writing, rows [][]any) error {
-	ids := make([]any, 0, len(rows))
-	for _, row := range rows {
-		ids = append(ids, row[0])
-	}
-	const query = `UPDATE credentials SET present = NOT present WHERE present <> (places > 0) AND id IN `
-	nothing := func(*sql.Rows) error { return nil }
-	if err := in(ctx, tx, query, ids, nothing); err != nil {
-		return err
-	}
-	return in(ctx, tx, makeAllDue, ids, nothing)
-}
-
-func (r *recording) writeMisses(ctx context.Context, tx *writing) error {
-	type key struct {
-		place tallystick.Place
-		word  string
-	}
-	seen := map[key]bool{}
-	var rows [][]any
-	for _, m := range r.batch.Misses {
-		if k := (key{m.Place, m.Error}); !seen[k] {
-			seen[k] = true
-			rows = append(rows, []any{r.batch.Run, string(m.Place), m.Error, cleanText(m.Detail), micros(m.Seen)})
+		case !ok:
+			r.fresh = append(r.fresh, []any{
+				int64(0), credential, place, r.batch.Source, string(s.Role), s.Place.Scheme(), at, at, r.batch.Run, r.batch.Run, facts,
+			})
+			r.added[credential]++
+			r.addedAt[place]++
+		case known.facts == facts:
+			r.again = append(r.again, []any{known.id, at, r.batch.Run})
+		default:
+			r.changed = append(r.changed, []any{known.id, at, r.batch.Run, facts})
+			r.pastFacts = append(r.pastFacts, []any{known.id, at, known.facts, r.batch.Run})
+			r.added[credential] += 0 // so that the rules see it
 		}
 	}
-	return bulk{
-		head:  `INSERT INTO misses (run_id, place, error, detail, seen) VALUES `,
-		tail:  ` ON CONFLICT (run_id, place, error) DO NOTHING`,
-		width: 5,
-	}.exec(ctx, tx, rows, nil)
+	// The places of a batch are neighbours however they are ordered, and its
+	// credentials are not: those decide.
+	slices.SortStableFunc(r.fresh, func(a, b []any) int { return cmp.Compare(a[1].(int64), b[1].(int64)) })
+	for _, row := range r.fresh {
+		row[0] = r.takeID()
+	}
 }

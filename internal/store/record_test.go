@@ -128,26 +128,13 @@ func TestPeriodsAreKept(t *testing.T) {
 		if !periods[0].GoneSince.IsZero() || !periods[1].GoneSince.Equal(later(1)) || !periods[1].FirstSeen.Equal(noon) {
 			t.Errorf("periods are %+v", periods)
 		}
-		changes, err := db.Appeared(t.Context(), back.ID, 0, 10)
-		if err != nil || len(changes) != 1 || changes[0].Kind != "returned" {
+		changes, err := changesOf(t, db, back.ID-1, back.ID)
+		if err != nil || len(changes) != 1 || changes[0].Kind != store.ChangeReturned {
 			t.Errorf("the run reports %+v, %v; want one return", changes, err)
 		}
-		changes, err = db.Vanished(t.Context(), gone.ID, 0, 10)
-		if err != nil || len(changes) != 1 || changes[0].Place != a.Place {
+		changes, err = changesOf(t, db, gone.ID-1, gone.ID)
+		if err != nil || len(changes) != 1 || changes[0].Kind != store.ChangeGone || changes[0].Place != a.Place {
 			t.Errorf("the run reports %+v, %v; want one vanished", changes, err)
-		}
-	})
-}
-
-func TestRenewalIsNamed(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, db *store.DB) {
-		old, renewed := sighting(1, "file:///a.pem", noon), sighting(9, "file:///a.pem", noon.Add(time.Hour))
-		renewed.Credential.Subject = old.Credential.Subject
-		look(t, db, noon, []tallystick.Sighting{old})
-		run, _ := look(t, db, noon.Add(time.Hour), []tallystick.Sighting{renewed})
-		changes, err := db.Appeared(t.Context(), run.ID, 0, 10)
-		if err != nil || len(changes) != 1 || changes[0].Replaces != old.Credential.ID {
-			t.Errorf("the run reports %+v, %v; want the renewal of %s", changes, err, old.Credential.ID.Short())
 		}
 	})
 }

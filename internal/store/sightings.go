@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -86,9 +87,10 @@ type PlaceRow struct {
 
 // A PlaceFilter narrows a list of places; the zero value is all.
 type PlaceFilter struct {
-	Prefix string // of the place as written: "file:///etc/nginx/"
-	Scheme string
-	Empty  bool // those where nothing is any more, instead
+	Prefix  string // of the place as written: "file:///etc/nginx/"
+	Scheme  string
+	Network string // as Network.Name has it
+	Empty   bool   // those where nothing is any more, instead
 }
 
 // Places returns a page of places, sorted by "place" (the default) or "credentials".
@@ -98,8 +100,21 @@ func (db *DB) Places(ctx context.Context, f PlaceFilter, page PageRequest) (Page
 	if err != nil {
 		return Page[PlaceRow]{}, err
 	}
+	where := f.where()
+	if f.Scheme != "" && column == `p.present` {
+		start := cutUTF8(f.Scheme, 64) + "://"
+		few, err := db.few(ctx, `places`, `uri >= ? AND uri < ?`, start, prefixEnd(start))
+		if err != nil {
+			return Page[PlaceRow]{}, err
+		}
+		if !few { // too many to sort: the list is walked in its order
+			f.Scheme = ""
+			where = f.where()
+			where.add(`p.scheme = ?`, strings.TrimSuffix(start, "://"))
+		}
+	}
 	list := listing[PlaceRow]{
-		columns: `p.uri, p.scheme, p.first_seen, p.present`, from: `places p`, where: f.where(), sort: column, text: column == `p.uri`, id: `p.id`, scan: scanPlace,
+		columns: `p.uri, p.scheme, p.first_seen, p.present`, from: `places p`, where: where, sort: column, text: column == `p.uri`, id: `p.id`, scan: scanPlace,
 	}
 	return list.page(ctx, db, page)
 }
@@ -117,7 +132,11 @@ func (f PlaceFilter) where() *conditions {
 		w.add(`p.present > 0`)
 	}
 	if f.Scheme != "" {
-		w.add(`p.scheme = ?`, f.Scheme)
+		scheme := cutUTF8(f.Scheme, 64) + "://"
+		w.add(`p.uri >= ? AND p.uri < ?`, scheme, prefixEnd(scheme))
+	}
+	if f.Network != "" {
+		w.add(`p.network > '' AND p.network = ?`, keyOrNone(f.Network))
 	}
 	if f.Prefix != "" {
 		prefix := cutUTF8(f.Prefix, 4096)

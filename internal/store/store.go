@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -27,20 +28,34 @@ import (
 
 // A DB is an open store. Its methods are safe to call from several goroutines.
 type DB struct {
-	engine engine
-	write  *sql.DB // one connection in SQLite: writers queue here, not on its lock
-	read   *sql.DB
-	ids    idBlock
-	known  knownIDs
-	held   *sql.Conn  // of Alone; nil without it
-	reads  statements // of in
-	writes statements // of bulk
+	engine    engine
+	write     *sql.DB // one connection in SQLite: writers queue here, not on its lock
+	read      *sql.DB
+	ids       idBlock
+	known     knownIDs
+	common    commonWords
+	unsettled atomic.Int64 // sightings recorded since settle
+	held      *sql.Conn    // of Alone; nil without it
+	reads     statements   // of in
+	writes    statements   // of bulk
 }
 
 // Open opens the store at a URL: "postgres://..." or the path of a SQLite file,
 // which is made when it is missing. The schema is brought up to date; a store
 // that a newer version has written is ErrNewerData and left alone.
 func Open(ctx context.Context, url string) (*DB, error) {
+	db, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.migrate(ctx); err != nil {
+		return nil, errors.Join(db.wrap("couldn't prepare the store", err), db.Close())
+	}
+	return db, nil
+}
+
+// connect makes the pools.
+func connect(url string) (*DB, error) {
 	var e engine = sqlite{}
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
 		e = postgres{}
@@ -49,11 +64,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't open the store: %w", err)
 	}
-	db := &DB{engine: e, write: write, read: read}
-	if err := db.migrate(ctx); err != nil {
-		return nil, errors.Join(db.wrap("couldn't prepare the store", err), db.Close())
-	}
-	return db, nil
+	return &DB{engine: e, write: write, read: read}, nil
 }
 
 // Close releases the connections. Nothing is lost by not calling it.
@@ -96,6 +107,20 @@ func (db *DB) Alone(ctx context.Context) error {
 func (db *DB) Tidy(ctx context.Context) error {
 	_, err := db.write.ExecContext(ctx, `ANALYZE`)
 	return db.wrap("couldn't analyse the tables", err)
+}
+
+// settleAfter is how many sightings are recorded between two calls of settle
+// that do something: they leave some 50 MB to copy.
+const settleAfter = 16_000
+
+// settle lets the engine put in its place what many transactions have written,
+// so that none of them has to wait for it.
+func (db *DB) settle(ctx context.Context) error {
+	if db.unsettled.Load() < settleAfter {
+		return nil
+	}
+	db.unsettled.Store(0)
+	return db.wrap("couldn't settle what was written", db.engine.settle(ctx, db.write))
 }
 
 // tx runs fn in one writing transaction.

@@ -84,48 +84,25 @@ func beneathAny(uri string, sorted []string) bool {
 	return false
 }
 
-var subtractFromCredentials = bulk{
-	head:  `UPDATE credentials SET places = places - v.column2, version = version + 1 FROM (VALUES `,
-	tail:  `) AS v WHERE credentials.id = v.column1`,
-	width: 2, cast: bigints,
-}
-
-var subtractFromPlaces = bulk{
-	head:  `UPDATE places SET present = present - v.column2 FROM (VALUES `,
-	tail:  `) AS v WHERE places.id = v.column1`,
-	width: 2, cast: bigints,
-}
-
 // end ends sightings and keeps the counts.
 func (db *DB) end(ctx context.Context, run int64, page []unseenSighting, now time.Time) error {
 	var ids []any
 	credentials, places := map[int64]int64{}, map[int64]int64{}
 	for _, s := range page {
 		ids = append(ids, s.id)
-		credentials[s.credential]++
-		places[s.place]++
+		credentials[s.credential]--
+		places[s.place]--
 	}
 	err := db.tx(ctx, func(tx *writing) error {
 		query := `UPDATE sightings SET gone_since = ` + itoa(micros(now)) + `, gone_run = ` + itoa(run) + ` WHERE id IN `
 		if err := in(ctx, once{tx}, query, ids, func(*sql.Rows) error { return nil }); err != nil {
 			return err
 		}
-		gone := pairs(credentials)
-		if err := subtractFromCredentials.exec(ctx, tx, gone, nil); err != nil {
+		if err := addToStanding(ctx, tx, credentials); err != nil {
 			return err
 		}
-		if err := settleCounts(ctx, tx, gone); err != nil {
-			return err
-		}
-		return subtractFromPlaces.exec(ctx, tx, pairs(places), nil)
+		_, err := addToPlaces.exec(ctx, tx, pairs(places))
+		return err
 	})
 	return db.wrap("couldn't record what is gone", err)
-}
-
-func pairs(counts map[int64]int64) [][]any {
-	var rows [][]any
-	for id, n := range counts {
-		rows = append(rows, []any{id, n})
-	}
-	return rows
 }

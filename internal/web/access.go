@@ -55,6 +55,11 @@ func (s *Site) CreateLink(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	changed, err := s.roleChange(r, name, role)
+	if err != nil {
+		s.Error(w, r, err)
+		return
+	}
 	link, err := s.Access.CreateLink(r.Context(), actorOf(r), name, role)
 	if err != nil {
 		s.Error(w, r, err)
@@ -62,8 +67,22 @@ func (s *Site) CreateLink(w http.ResponseWriter, r *http.Request) {
 	}
 	s.showAccess(w, r, &newSecret{
 		About: "A sign-in link for " + name, Value: "https://" + r.Host + "/sign-in/" + link,
-		Then: "Give it to them by a way that others do not read. It works once, and not for long.",
+		Then: changed + "Give it to them by a way that others do not read. It works once, and not for long.",
 	})
+}
+
+// roleChange says what a link makes of somebody who is something else already.
+func (s *Site) roleChange(r *http.Request, name string, role gate.Role) (string, error) {
+	people, err := s.Access.ListPeople(r.Context(), actorOf(r))
+	if err != nil {
+		return "", err
+	}
+	for _, u := range people {
+		if u.Name == name && role != access.KeepRole && u.Role != role {
+			return fmt.Sprintf("%s was %s and is %s from now on. ", clip(80, name), u.Role, role), nil
+		}
+	}
+	return "", nil
 }
 
 // maxTokenDays keeps a token from outliving everybody who knows of it.

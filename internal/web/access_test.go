@@ -61,6 +61,9 @@ func TestAccessLink(t *testing.T) {
 	h.contains(w.Body.String(), "A sign-in link for vera", "https://example.com/sign-in/", "vera")
 	h.ask(admin, "/access/links", url.Values{"name": {"otto"}, "role": {"operator"}})
 	h.ask(admin, "/access/links", url.Values{"name": {"otto"}, "role": {""}})
+	w = h.ask(admin, "/access/links", url.Values{"name": {"vera"}, "role": {"operator"}})
+	h.contains(w.Body.String(), "vera was viewer and is operator from now on.")
+	h.lacks(h.ask(admin, "/access/links", url.Values{"name": {"vera"}, "role": {"operator"}}).Body.String(), "from now on")
 	h.contains(h.page(admin, "/access"), `<td class="name">otto</td><td data-label="Role">operator</td>`)
 	h.contains(h.post(admin, "/access/people/disable", url.Values{"name": {"vera"}}), "They can no longer sign in", "disabled")
 }

@@ -222,9 +222,16 @@ func pageList(h *house) []string {
 	place := firstMatch(h, h.page(admin, "/places"), `href="(/place\?uri=[^"]+)"`)
 	return []string{
 		"/", "/credentials", "/credentials?kind=certificate&severity=low", credential, "/places", place, "/findings", "/findings?rule=no-owner",
-		"/findings?severity=high", "/runs", "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`),
+		"/networks", "/network?name=10.0.2.0/24", changesOf(h), "/findings?severity=high", "/runs", "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`),
 		"/audit?verify=true", "/access", "/sign-in", "/credentials?q=nothing-like-this", "/credentials?sort=expires",
 	}
+}
+
+// changesOf is the list of what the newest run changed.
+func changesOf(h *house) string {
+	h.Helper()
+	run := firstMatch(h, h.page(admin, "/runs"), `href="(/runs/\d+)"`)
+	return firstMatch(h, h.page(admin, run), `href="(/runs/\d+/changes[^"]+)"`)
 }
 
 // overflow says how far the page is wider than the window, and by which element.
@@ -379,10 +386,20 @@ func TestBrowserChangesThings(t *testing.T) {
 	b.open("/findings?rule=no-owner")
 	const total = `parseInt(document.querySelector(".headline .muted").textContent)`
 	before := evaluate[int](b, total)
-	b.do("accept", chromedp.Click(".actions summary"), chromedp.SetValue(`textarea[name="reason"]`, "a test"), chromedp.Click(".actions details[open] button"),
+	b.do("accept", chromedp.Click(".finding .actions summary"), chromedp.SetValue(`.finding textarea[name="reason"]`, "a test"), chromedp.Click(".actions details[open] button"),
 		chromedp.WaitVisible(".notice"))
 	if after := evaluate[int](b, total); after != before-1 {
 		t.Errorf("%d findings after one of %d was accepted", after, before)
+	}
+	if folder := evaluate[string](b, `document.querySelector(".folders a").getAttribute("href")`); !strings.Contains(folder, "place=") {
+		t.Errorf("the first folder leads to %s", folder)
+	}
+	b.open("/findings?rule=no-owner") // without the notice of what was done before
+	b.do("accept all", chromedp.Click(".all summary"), chromedp.SetValue(`.all textarea[name="reason"]`, "a test"),
+		chromedp.Click(".all details[open] button"), chromedp.WaitVisible(".notice"))
+	b.open("/findings?rule=no-owner&state=accepted")
+	if accepted := evaluate[int](b, total); accepted != before {
+		t.Errorf("%d of %d findings are accepted", accepted, before)
 	}
 	b.do("copy", chromedp.Navigate(b.server.URL+pageList(h)[3]), chromedp.Click(".copy"), chromedp.WaitVisible(`//button[.="Copied"]`))
 	b.do("sign out", chromedp.Click(".who button"), chromedp.WaitVisible(".letter"))
@@ -412,7 +429,7 @@ func TestBrowserFollowsARun(t *testing.T) {
 	b.open("/runs")
 	b.do("open the run", chromedp.WaitVisible(".jobs a"), chromedp.Click(".jobs a"), chromedp.WaitVisible("#run"))
 	b.until(`document.querySelector("#run").textContent.includes("30 of 120 looked at")`)
-	b.do("cancel it", chromedp.Click(".headline button"), chromedp.WaitVisible(".notice"))
+	b.do("cancel it", chromedp.Click(`form[action$="/cancel"] button`), chromedp.WaitVisible(".notice"))
 	b.until(`document.querySelector(".state").textContent === "cancelled"`)
 	b.calm("run")
 }

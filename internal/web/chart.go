@@ -72,6 +72,8 @@ type timelineBar struct {
 	Class     string // "over", "week" or "later"
 	Day       string
 	Count     int64
+	Over      int    // where its number stands, in pixels
+	Short     string // its number, short enough to stand before today on a phone
 }
 
 // A tick is a label below the axis; a near one would run into the word "today"
@@ -100,7 +102,7 @@ func timelineOf(now time.Time, s store.Summary) timeline {
 	}
 	if s.Expired > 0 {
 		b := t.bar(1, 5, s.Expired, "over")
-		b.URL, b.Day = listURL("leaf", "true", "ends_before", instant(now)), "before now"
+		b.URL, b.Day = listURL("leaf", "true", "sample", "false", "ends_before", instant(now)), "before now"
 		b.Label = plural(s.Expired, "has ended and is still there", "have ended and are still there")
 		t.Bars = append(t.Bars, b)
 	}
@@ -118,7 +120,7 @@ func timelineOf(now time.Time, s store.Summary) timeline {
 		if n == 0 {
 			from = instant(now)
 		}
-		b.URL, b.Day = listURL("leaf", "true", "ends_after", from, "ends_before", instant(d.Date.Add(day))), d.Date.Format(time.DateOnly)
+		b.URL, b.Day = listURL("leaf", "true", "sample", "false", "ends_after", from, "ends_before", instant(d.Date.Add(day))), d.Date.Format(time.DateOnly)
 		b.Label = fmt.Sprintf("%s on %s", plural(d.Count, "ends", "end"), d.Date.Format("Monday 2006-01-02"))
 		t.Bars = append(t.Bars, b)
 	}
@@ -130,7 +132,23 @@ func timelineOf(now time.Time, s store.Summary) timeline {
 // its number says so.
 func (t *timeline) bar(x, width float64, count int64, class string) timelineBar {
 	height := min(max(3, int(count*chartHeight/max(t.Top, 1))), chartHeight)
-	return timelineBar{X: percent(x), Width: percent(width), Y: chartTop + chartHeight - height, Height: height, Class: class, Count: count}
+	y := chartTop + chartHeight - height
+	return timelineBar{
+		X: percent(x), Width: percent(width), Y: y, Height: height, Class: class, Count: count, Over: y - 4, Short: short(count),
+	}
+}
+
+// short writes a number in at most four characters: 999, 1.2k, 31k, 999k, 1.2M.
+func short(n int64) string {
+	switch {
+	case n < 1000:
+		return strconv.FormatInt(n, 10)
+	case n < 10_000:
+		return strconv.FormatFloat(float64(n/100)/10, 'f', -1, 64) + "k"
+	case n < 1_000_000:
+		return strconv.FormatInt(n/1000, 10) + "k"
+	}
+	return strconv.FormatFloat(float64(n/100_000)/10, 'f', -1, 64) + "M"
 }
 
 // ticks returns the first days of the months ahead.

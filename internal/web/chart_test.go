@@ -29,7 +29,7 @@ func TestTimeline(t *testing.T) {
 	if got := strings.Join(classes, " "); got != "over week week later later" {
 		t.Errorf("the bars are %s", got)
 	}
-	if today := line.Bars[1].URL; !strings.Contains(today, "ends_after=2026-11-22T12%3A00%3A00Z&ends_before=2026-11-23") {
+	if today := line.Bars[1].URL; !strings.Contains(today, "ends_after=2026-11-22T12%3A00%3A00Z&ends_before=2026-11-23&leaf=true&sample=false") {
 		t.Errorf("today's bar leads to %s", today)
 	}
 	if line.Top != 40 {
@@ -53,6 +53,15 @@ func TestTicksEndEveryDayOfAYear(t *testing.T) {
 	for n := range 366 {
 		if got := len(ticks(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, n))); got < 3 || got > 4 {
 			t.Errorf("on day %d there are %d labels", n, got)
+		}
+	}
+}
+
+// A number stands over its bar and before today, also on a phone.
+func TestShortNumbers(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1k", 1299: "1.2k", 9999: "9.9k", 10_000: "10k", 999_999: "999k", 1_250_000: "1.2M"} {
+		if got := short(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
 		}
 	}
 }

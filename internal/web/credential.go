@@ -142,6 +142,9 @@ type findingCard struct {
 	NextYear      string
 }
 
+// More returns how many places of the credential the card leaves out.
+func (c findingCard) More() int64 { return max(0, c.Places-1) }
+
 // cards prepares findings for a page; about says that the page is about a rule,
 // so that the credential is what each of them has to name.
 func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []findingCard {

@@ -20,7 +20,7 @@ type credentialsPage struct {
 	Values  url.Values // of the filter, as they were given
 	Chips   []chip
 	Offers  []offer
-	Kinds   []tallystick.Kind
+	Kinds   []string
 	Columns []column // name, expires, places, findings
 	Rows    []store.CredentialRow
 	Pager   pager
@@ -34,7 +34,7 @@ func (p *credentialsPage) Value(name string) string { return p.Values.Get(name) 
 // Credentials is the list, filtered and sorted by the address.
 func (s *Site) Credentials(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	filter, err := inventory.ParseCredentialFilter(q)
+	filter, err := inventory.ParseCredentialFilter(q, s.Findings.RuleNames())
 	if err != nil {
 		s.Error(w, r, err)
 		return
@@ -51,7 +51,7 @@ func (s *Site) Credentials(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, "credentials", &credentialsPage{
 		frame:  frame{Title: "Credentials", Section: "credentials", Search: filter.Text},
 		Filter: filter, Values: q, Chips: chipsOf(r, credentialFields), Offers: s.credentialOffers(q),
-		Kinds: []tallystick.Kind{tallystick.KindCertificate, tallystick.KindKey, tallystick.KindSSHCertificate, tallystick.KindSealed},
+		Kinds: inventory.Kinds(),
 		Columns: []column{
 			columnOf(r, at, "Name", "subject", false), columnOf(r, at, "Expires", "expires", false),
 			numbers(columnOf(r, at, "Places", "places", true)), columnOf(r, at, "Findings", "severity", true),
@@ -90,7 +90,7 @@ func (s *Site) credentialOffers(q url.Values) []offer {
 	today := s.Now().UTC().Truncate(day)
 	offers := []offer{
 		{Label: "All", URL: "/credentials"},
-		{Label: "End within 30 days", URL: listURL("leaf", "true", "sort", "expires", "ends_after", instant(today), "ends_before", instant(today.Add(31*day)))},
+		{Label: "End within 30 days", URL: listURL("leaf", "true", "sample", "false", "sort", "expires", "ends_after", instant(today), "ends_before", instant(today.Add(31*day)))},
 		{Label: "Critical or high", URL: listURL("severity", "high")},
 		{Label: "Without an owner", URL: listURL("owner", "-")},
 		{Label: "Private half here", URL: listURL("role", "holds")},

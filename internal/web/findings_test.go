@@ -65,6 +65,49 @@ func TestFindingsRefuseNonsense(t *testing.T) {
 	}
 }
 
+// All of a rule beneath a place are accepted at once, but for those whose
+// credential is elsewhere too.
+func TestFindingsAreAcceptedTogether(t *testing.T) {
+	h := newHouse(t)
+	ca := newAuthority(t, "Example CA")
+	both := ca.issue(newKey(t), "both.example.net", 100, 90)
+	h.record("files",
+		seen(ca.issue(newKey(t), "one.example.net", 100, 90), tallystick.RolePresents, "/srv/old/one.pem"),
+		seen(ca.issue(newKey(t), "two.example.net", 100, 90), tallystick.RolePresents, "/srv/old/two.pem"),
+		seen(both, tallystick.RolePresents, "/srv/old/both.pem"), seen(both, tallystick.RolePresents, "/etc/both.pem"))
+	h.contains(h.page(operator, "/findings?rule=expired"), "3 open", "With all 3 of these", "/findings?place=file%3A%2F%2F%2Fsrv%2Fold%2Fone.pem&amp;rule=expired", "and 1 other place<")
+	h.lacks(h.page(viewer, "/findings?rule=expired"), "With all 3 of these")
+	h.lacks(h.page(operator, "/findings?severity=low"), "With all")
+	h.contains(h.page(operator, "/findings?rule=expired&place=/srv/old"), "3 open", "With all 2 of these, without 1 whose credential")
+
+	form := url.Values{"rule": {"expired"}, "place": {"/srv/old"}, "count": {"2"}, "reason": {"an archive"}, "until": {"2026-12-31"}, "back": {"/findings?rule=expired"}}
+	for name, bad := range map[string]url.Values{"another count": {"count": {"3"}}, "no count": {"count": {""}}} {
+		changed := url.Values{}
+		for key := range form {
+			changed[key] = form[key]
+		}
+		changed["count"] = bad["count"]
+		if w := h.ask(operator, "/findings/accept", changed); w.Code != http.StatusConflict {
+			t.Errorf("%s: status %d", name, w.Code)
+		}
+	}
+	for address, want := range map[string]int{"/findings/accept": http.StatusForbidden, "/findings/assign": http.StatusForbidden} {
+		if w := h.ask(viewer, address, form); w.Code != want {
+			t.Errorf("a viewer at %s: status %d", address, w.Code)
+		}
+	}
+	if w := h.ask(operator, "/findings/accept", url.Values{"count": {"3"}, "reason": {"x"}, "until": {"2026-12-31"}}); w.Code != http.StatusBadRequest {
+		t.Errorf("without a filter: status %d", w.Code)
+	}
+	h.contains(h.post(operator, "/findings/accept", form), "The findings are accepted", "1 open", "both.example.net")
+	h.contains(h.page(admin, "/audit"), "2 findings until 2027-01-01: rule=&#34;expired&#34; place=&#34;/srv/old&#34;")
+	h.contains(h.page(operator, "/findings?state=accepted&rule=expired"), "2 accepted", "an archive", `action="/findings/reopen"`)
+	h.contains(h.post(operator, "/findings/reopen", url.Values{"rule": {"expired"}, "state": {"accepted"}, "count": {"2"}, "back": {"/findings?rule=expired"}}),
+		"The findings are open again.", "3 open")
+	h.contains(h.post(operator, "/findings/assign", url.Values{"rule": {"expired"}, "count": {"3"}, "assignee": {"ann"}, "back": {"/findings?assignee=ann"}}),
+		"The findings are assigned.", "3 open", "Assigned to ann")
+}
+
 // A form must not lead to another server.
 func TestFindingsLeadBackHereOnly(t *testing.T) {
 	h := newHouse(t)

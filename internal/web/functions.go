@@ -28,6 +28,7 @@ func (s *Site) functions() template.FuncMap {
 		},
 		"issuerName": func(issuer string) string { return clip(maxName, cmp.Or(commonName(issuer), issuer)) },
 		"facts":      factsOf,
+		"place":      func(limit int, p tallystick.Place) string { return shortPlace(string(p), limit) },
 		"few":        func(words []string) []string { return head(10, words) },
 	}
 }

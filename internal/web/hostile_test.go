@@ -92,7 +92,7 @@ func TestHostileContentIsHarmless(t *testing.T) {
 	addresses = append(addresses, "/runs/"+firstMatch(h, h.page(operator, "/runs"), `href="/runs/(\d+)"`))
 	for _, attack := range attacks { // what is asked for comes from strangers, too
 		q := url.QueryEscape(attack)
-		addresses = append(addresses, "/credentials?q="+q+"&owner="+q+"&issuer="+q+"&tag="+q, "/places?prefix="+q, "/findings?rule="+q, "/audit?actor="+q, "/findings?done="+q)
+		addresses = append(addresses, "/credentials?q="+q+"&owner="+q+"&issuer="+q+"&tag="+q, "/places?prefix="+q, "/findings?owner="+q, "/audit?actor="+q, "/findings?done="+q)
 	}
 	for _, address := range addresses {
 		page := h.page(admin, address)
@@ -107,7 +107,7 @@ func TestHostileContentIsHarmless(t *testing.T) {
 		}
 	}
 	h.contains(list, "&lt;script&gt;alert(1)&lt;/script&gt;", "safe.example[U+202E]moc.live", "a[U+200B]b[U+FEFF][U+2066]c[U+2069]")
-	for _, address := range []string{"/place?uri=" + url.QueryEscape(attacks[0]), "/credentials/" + url.PathEscape(attacks[0]), "/" + url.PathEscape(attacks[5])} {
+	for _, address := range []string{"/place?uri=" + url.QueryEscape(attacks[0]), "/credentials/" + url.PathEscape(attacks[0]), "/" + url.PathEscape(attacks[5]), "/findings?rule=" + url.QueryEscape(attacks[0])} {
 		body := h.ask(admin, address, nil).Body.String()
 		h.lacks(body, dangers...)
 	}

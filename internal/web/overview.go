@@ -16,6 +16,7 @@ import (
 type overviewPage struct {
 	frame
 	Needs      []need
+	Samples    need // what has ended and is not counted in Needs
 	Worst      []finding.Group
 	Timeline   timeline
 	Summary    store.Summary
@@ -54,7 +55,7 @@ func (s *Site) fillOverview(r *http.Request, p *overviewPage) error {
 	if err != nil {
 		return err
 	}
-	runs, err := s.Discovery.Runs(r.Context(), actor, 0, 10)
+	runs, err := s.Discovery.Runs(r.Context(), actor, "", 0, 10)
 	if err != nil {
 		return err
 	}
@@ -66,6 +67,7 @@ func (s *Site) fillOverview(r *http.Request, p *overviewPage) error {
 	p.Looked = len(runs) > len(p.Running)
 	p.Summary, p.Worst = summary, head(worstCauses, groups)
 	p.Needs = needsOf(now, summary)
+	p.Samples = need{Number: plural(summary.Samples, "certificate", "certificates"), URL: listURL("leaf", "true", "sample", "true", "ends_before", instant(now))}
 	p.Timeline = timelineOf(now, summary)
 	p.Mix = mixOf(summary.Algorithms)
 	p.Kinds = barsOf(summary.Kinds, 6, plainWord, func(name string) string { return listURL("kind", name) })
@@ -93,10 +95,10 @@ func needsOf(now time.Time, s store.Summary) []need {
 	}
 	if week > 0 {
 		needs = append(needs, need{"", plural(week, "certificate", "certificates"),
-			listURL("leaf", "true", "ends_after", instant(now), "ends_before", instant(end)), verb(week, " ends", " end") + " within seven days"})
+			listURL("leaf", "true", "sample", "false", "ends_after", instant(now), "ends_before", instant(end)), verb(week, " ends", " end") + " within seven days"})
 	}
 	if s.Expired > 0 {
-		needs = append(needs, need{"", number(s.Expired), listURL("leaf", "true", "ends_before", instant(now)),
+		needs = append(needs, need{"", number(s.Expired), listURL("leaf", "true", "sample", "false", "ends_before", instant(now)),
 			verb(s.Expired, " has", " have") + " ended and " + verb(s.Expired, "is", "are") + " still there"})
 	}
 	for i := range needs {

@@ -28,12 +28,26 @@ func TestOverview(t *testing.T) {
 	h.contains(page,
 		">1 certificate</a> ends within seven days", " and <a", "</a> has ended and is still there.",
 		"3 credentials</a> with 3 keys at <a", "Worst first", "/findings?rule=expired",
-		"1 ends on Wednesday 2026-11-25", "ends_after=2026-11-25&amp;ends_before=2026-11-26",
+		"1 ends on Wednesday 2026-11-25", "ends_after=2026-11-25&amp;ends_before=2026-11-26&amp;leaf=true&amp;sample=false",
 		"The move would touch <strong>3</strong> of 3 credentials (100 %)",
 	)
 	// A number leads to the list that it counts.
 	h.contains(h.page(viewer, "/credentials?leaf=true&ends_after=2026-11-25&ends_before=2026-11-26"), "1 match", "soon.example.net")
-	h.contains(h.page(viewer, "/credentials?leaf=true&ends_before=2026-11-22T12:00:00Z"), "1 match", "over.example.net")
+	h.contains(h.page(viewer, "/credentials?leaf=true&sample=false&ends_before=2026-11-22T12:00:00Z"), "1 match", "over.example.net")
+}
+
+// The test keys of packages need nobody, and the first sentence is not about them.
+func TestOverviewLeavesSamplesOut(t *testing.T) {
+	h := newHouse(t)
+	ca := newAuthority(t, "Example CA")
+	h.record("files",
+		seen(ca.issue(newKey(t), "one.example.net", 100, 90), tallystick.RolePresents, "/root/go/pkg/mod/example.org/x@v1/testdata/one.pem"),
+		seen(ca.issue(newKey(t), "two.example.net", 87, 90), tallystick.RoleHolds, "/usr/lib/python3/dist-packages/x/two.pem"),
+	)
+	page := h.page(viewer, "/")
+	h.contains(page, "Nothing needs you today.", "Not counted above: <a", ">1 certificate</a> that ended in packages", "No certificate ends in this time.")
+	h.contains(h.page(viewer, "/credentials?leaf=true&sample=true&ends_before=2026-11-22T12:00:00Z"), "1 match", "one.example.net")
+	h.contains(h.page(viewer, "/credentials?kind=certificate&sample=false"), "No credential matches")
 }
 
 // What an authority has to renew is no outage of a server.

@@ -102,16 +102,21 @@ func setHeaders(h http.Header) {
 // notices are what a page says after an action, by the word that is added to
 // its address. The words of an address are never shown themselves.
 var notices = map[string]string{
-	"annotated": "Saved.",
-	"amended":   "Saved for the credentials that you chose.",
-	"accepted":  "The finding is accepted until the day that you gave; then it opens again by itself.",
-	"reopened":  "The finding is open again.",
-	"assigned":  "The finding is assigned.",
-	"started":   "The look is queued; what it finds shows up here as it goes on.",
-	"cancelled": "The look stops. What it has seen so far is kept.",
-	"disabled":  "They can no longer sign in, and their sessions have ended.",
-	"revoked":   "The token no longer works.",
-	"out":       "You are signed out.",
+	"annotated":    "Saved.",
+	"amended":      "Saved for the credentials that you chose.",
+	"accepted":     "The finding is accepted until the day that you gave; then it opens again by itself.",
+	"reopened":     "The finding is open again.",
+	"all-accepted": "The findings are accepted until the day that you gave; then they open again by themselves.",
+	"all-reopened": "The findings are open again.",
+	"all-assigned": "The findings are assigned.",
+	"assigned":     "The finding is assigned.",
+	"started":      "The look is queued; what it finds shows up here as it goes on.",
+	"cancelled":    "The look stops. What it has seen so far is kept.",
+	"paused":       "The look stops until it is resumed. What it has seen so far is kept.",
+	"resumed":      "The look goes on where it stood.",
+	"disabled":     "They can no longer sign in, and their sessions have ended.",
+	"revoked":      "The token no longer works.",
+	"out":          "You are signed out.",
 }
 
 // done sends the browser from an action to a page that says that it is done.

@@ -26,12 +26,17 @@ type placesPage struct {
 func (p *placesPage) Value(name string) string { return p.Values.Get(name) }
 
 // placeFields are the parameters of inventory.ParsePlaceFilter.
-var placeFields = []field{{"prefix", "Begins with"}, {"scheme", "Kind"}, {"empty", "Empty"}}
+var placeFields = []field{{"prefix", "Begins with"}, {"scheme", "Kind"}, {"network", "Network"}, {"empty", "Empty"}}
 
 // Places is the list of places.
 func (s *Site) Places(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	filter, at := inventory.ParsePlaceFilter(q), pageRequest(q)
+	at := pageRequest(q)
+	filter, err := inventory.ParsePlaceFilter(q)
+	if err != nil {
+		s.Error(w, r, err)
+		return
+	}
 	if at.Sort == "" {
 		at.Sort = "place"
 	}

@@ -80,6 +80,8 @@ func chipsOf(r *http.Request, fields []field) []chip {
 		switch value {
 		case "-":
 			shown = "nobody"
+		case "false":
+			shown = "no"
 		case "true":
 			shown = ""
 		}
@@ -151,8 +153,8 @@ func pageRequest(q url.Values) store.PageRequest {
 // credentialFields are the parameters of inventory.ParseCredentialFilter.
 var credentialFields = []field{
 	{"q", "Search"}, {"kind", "Kind"}, {"algorithm", "Key"}, {"owner", "Owner"}, {"environment", "Environment"}, {"tag", "Tag"},
-	{"severity", "At least"}, {"rule", "Finding"}, {"issuer", "Issuer"}, {"key", "Key id"}, {"scheme", "At"}, {"role", "Role"},
-	{"place", "Place"}, {"ends_after", "Ends from"}, {"ends_before", "Ends before"}, {"leaf", "End entities"}, {"gone", "Gone"},
+	{"severity", "At least"}, {"rule", "Finding"}, {"issuer", "Issuer"}, {"key", "Key id"}, {"scheme", "At"}, {"network", "Network"}, {"role", "Role"},
+	{"place", "Place"}, {"ends_after", "Ends from"}, {"ends_before", "Ends before"}, {"leaf", "End entities"}, {"sample", "Samples of packages"}, {"gone", "Gone"},
 }
 
 // numberOf reads the number in a path or parameter; "" is 0.

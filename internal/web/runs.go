@@ -28,30 +28,41 @@ type jobView struct {
 	Last  *runView
 }
 
+// Paused says that the job waits for somebody to let its run go on.
+func (v jobView) Paused() bool { return v.Last != nil && v.Last.Paused }
+
 // A runView is a run as pages show it.
 type runView struct {
 	store.Run
-	Live     bool   // it has not ended
+	Live     bool // it has not ended, and is not paused
+	Paused   bool
 	Word     string // "running", "done" ...
 	Percent  int    // of a live one, 0 while the total is not known
-	Progress string // "1,200 of 3,400 looked at, 17 seen"
+	Progress string // "1,200 of 3,400 looked at, 17 sightings, 40 a second, 55 seconds left"
 	Took     string
+}
+
+// Changed says what a run changed: "12 new, 3 gone".
+func (v runView) Changed() string {
+	switch {
+	case v.Changes != nil:
+		return discovery.Sentence(*v.Changes)
+	case v.Run.Ended():
+		return fmt.Sprintf("%s new, %s gone", number(v.Appeared), number(v.Vanished))
+	}
+	return ""
 }
 
 // viewRun returns a run as seen at now.
 func viewRun(now time.Time, run store.Run) runView {
-	v := runView{Run: run, Word: run.State, Live: run.State == store.RunWaiting || run.State == store.RunRunning}
-	switch {
-	case run.State == store.RunWaiting:
+	v := runView{Run: run, Word: run.State, Paused: run.State == store.RunPaused, Live: run.State == store.RunWaiting || run.State == store.RunRunning}
+	if run.State == store.RunWaiting {
 		v.Progress = "waiting for its turn"
 		return v
-	case v.Live && run.Total > 0:
-		v.Percent = int(min(run.Done, run.Total) * 100 / run.Total)
-		v.Progress = fmt.Sprintf("%s of %s looked at, ", number(run.Done), number(run.Total))
-	case v.Live:
-		v.Progress = fmt.Sprintf("%s looked at, ", number(run.Done))
 	}
-	v.Progress += plural(run.Sightings, "sighting", "sightings")
+	if !run.Ended() {
+		v.Percent, v.Progress = progressOf(now, run)
+	}
 	if end := run.Finished; !run.Started.IsZero() {
 		if end.IsZero() {
 			end = now
@@ -59,6 +70,26 @@ func viewRun(now time.Time, run store.Run) runView {
 		v.Took = took(end.Sub(run.Started))
 	}
 	return v
+}
+
+// progressOf says how far a run has come, in percent where that is known and in words.
+func progressOf(now time.Time, run store.Run) (percent int, words string) {
+	words = number(run.Done)
+	if run.Total > 0 {
+		percent = int(min(run.Done, run.Total) * 100 / run.Total)
+		words += " of " + number(run.Total)
+	}
+	words += " looked at, " + plural(run.Sightings, "sighting", "sightings")
+	switch {
+	case run.Rate >= 10:
+		words += fmt.Sprintf(", %.0f a second", run.Rate)
+	case run.Rate > 0:
+		words += fmt.Sprintf(", %.1f a second", run.Rate)
+	}
+	if left := run.Expected.Sub(now); left > 0 {
+		words += ", " + span(left) + " left"
+	}
+	return percent, words
 }
 
 // took writes how long something lasted.
@@ -79,7 +110,7 @@ func (s *Site) Runs(w http.ResponseWriter, r *http.Request) {
 		s.Error(w, r, err)
 		return
 	}
-	runs, err := s.Discovery.Runs(r.Context(), actorOf(r), before, pageRows+1)
+	runs, err := s.Discovery.Runs(r.Context(), actorOf(r), "", before, pageRows+1)
 	if err != nil {
 		s.Error(w, r, err)
 		return
@@ -105,10 +136,7 @@ func (s *Site) Runs(w http.ResponseWriter, r *http.Request) {
 func jobViews(jobs []discovery.Job, runs []runView) []jobView {
 	var views []jobView
 	for _, job := range jobs {
-		v := jobView{Job: job, Where: list(job.Targets), How: "when asked"}
-		if v.Where == "" {
-			v.Where = "this machine"
-		}
+		v := jobView{Job: job, Where: whereOf(job.Targets), How: "when asked"}
 		if job.Every > 0 {
 			v.How = "every " + span(job.Every)
 		}

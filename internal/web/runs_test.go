@@ -39,3 +39,22 @@ func TestRunsPaging(t *testing.T) {
 	h.contains(page, "job09", "job00", "First page")
 	h.lacks(page, "job10", `rel="next"`)
 }
+
+func TestPausingARun(t *testing.T) {
+	h := newHouse(t, pauseDriver())
+	page := h.post(operator, "/runs", url.Values{"job": {"pause"}})
+	id := firstMatch(h, page, `action="/runs/(\d+)/pause"`)
+	if w := h.ask(viewer, "/runs/"+id+"/pause", url.Values{}); w.Code != http.StatusForbidden {
+		t.Errorf("a viewer pauses a look: status %d", w.Code)
+	}
+	page = h.post(operator, "/runs/"+id+"/pause", url.Values{})
+	h.contains(page, "The look stops until it is resumed.", ">paused</span>", "Resume", "Cancel")
+	h.lacks(page, "data-live", "Look again", ">Pause<")
+	h.contains(h.page(operator, "/runs"), `action="/runs/`+id+`/resume"`, "paused")
+	h.lacks(h.page(operator, "/runs"), "Look now")
+	h.contains(h.post(operator, "/runs/"+id+"/resume", url.Values{}), "The look goes on", "waiting for its turn")
+	h.post(operator, "/runs/"+id+"/cancel", url.Values{})
+	if w := h.ask(operator, "/runs/"+id+"/pause", url.Values{}); w.Code != http.StatusConflict {
+		t.Errorf("what has ended is paused: status %d", w.Code)
+	}
+}

@@ -77,7 +77,7 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 	h.at(testNow)
 	g := gate.New(log, h.clock)
 	h.access = access.New(db, g, h.clock)
-	h.engine = finding.New(finding.Engine{DB: db, Gate: g, Rules: rules.All(), Now: h.clock, Recheck: rules.Recheck})
+	h.engine = finding.New(finding.Engine{DB: db, Gate: g, Rules: rules.All(), Now: h.clock, Recheck: rules.Recheck, Sample: rules.IsSample})
 	var jobs []discovery.Job
 	for _, d := range drivers {
 		jobs = append(jobs, discovery.Job{Name: d.Name(), Driver: d.Name(), Every: 24 * time.Hour})

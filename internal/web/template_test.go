@@ -15,7 +15,8 @@ import (
 var pages = map[string]page{
 	"access": &accessPage{}, "audit": &auditPage{}, "credential": &credentialPage{}, "credentials": &credentialsPage{},
 	"error": &errorPage{}, "findings": &findingsPage{}, "overview": &overviewPage{}, "place": &placePage{}, "places": &placesPage{},
-	"run": &runPage{}, "runs": &runsPage{}, "signin": &signInPage{},
+	"network": &networkPage{}, "networks": &networksPage{},
+	"run": &runPage{}, "runchanges": &runChangesPage{}, "runmisses": &runMissesPage{}, "runs": &runsPage{}, "signin": &signInPage{},
 }
 
 // A field that a struct lacks is an error of a template that shows only when

@@ -3,6 +3,10 @@
 // forbids it (require-trusted-types-for 'script').
 "use strict";
 
+// On a phone the navigation is wider than the screen; the page's own entry shows.
+const own = document.querySelector(".top nav [aria-current]");
+if (own) own.parentElement.scrollLeft += own.getBoundingClientRect().right - own.parentElement.getBoundingClientRect().right + 16;
+
 // Buttons that copy.
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) break;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/tally"
+)
+
+// A verdictLine is a line of "tally reconcile --json": one use that is not matched.
+type verdictLine struct {
+	Verdict      tallystick.Verdict `json:"verdict"`
+	ID           string             `json:"id"`
+	Time         time.Time          `json:"time"`
+	Credential   []string           `json:"credential"`
+	RelyingParty string             `json:"relying_party"`
+	Address      string             `json:"address"`
+	IDs          map[string]string  `json:"ids"`
+	Reason       string             `json:"reason"`
+
+	Count   int64              `json:"count,omitempty"` // where the line stands for more than one use
+	Level   tallystick.Level   `json:"level"`
+	Outcome tallystick.Outcome `json:"outcome"`
+	Source  string             `json:"source"`
+	File    string             `json:"file"`
+}
+
+// A summaryLine is the last line.
+type summaryLine struct {
+	Summary tally.Summary `json:"summary"`
+}
+
+// printVerdicts writes the lines.
+func printVerdicts(ctx context.Context, out io.Writer, files *tally.Files) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	err := files.Each(ctx, func(v tally.Verdict) error { return encoder.Encode(verdictLineOf(v)) })
+	if err != nil {
+		return err
+	}
+	return encoder.Encode(summaryLine{files.Result.Summary})
+}
+
+func verdictLineOf(v tally.Verdict) verdictLine {
+	line := verdictLine{
+		Verdict: v.Verdict, ID: useName(v.Use), Time: v.Use.Time, Credential: v.Use.Credential, RelyingParty: v.Use.RelyingParty,
+		Address: v.Use.Address, IDs: v.Use.IDs.Map(), Reason: v.Reason.String(),
+		Level: v.Use.Level, Outcome: v.Use.Outcome, Source: v.Use.Source, File: v.File,
+	}
+	if line.Credential == nil {
+		line.Credential = []string{}
+	}
+	if v.Count > 1 {
+		line.Count = v.Count
+	}
+	return line
+}
+
+// useName is the own id of a record, or what stands in for it.
+func useName(u *tallystick.Use) string {
+	number := ""
+	if u.Seq > 0 {
+		number = fmt.Sprintf("%s#%d", u.Source, u.Seq)
+	}
+	return cmp.Or(u.ID, u.IDs.Request, number, u.IDs.Queue, u.IDs.Session)
+}

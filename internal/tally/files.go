@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tally
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/uses"
+)
+
+// An Input is a file of one side.
+type Input struct {
+	Path   string // "-" is standard input
+	Format string // "" is recognised
+	Side   tallystick.Side
+}
+
+// A Malformed is a record that could not be used.
+type Malformed struct {
+	File     string
+	Line     int
+	Expected string
+}
+
+// Files is a tally over files.
+type Files struct {
+	Result Result
+	// Malformed names the first records of each file that could not be used;
+	// the summary counts all.
+	Malformed []Malformed
+	// Other counts records that say nothing about uses of credentials.
+	Other int64
+	// Unread has an error for each file that could not be read to its end. What
+	// was read of it counts.
+	Unread []error
+
+	logs []*uses.Log
+}
+
+// maxMalformed bounds how many malformed records of a file are named.
+const maxMalformed = 1000
+
+// Reconcile reads files and settles what is in them. The error is about a file
+// that cannot be opened or recognised, or about ctx. Close releases the files.
+func Reconcile(ctx context.Context, options Options, inputs []Input, stdin io.Reader, now time.Time) (*Files, error) {
+	f := &Files{}
+	t := New(options)
+	settings := uses.Settings{Near: time.Time{}}
+	for _, in := range inputs {
+		settings.Side = in.Side
+		if in.Path == "-" {
+			settings.Near = now
+		}
+		log, err := uses.Open(in.Path, in.Format, settings, stdin)
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		settings.Near = time.Time{}
+		f.logs = append(f.logs, log)
+	}
+	if len(f.logs) > 1<<16 {
+		return nil, errors.Join(fmt.Errorf("%w: more than 65536 files", tallystick.ErrInvalid), f.Close())
+	}
+	var malformed int64
+	for i, log := range f.logs {
+		n, err := f.read(ctx, t, log, uint64(i)<<offsetBits)
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		malformed += n
+	}
+	var err error
+	if f.Result, err = t.Settle(ctx); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	f.Result.Summary.Malformed = malformed
+	return f, nil
+}
+
+// Close releases the files.
+func (f *Files) Close() error {
+	var err error
+	for _, log := range f.logs {
+		err = errors.Join(err, log.Close())
+	}
+	return err
+}
+
+// offsetBits is how many bits of a where are the offset in the file.
+const offsetBits = 48
+
+// A reading is the reading of one file by several goroutines.
+type reading struct {
+	mu        sync.Mutex // guards what follows
+	malformed []Malformed
+	count     int64
+	other     int64
+}
+
+// read adds what is in a file, and returns how many records were malformed.
+func (f *Files) read(ctx context.Context, t *Tally, log *uses.Log, where uint64) (int64, error) {
+	var r reading
+	workers := runtime.GOMAXPROCS(0)
+	if log.Following() {
+		workers = 1
+	}
+	blocks := make(chan *uses.Block, workers)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			w := t.Writer()
+			defer w.Flush()
+			read := log.Reader()
+			for block := range blocks {
+				r.block(log, block, read, w, where)
+			}
+		})
+	}
+	err := log.Blocks(func(b *uses.Block) error {
+		select {
+		case blocks <- b:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}, func(line int, err error) { r.wrong(log, line, err) })
+	close(blocks)
+	group.Wait()
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		f.Unread = append(f.Unread, err)
+	}
+	slices.SortFunc(r.malformed, func(a, b Malformed) int { return cmp.Compare(a.Line, b.Line) })
+	f.Malformed = append(f.Malformed, r.malformed[:min(len(r.malformed), maxMalformed)]...)
+	f.Other += r.other
+	return r.count, nil
+}
+
+// A counting sink knows whether a record said anything.
+type counting struct {
+	*Writer
+	said bool
+}
+
+func (c *counting) Use(u *tallystick.Use)          { c.said = true; c.Writer.Use(u) }
+func (c *counting) Close(m tallystick.ClosingMark) { c.said = true; c.Writer.Close(m) }
+
+// block reads the records of a block.
+func (r *reading) block(log *uses.Log, b *uses.Block, read uses.ReadFunc, w *Writer, where uint64) {
+	sink := counting{Writer: w}
+	other := int64(0)
+	b.Each(func(record string, offset int64, line int) {
+		w.At(where | uint64(offset))
+		sink.said = false
+		if err := read(record, &sink); err != nil {
+			r.wrong(log, line, err)
+		} else if !sink.said {
+			other++
+		}
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.other += other
+}
+
+// wrong takes note of a malformed record. More are kept than are named, so that
+// those that are named are the first of the file in all but strange cases.
+func (r *reading) wrong(log *uses.Log, line int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count++
+	if len(r.malformed) < 100*maxMalformed {
+		r.malformed = append(r.malformed, Malformed{log.Name, line, err.Error()})
+	}
+}
+
+// A Verdict is an item with what its record says.
+type Verdict struct {
+	Item
+	Use  *tallystick.Use
+	File string
+}
+
+// chunk is how many verdicts are in memory at a time.
+const chunk = 100_000
+
+// Each calls do with every use that is not matched, by time. It reads their
+// records again.
+func (f *Files) Each(ctx context.Context, do func(Verdict) error) error {
+	for items := range slices.Chunk(f.Result.Items, chunk) {
+		found, err := f.details(ctx, items)
+		if err != nil {
+			return err
+		}
+		for i, item := range items {
+			if found[i] == nil {
+				return fmt.Errorf("couldn't read %s again: it was changed meanwhile", f.logs[item.Where>>offsetBits].Name)
+			}
+			if err := do(Verdict{item, found[i], f.logs[item.Where>>offsetBits].Name}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// details returns the uses of items, in their order.
+func (f *Files) details(ctx context.Context, items []Item) ([]*tallystick.Use, error) {
+	order := make([]int, len(items))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(items[a].Where, items[b].Where) })
+	found := make([]*tallystick.Use, len(items))
+	for len(order) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		file := items[order[0]].Where >> offsetBits
+		n := 1
+		for n < len(order) && items[order[n]].Where>>offsetBits == file {
+			n++
+		}
+		offsets := make([]int64, n)
+		at := map[int64]int{}
+		for i, item := range order[:n] {
+			offsets[i] = int64(items[item].Where & (1<<offsetBits - 1))
+			at[offsets[i]] = item
+		}
+		err := f.logs[file].Details(offsets, func(offset int64, u *tallystick.Use) error {
+			if i, ok := at[offset]; ok && found[i] == nil {
+				found[i] = u
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		order = order[n:]
+	}
+	return found, nil
+}

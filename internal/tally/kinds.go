@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tally
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/tallystick/tallystick"
+)
+
+// names are the names of credentials in their normal form, in sets of those that
+// any record showed together (a union-find forest: R. E. Tarjan, 1975).
+type names struct {
+	number map[string]uint32
+	parent []uint32
+}
+
+// noName stands for a record that names no credential.
+const noName = 0
+
+func newNames() names { return names{number: map[string]uint32{}, parent: []uint32{noName}} }
+
+// join makes one credential of the names and returns one of them.
+func (n *names) join(list []string) uint32 {
+	first := uint32(noName)
+	for i, name := range list {
+		normal := tallystick.NormalName(name)
+		number, ok := n.number[normal]
+		if !ok {
+			number = uint32(len(n.parent))
+			n.number[strings.Clone(normal)] = number
+			n.parent = append(n.parent, number)
+		}
+		if i == 0 {
+			first = number
+			continue
+		}
+		n.parent[n.root(number)] = n.root(first)
+	}
+	return first
+}
+
+// root returns what stands for the whole set of a name.
+func (n *names) root(name uint32) uint32 {
+	for n.parent[name] != name {
+		n.parent[name] = n.parent[n.parent[name]]
+		name = n.parent[name]
+	}
+	return name
+}
+
+// A party is a relying party, as exactly as its record names it. A log may not
+// say the port or the tenant, and then agrees with any.
+type party struct {
+	// keys are its name, its name without port or tenant, its kind, and
+	// nothing: as numbers, equal when the texts are.
+	keys [4]uint32
+	// vague is the first of keys that says all that is known.
+	vague uint8
+}
+
+type parties struct {
+	number map[string]uint32 // of texts
+	known  map[string]uint32 // of parties, by name as written
+	list   []party
+}
+
+func newParties() parties {
+	return parties{number: map[string]uint32{}, known: map[string]uint32{}}
+}
+
+// add returns the number of a party.
+func (p *parties) add(name string) uint32 {
+	if i, ok := p.known[name]; ok {
+		return i
+	}
+	texts, vague := partyTexts(strings.ToLower(strings.TrimSpace(name)))
+	party := party{vague: vague}
+	for i, text := range texts {
+		number, ok := p.number[text]
+		if !ok {
+			number = uint32(len(p.number))
+			p.number[text] = number
+		}
+		party.keys[i] = number
+	}
+	p.list = append(p.list, party)
+	p.known[strings.Clone(name)] = uint32(len(p.list) - 1)
+	return uint32(len(p.list) - 1)
+}
+
+// partyTexts returns the name of a party in four degrees of exactness.
+func partyTexts(name string) (texts [4]string, vague uint8) {
+	kind, rest, _ := strings.Cut(name, ":")
+	coarse := name
+	switch {
+	case name == "":
+		vague = 3
+	case rest == "":
+		vague = 2
+	case kind == "entra":
+		tenant, resource, _ := strings.Cut(rest, "/")
+		coarse = "entra:/" + resource
+		if resource == "" {
+			vague = 2
+		} else if tenant == "" {
+			vague = 1
+		}
+	default:
+		coarse, vague = withoutPort(name)
+	}
+	return [4]string{name, coarse, kind + ":", ""}, vague
+}
+
+// withoutPort drops the port of "kind:host:port". A name that cannot have one
+// is exact as it is.
+func withoutPort(name string) (coarse string, vague uint8) {
+	i := strings.LastIndexByte(name, ':')
+	if _, err := strconv.ParseUint(name[i+1:], 10, 16); err == nil && i > strings.IndexByte(name, ':') {
+		return name[:i], 0
+	}
+	switch kind, _, _ := strings.Cut(name, ":"); kind {
+	case "https", "ldap", "ldaps", "smtp", "imap", "pop3", "ssh", "postgres", "kerberos", "mysql", "ftp":
+		return name, 1
+	}
+	return name, 0
+}
+
+// A kind is what many records have in common.
+type kind struct {
+	name    uint32 // one of the names of its credential, or noName
+	party   uint32
+	source  uint32
+	level   uint8
+	outcome tallystick.Outcome
+	// weak says that the record names the application and not the key, so that
+	// a token may tell whose it is.
+	weak bool
+	hash uint64 // of all of that, as texts
+	utis bool   // a holder's record of this kind carries a token id
+}
+
+// call says whether it is the use of a token, and not of a key.
+func (k *kind) call() bool { return int(k.level) == tallystick.LevelCall.Rank() }
+
+type kinds struct {
+	number map[string]uint32
+	list   []kind
+}
+
+func newKinds() kinds { return kinds{number: map[string]uint32{}} }
+
+// kindKey appends what makes a kind to key.
+func kindKey(key []byte, u *tallystick.Use) []byte {
+	for _, s := range u.Credential {
+		key = append(append(key, s...), 0)
+	}
+	for _, s := range [...]string{u.RelyingParty, u.Source, string(u.Side), string(u.Level), string(u.Outcome)} {
+		key = append(append(key, 1), s...)
+	}
+	return key
+}
+
+// kindHash hashes what kindKey writes down.
+func kindHash(u *tallystick.Use) uint64 {
+	h := addNumber(0, int64(len(u.Credential)))
+	for _, name := range u.Credential {
+		h = add(h, name)
+	}
+	return add(add(add(add(add(h, u.RelyingParty), u.Source), string(u.Side)), string(u.Level)), string(u.Outcome))
+}
+
+// kindOf returns the number of a use's kind, and joins the names of its credential.
+func (t *Tally) kindOf(key []byte, u *tallystick.Use) uint32 {
+	if i, ok := t.kinds.number[string(key)]; ok {
+		return i
+	}
+	k := kind{
+		name: t.names.join(u.Credential), party: t.parties.add(u.RelyingParty), level: uint8(u.Level.Rank()),
+		outcome: u.Outcome, weak: true, hash: add(0, string(key)),
+	}
+	for _, name := range u.Credential {
+		k.weak = k.weak && strings.HasPrefix(name, "account:entra-app/")
+	}
+	if u.Side == tallystick.SideHolder {
+		k.source = t.books.number(u.Source)
+	}
+	t.kinds.list = append(t.kinds.list, k)
+	t.kinds.number[string(key)] = uint32(len(t.kinds.list) - 1)
+	return uint32(len(t.kinds.list) - 1)
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tally
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/tallystick/tallystick"
+)
+
+// none stands for no record.
+const none = ^uint32(0)
+
+// A settlement is a tally being settled.
+type settlement struct {
+	*Tally
+	known   map[uint32]*credential // by root name
+	unknown credential
+
+	left  amounts  // of relying records, uses that are not matched yet
+	free  amounts  // of holder records, uses that may still match
+	taken []bool   // holder records of which a use, or a child, is matched
+	child []uint32 // of holder records, the record that was made with it, or none; nil when there are none
+	why   []Reason // of relying records
+
+	token table                    // holder records by token id, the last of each
+	next  []uint32                 // of holder records, another with the same token id; nil when there are none
+	many  map[tokenKey]holderToken // tokens of which there are several records
+	first map[uint32]string        // the least name of a credential, when it is wanted
+}
+
+// Settle matches the two sides. Nothing may be written to the tally any more.
+func (t *Tally) Settle(ctx context.Context) (Result, error) {
+	s := &settlement{Tally: t}
+	t.holder.ids, t.relying.ids = table{}, table{} // nothing more is written: make room
+	for _, step := range []func(){s.gather, s.tieLevels, s.matchTokens, s.matchRest, s.tieVerdicts, s.explain} {
+		if err := ctx.Err(); err != nil {
+			return Result{}, err
+		}
+		step()
+	}
+	return s.result(), nil
+}
+
+// gather counts what there is to match.
+func (s *settlement) gather() {
+	holderKinds := make([]bool, len(s.kinds.list))
+	s.free = newAmounts(s.holder.len())
+	s.taken = make([]bool, s.holder.len())
+	for i := range uint32(s.holder.len()) {
+		r := s.holder.at(i)
+		holderKinds[r.kind] = true
+		s.kinds.list[r.kind].utis = s.kinds.list[r.kind].utis || r.uti != 0
+		s.free.set(i, s.holder.count(r))
+	}
+	s.known, s.unknown = s.credentials(holderKinds)
+	s.left = newAmounts(s.relying.len())
+	s.why = make([]Reason, s.relying.len())
+	for i := range uint32(s.relying.len()) {
+		s.left.set(i, s.relying.count(s.relying.at(i)))
+	}
+}
+
+// count is how many uses a record stands for.
+func (s *side) count(r *record) int64 {
+	if r.extra == 0 {
+		return 1
+	}
+	return s.extras[r.extra-1].count
+}
+
+// until is when the last of them was.
+func (s *side) until(r *record) int64 {
+	if r.extra == 0 {
+		return r.at
+	}
+	return s.extras[r.extra-1].until
+}
+
+func (s *settlement) kind(r *record) *kind { return &s.kinds.list[r.kind] }
+
+func (s *settlement) root(r *record) uint32 { return s.names.root(s.kind(r).name) }
+
+func (s *settlement) isAttempt(r *record) bool {
+	return s.kind(r).outcome == tallystick.OutcomeAttempt
+}
+
+// book returns what the holders' books say about the credential of a relying record.
+func (s *settlement) book(r *record) *credential {
+	if c, ok := s.known[s.credentialOf(r)]; ok {
+		return c
+	}
+	return &s.unknown
+}
+
+// credentialOf returns the credential of a relying record. Where the record does
+// not name the key, a token that a holder received tells whose it is.
+func (s *settlement) credentialOf(r *record) uint32 {
+	root := s.root(r)
+	if r.uti == 0 || !s.kind(r).weak {
+		return root
+	}
+	if _, ok := s.known[root]; ok {
+		return root
+	}
+	owner := root
+	s.eachWith(r.uti, func(i uint32) {
+		// Two credentials with one token id are a mistake in a book; take the
+		// same one whatever the order.
+		if other := s.root(s.holder.at(i)); owner == root || s.firstName(other) < s.firstName(owner) {
+			owner = other
+		}
+	})
+	return owner
+}
+
+// tieLevels finds the holders' records that were the beginning of another one: a
+// signature of which a request was made, a request that brought a token. They
+// match through what they became, and not once more.
+func (s *settlement) tieLevels() {
+	children := map[uint64][]uint32{}
+	folded := map[uint32][]uint32{}
+	for i := range uint32(s.holder.len()) {
+		r := s.holder.at(i)
+		if r.extra == 0 || s.kind(r).call() {
+			continue
+		}
+		if x := &s.holder.extras[r.extra-1]; x.parent != 0 {
+			children[x.parent] = append(children[x.parent], i)
+			folded[x.loose] = append(folded[x.loose], i)
+		}
+	}
+	if len(children) == 0 {
+		return
+	}
+	s.child = make([]uint32, s.holder.len())
+	for i := range uint32(s.holder.len()) {
+		r := s.holder.at(i)
+		s.child[i] = s.childOf(r, children[r.ref])
+		if s.child[i] == none && r.corr != 0 {
+			s.child[i] = s.childOf(r, folded[r.corr])
+		}
+		if s.child[i] != none {
+			s.free.set(i, 0)
+		}
+	}
+}
+
+// tiedWithin bounds the time between a use and what was made with it, in
+// microseconds. Assertions live for minutes.
+const tiedWithin = 3600 * 1e6
+
+// childOf returns the first of the candidates that was made with r.
+func (s *settlement) childOf(r *record, candidates []uint32) uint32 {
+	best := none
+	for _, c := range candidates {
+		child := s.holder.at(c)
+		apart := child.at - r.at
+		if s.kind(child).level <= s.kind(r).level || s.root(child) != s.root(r) || max(apart, -apart) > tiedWithin {
+			continue
+		}
+		if best == none || s.earlier(child, s.holder.at(best)) {
+			best = c
+		}
+	}
+	return best
+}
+
+// earlier orders records by time, and by their identity where that is the same.
+func (s *settlement) earlier(a, b *record) bool {
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id)) < 0
+}
+
+// tieVerdicts gives the beginning the verdict of what it became.
+func (s *settlement) tieVerdicts() {
+	for i := range uint32(len(s.child)) {
+		last := i
+		for s.child[last] != none { // a child is of a higher level, so this ends
+			last = s.child[last]
+		}
+		if last == i || s.taken[i] {
+			continue
+		}
+		if s.taken[i] = s.taken[last]; !s.taken[i] {
+			s.free.set(i, s.holder.count(s.holder.at(i)))
+		}
+	}
+}
+
+// result counts and lists.
+func (s *settlement) result() Result {
+	r := Result{Books: s.bookList()}
+	sum := &r.Summary
+	sum.Duplicates = s.holder.double + s.relying.double
+	for i := range uint32(s.relying.len()) {
+		one := s.relying.at(i)
+		count := s.relying.count(one)
+		if s.isAttempt(one) {
+			sum.Attempts += count
+			r.Items = append(r.Items, s.item(one, tallystick.VerdictAttempt, reasonNotHeld, count, s.credentialOf(one)))
+			continue
+		}
+		sum.Relying += count
+		sum.Matched += count - s.left.get(i)
+		if s.left.get(i) == 0 {
+			continue
+		}
+		item := s.item(one, tallystick.VerdictForeign, s.why[i], s.left.get(i), s.credentialOf(one))
+		if !s.book(one).closedPast(s.relying.until(one), s.options.Tolerance) {
+			item.Verdict, item.Reason = tallystick.VerdictPending, reasonOpen
+			sum.Pending += item.Count
+		} else {
+			sum.Foreign += item.Count
+		}
+		r.Items = append(r.Items, item)
+	}
+	for i := range uint32(s.holder.len()) {
+		one := s.holder.at(i)
+		sum.Holder += s.holder.count(one)
+		if s.free.get(i) > 0 {
+			sum.Unconfirmed += s.free.get(i)
+			r.Items = append(r.Items, s.item(one, tallystick.VerdictUnconfirmed, reasonUnseen, s.free.get(i), s.root(one)))
+		}
+	}
+	r.Names = s.namesOf(r.Items)
+	slices.SortFunc(r.Items, func(a, b Item) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Verdict, b.Verdict), cmp.Compare(a.id, b.id))
+	})
+	return r
+}
+
+func (s *settlement) item(r *record, verdict tallystick.Verdict, why Reason, count int64, root uint32) Item {
+	return Item{Where: r.where, Verdict: verdict, Reason: why, Count: count, Credential: root, at: r.at, id: r.id}
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tally matches the two halves of the stick: the uses of credentials
+// that their holders recorded, and those that relying parties recorded. What a
+// relying party accepted and no holder made is foreign.
+//
+// The rules are in docs/reconcile.md. The result is a function of the set of
+// records: their order, the files that they are spread over, and how often one
+// is repeated change nothing but the number of duplicates. To that end every
+// choice between two matches is made by what the records say, and two records
+// that say the same are one.
+//
+// A record is kept in some fifty bytes: identifiers as hashes, names as numbers.
+// Who wants to know more of a use reads it again at the place that it came from.
+package tally
+
+import (
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// DefaultTolerance is how far the clocks of the two sides, and a request and its
+// record, may be apart.
+const DefaultTolerance = 2 * time.Minute
+
+// Options are the choices of a tally.
+type Options struct {
+	// Tolerance bounds the time between the two records of one use, where no
+	// token id ties them. Less than zero is zero.
+	Tolerance time.Duration
+	// CloseAtEnd takes every holder's book for complete.
+	CloseAtEnd bool
+}
+
+// A Tally takes the records of both sides through its writers, and settles them.
+type Tally struct {
+	options Options
+
+	mu      sync.Mutex // guards all that follows
+	names   names
+	parties parties
+	kinds   kinds
+	books   books
+	holder  side
+	relying side
+}
+
+// New returns an empty tally.
+func New(options Options) *Tally {
+	options.Tolerance = max(options.Tolerance, 0)
+	return &Tally{options: options, names: newNames(), parties: newParties(), kinds: newKinds(), books: newBooks()}
+}
+
+// A Summary counts uses: a counted record is as many as it counts.
+type Summary struct {
+	Relying     int64 `json:"relying"` // uses that relying parties recorded, without duplicates and attempts
+	Holder      int64 `json:"holder"`  // uses that holders recorded, without duplicates
+	Matched     int64 `json:"matched"` // of Relying
+	Foreign     int64 `json:"foreign"`
+	Unconfirmed int64 `json:"unconfirmed"` // of Holder
+	Pending     int64 `json:"pending"`
+	Duplicates  int64 `json:"duplicates"` // records of either side that were there already
+	Malformed   int64 `json:"malformed"`
+	Attempts    int64 `json:"attempts"` // tries that did not show that the key was held
+}
+
+// An Item is the verdict on a record that is not matched, or on what is left of
+// a counted one.
+type Item struct {
+	Where   uint64 // as it was given to Writer.At
+	Verdict tallystick.Verdict
+	Reason  Reason
+	Count   int64 // uses
+	// Credential is the same number for all uses of one credential.
+	Credential uint32
+	at         int64
+	id         uint64
+}
+
+// A Result is what a tally comes to.
+type Result struct {
+	Summary Summary
+	Items   []Item // by time
+	Books   []Book // of the holders, by name
+	// Names has every name of the credentials that have foreign uses, in the
+	// normal form, by Item.Credential.
+	Names map[uint32][]string
+}
+
+// A Book is what one holder's source has recorded.
+type Book struct {
+	Source  string
+	Records int64
+	// First and Last are when its first and last uses were; Closed is up to
+	// when it is complete, zero when nothing says so.
+	First, Last, Closed time.Time
+	// Missing is how many sequence numbers between its first and its last are
+	// not there.
+	Missing int64
+}
+
+// A Reason says why a use has its verdict.
+type Reason uint8
+
+// The reasons.
+const (
+	reasonNone Reason = iota
+	reasonUnknownToken
+	reasonUnknownTokenCopied
+	reasonTokenTwice
+	reasonStolenToken
+	reasonLeftOver
+	reasonLeftOverCopied
+	reasonNoBook
+	reasonBeforeBook
+	reasonOpen
+	reasonUnseen
+	reasonNotHeld
+)
+
+// String returns half a sentence for people.
+func (r Reason) String() string {
+	return [...]string{
+		reasonNone:               "",
+		reasonUnknownToken:       "the holder never received this token: its id (uti) is in no holder's record, so the key was used elsewhere",
+		reasonUnknownTokenCopied: "the holder never received this token; its correlation id is that of a holder's use and was copied, or the request was replayed",
+		reasonTokenTwice:         "a second use with one token id (uti): the holder made one, so the request was replayed",
+		reasonStolenToken:        "a call with a token of the holder that the holder did not make: the token was used elsewhere",
+		reasonLeftOver:           "more uses here than the holder made at that time",
+		reasonLeftOverCopied:     "more uses with this correlation id than the holder made: it was copied, or the request was replayed",
+		reasonNoBook:             "no holder has any record of this credential",
+		reasonBeforeBook:         "no holder's record; it is earlier than the first record of the holder's book, which may have been cut there",
+		reasonOpen:               "the holder's book is not closed past this time and the tolerance",
+		reasonUnseen:             "no relying party has a record of it",
+		reasonNotHeld:            "refused, and nothing shows that the key was held",
+	}[r]
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tally
+
+import "github.com/tallystick/tallystick"
+
+// A Writer takes records for a tally. One goroutine uses it; any number of
+// writers may write to one tally at the same time.
+type Writer struct {
+	t     *Tally
+	where uint64
+	key   []byte
+	known map[uint64]uint32 // kinds that were met, by hash, so that the tally's lock is seldom needed
+	batch []entry
+}
+
+// An entry is a record on its way to the tally.
+type entry struct {
+	record
+	seq    uint64
+	more   extra
+	holder bool
+}
+
+// batchSize is how many records are added under one lock.
+const batchSize = 512
+
+// Writer returns a writer.
+func (t *Tally) Writer() *Writer {
+	return &Writer{t: t, known: map[uint64]uint32{}, batch: make([]entry, 0, batchSize)}
+}
+
+// At says what the next uses are called in the result.
+func (w *Writer) At(where uint64) { w.where = where }
+
+// Use takes a use; nothing of it is kept.
+func (w *Writer) Use(u *tallystick.Use) {
+	e := entry{record: compress(u, w.where), seq: u.Seq, holder: u.Side == tallystick.SideHolder}
+	if u.Count > 1 || u.IDs.Parent != "" {
+		e.more = extra{until: max(micro(u.Until), e.at), count: u.Count, parent: hashOf(u.IDs.Parent), loose: looseHash(u.IDs.Parent)}
+	}
+	hash := kindHash(u)
+	number, ok := w.known[hash]
+	if !ok {
+		w.key = kindKey(w.key[:0], u)
+		w.t.mu.Lock()
+		number = w.t.kindOf(w.key, u)
+		w.t.mu.Unlock()
+		w.known[hash] = number
+	}
+	e.kind = number
+	if w.batch = append(w.batch, e); len(w.batch) == batchSize {
+		w.Flush()
+	}
+}
+
+// Close takes a closing mark.
+func (w *Writer) Close(m tallystick.ClosingMark) {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.books.close(m)
+}
+
+// Flush hands over what was taken; call it at the end.
+func (w *Writer) Flush() {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	for i := range w.batch {
+		w.t.take(&w.batch[i])
+	}
+	w.batch = w.batch[:0]
+}
+
+// take adds a record.
+func (t *Tally) take(e *entry) {
+	s := &t.relying
+	if e.holder {
+		s = &t.holder
+	}
+	more := &e.more
+	if e.more == (extra{}) {
+		more = nil
+	}
+	before := s.len()
+	t.insert(s, e.record, more)
+	if e.holder && s.len() > before {
+		t.books.list[t.kinds.list[e.kind].source].add(e.at, e.seq)
+	}
+}

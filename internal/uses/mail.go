@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package uses
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// dovecotFormat is Dovecot's log: logins by password or certificate. The line of
+// a login names the account; the subject of a certificate stands in a line of its
+// own that shares no id with it, and is not used.
+func dovecotFormat() Format {
+	return Format{
+		Name: "dovecot", About: "Dovecot log", layout: byLine,
+		is: func(record string) bool {
+			return strings.Contains(record, "-login: ") && (strings.Contains(record, "user=<") || strings.Contains(record, "rip=") || strings.Contains(record, "SSL certificate")) ||
+				strings.Contains(record, " dovecot: ") || strings.Contains(record, " auth: Info: passwd-file(")
+		},
+		reader: func(s Settings) ReadFunc {
+			return func(record string, sink Sink) error { return readDovecot(record, s.Near, sink) }
+		},
+	}
+}
+
+func readDovecot(record string, near time.Time, sink Sink) error {
+	_, event, ok := strings.Cut(record, "-login: ")
+	user := between(event, "user=<", ">")
+	method := wordAfter(event, "method=")
+	if !ok || user == "" || method == "" {
+		return nil
+	}
+	u := tallystick.Use{Source: "dovecot", Side: tallystick.SideRelying, Level: tallystick.LevelRequest, Count: 1,
+		Credential: []string{"account:mail/" + user}, Operation: method, Address: wordAfter(event, "rip="),
+		IDs: tallystick.UseIDs{Session: between(event, "session=<", ">")}}
+	switch {
+	case strings.Contains(event, "Login: user=<"):
+		u.Outcome = tallystick.OutcomeSuccess
+	case strings.Contains(event, "auth failed"):
+		u.Outcome, u.Detail = tallystick.OutcomeAttempt, "auth failed"
+	default:
+		return nil
+	}
+	at, err := headTime(record, near)
+	if err != nil {
+		return err
+	}
+	u.Time, u.Until = at, at
+	protocol := "imap"
+	if strings.Contains(record, "pop3-login: ") {
+		protocol = "pop3"
+	} else if strings.Contains(record, "submission-login: ") {
+		protocol = "smtp"
+	}
+	u.RelyingParty = protocol + ":" + wordAfter(event, "lip=")
+	if port := wordAfter(event, "lport="); port != "" {
+		u.RelyingParty += ":" + port
+	}
+	sink.Use(&u)
+	return nil
+}
+
+// between returns the text between two marks.
+func between(s, open, end string) string {
+	rest, ok := after(s, open)
+	if !ok {
+		return ""
+	}
+	text, _, ok := strings.Cut(rest, end)
+	if !ok {
+		return ""
+	}
+	return text
+}
+
+// postfixFormat is Postfix's log: mail that was let in by a password, and client
+// certificates, which it names at smtpd_tls_loglevel 2 alone.
+func postfixFormat() Format {
+	return Format{
+		Name: "postfix", About: "Postfix log (certificates need smtpd_tls_loglevel = 2)", layout: byLine,
+		is: func(record string) bool {
+			return strings.Contains(record, " postfix/") || strings.Contains(record, "/smtpd[")
+		},
+		reader: func(s Settings) ReadFunc {
+			return func(record string, sink Sink) error { return readPostfix(record, s.Near, sink) }
+		},
+	}
+}
+
+func readPostfix(record string, near time.Time, sink Sink) error {
+	before, event, ok := strings.Cut(record, "smtpd[")
+	if !ok {
+		return nil
+	}
+	process, event, _ := strings.Cut(event, "]: ")
+	u := tallystick.Use{Source: "postfix", Side: tallystick.SideRelying, Level: tallystick.LevelRequest, Count: 1, Outcome: tallystick.OutcomeSuccess}
+	switch {
+	case strings.Contains(event, ", sasl_method=") && strings.Contains(event, ": client="):
+		u.IDs.Queue, _, _ = strings.Cut(event, ": ")
+		u.Operation = "SASL " + wordAfter(event, "sasl_method=")
+		u.Credential = []string{"account:mail/" + wordAfter(event, "sasl_username=")}
+	case strings.Contains(event, "authentication failed:") && strings.Contains(event, "SASL "):
+		u.Operation = "SASL " + wordAfter(event, "SASL ")
+		u.Outcome, u.Detail = tallystick.OutcomeAttempt, "authentication failed"
+		user := wordAfter(event, "sasl_username=")
+		if user == "" {
+			return nil // nobody is named
+		}
+		u.Credential = []string{"account:mail/" + user}
+	case strings.Contains(event, "subject_CN=") && strings.Contains(event, ", fingerprint="):
+		u.Operation = "client certificate"
+		u.Resource = between(event, "subject_CN=", ", issuer")
+		u.Credential = []string{thumbprintName(wordAfter(event, ", fingerprint="))}
+		u.IDs.Session = process
+	default:
+		return nil
+	}
+	at, err := headTime(record, near)
+	if err != nil {
+		return err
+	}
+	u.Time, u.Until = at, at
+	u.Address = between(event, "[", "]")
+	u.RelyingParty = "smtp:" + hostBefore(before)
+	sink.Use(&u)
+	return nil
+}
+
+// hostBefore returns the host that syslog writes before the program's name.
+func hostBefore(head string) string {
+	fields := strings.Fields(head)
+	if len(fields) < 2 {
+		return ""
+	}
+	return fields[len(fields)-2]
+}
