@@ -38,7 +38,7 @@ func TestMisses(t *testing.T) {
 		target string
 		want   string
 	}{
-		"nobody":     {freeAddress(t), "refused"},
+		"nobody":     {nobody, "refused"},
 		"no name":    {"no-such-host.invalid:443", "no-such-host"},
 		"http":       {serve(t, "127.0.0.1:0", answer("HTTP/1.1 400 Bad Request\r\n\r\n")), "not-tls"},
 		"ssh":        {serve(t, "127.0.0.1:0", answer("SSH-2.0-OpenSSH_9.2p1\r\n")), "not-tls"},
@@ -142,7 +142,7 @@ func TestCancelInTheMiddle(t *testing.T) {
 func TestMixedTargets(t *testing.T) {
 	p := newPKI(t)
 	good := goServer(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
-	bad := freeAddress(t)
+	bad := nobody
 	s := look(t, nil, bad, good, bad, good)
 	if len(s.sightings) != 1 || len(s.misses) != 1 || s.misses[0].Place != tallystick.TLSPlace(bad) {
 		t.Errorf("%d sightings, misses %+v", len(s.sightings), s.misses)

@@ -28,7 +28,7 @@ func TestOverQUIC(t *testing.T) {
 	if d := cmp.Diff([]string{"tls1.3", "h3"}, append(f.Protocols, f.ALPN...)); d != "" || f.Evidence != tallystick.EvidenceProven || f.Staple != "" || f.Suites != nil {
 		t.Errorf("facts %+v\n%s", f, d)
 	}
-	missed := look(t, map[string]string{"timeout": "1s"}, "quic://"+freeAddress(t))
+	missed := look(t, map[string]string{"timeout": "1s"}, "quic://"+nobody)
 	if len(missed.misses) != 1 || missed.misses[0].Error != "refused" || missed.misses[0].Place.Scheme() != "quic" {
 		t.Errorf("where nobody is: %+v", missed.misses)
 	}

@@ -293,7 +293,7 @@ func TestResume(t *testing.T) {
 	}
 	find := func(resume string) *checkpointed {
 		c := &checkpointed{}
-		request := driver.FindRequest{Targets: []string{freeAddress(t), "127.99.0.0/29:1"}, Now: time.Now, Resume: resume}
+		request := driver.FindRequest{Targets: []string{nobody, "127.99.0.0/29:2"}, Now: time.Now, Resume: resume}
 		if err := opened.(driver.Finder).Find(context.Background(), request, c); err != nil {
 			t.Fatal(err)
 		}

@@ -136,7 +136,11 @@ func start(t *testing.T, name string, arguments ...string) {
 	})
 }
 
-// freeAddress returns an address of loopback where nothing listens.
+// nobody is an address of loopback where nothing listens, nor will while other
+// tests take free ports.
+const nobody = "127.99.0.1:1"
+
+// freeAddress returns an address of loopback for a server that cannot choose one.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -33,7 +33,7 @@ func TestDriver(t *testing.T) {
 	drivertest.Run(t, drivertest.Suite{
 		Driver: Driver(), Targets: []string{address, "https://" + address},
 		Want:    []tallystick.Place{tallystick.TLSPlace(address)},
-		Bad:     freeAddress(t),
+		Bad:     nobody,
 		Secrets: []string{p.keyText, strings.Split(p.keyText, "\n")[2]},
 	})
 }

@@ -200,13 +200,9 @@ func (f CredentialFilter) whereElsewhere(w *conditions) {
 		}
 		w.add(`c.id IN (SELECT s.credential_id FROM sightings s JOIN places p ON p.id = s.place_id WHERE p.uri IN (?, ?) AND s.gone_since = 0)`, places...)
 	}
-	if f.Network != "" {
-		w.add(`c.id IN (SELECT s.credential_id FROM places p JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0
-			WHERE p.network > '' AND p.network = ?)`, keyOrNone(f.Network))
-	}
 }
 
-// whereSeen adds the conditions of a scheme and of a role. What few have is
+// whereSeen adds the conditions of a scheme, a network and a role. What few have is
 // looked up first, and what many have is tried on each row of the list, as with
 // broadTerm: a million rows hold nothing that few have for a long time.
 func (f CredentialFilter) whereSeen(ctx context.Context, db *DB, w *conditions) error {
@@ -221,6 +217,20 @@ func (f CredentialFilter) whereSeen(ctx context.Context, db *DB, w *conditions) 
 			w.add(`c.id IN (SELECT s.credential_id FROM places p JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0 WHERE p.uri >= ? AND p.uri < ?)`, start, prefixEnd(start))
 		default:
 			w.add(`EXISTS (SELECT 1 FROM sightings s WHERE s.credential_id = c.id AND s.gone_since = 0 AND s.scheme = ?)`, f.Scheme)
+		}
+	}
+	if f.Network != "" {
+		const inside = `network > '' AND network = ?` // as the index has it
+		key := keyOrNone(f.Network)
+		few, err := db.few(ctx, `places`, inside, key)
+		switch {
+		case err != nil:
+			return err
+		case few:
+			w.add(`c.id IN (SELECT s.credential_id FROM places p JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0 
+				WHERE p.network > '' AND p.network = ?)`, key)
+		default:
+			w.add(`EXISTS (SELECT 1 FROM sightings s JOIN places p ON p.id = s.place_id WHERE s.credential_id = c.id AND s.gone_since = 0 AND p.network = ?)`, key)
 		}
 	}
 	if f.Role != "" {

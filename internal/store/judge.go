@@ -211,6 +211,11 @@ func (db *DB) JudgedBy(ctx context.Context, edition string, rules []string, now 
 	if last == edition {
 		return nil
 	}
+	// The edition is remembered last, so that a process that is killed in
+	// between begins again.
+	if err := db.makeAllDue(ctx); err != nil {
+		return db.wrap("couldn't take up the rules", err)
+	}
 	return db.wrap("couldn't take up the rules", db.tx(ctx, func(tx *writing) error {
 		const remember = `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 		if _, err := tx.ExecContext(ctx, remember, judgedBy, edition); err != nil {
@@ -223,10 +228,29 @@ func (db *DB) JudgedBy(ctx context.Context, edition string, rules []string, now 
 			places = append(places, "$"+itoa(int64(len(args))))
 		}
 		retire := `UPDATE findings SET closed = $1 WHERE closed = 0 AND rule NOT IN (` + strings.Join(places, ",") + `)`
-		if _, err := tx.ExecContext(ctx, retire, args...); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, makeDue+`> 0`)
+		_, err := tx.ExecContext(ctx, retire, args...)
 		return err
 	}))
+}
+
+// dueAtOnce is how many ids one transaction of makeAllDue goes through: other
+// writers wait for it.
+const dueAtOnce = 50_000
+
+// makeAllDue puts every credential before the rules.
+func (db *DB) makeAllDue(ctx context.Context) error {
+	var last sql.NullInt64
+	if err := db.read.QueryRowContext(ctx, `SELECT max(credential_id) FROM standing`).Scan(&last); err != nil {
+		return err
+	}
+	for from := int64(0); from < last.Int64; from += dueAtOnce {
+		err := db.tx(ctx, func(tx *writing) error {
+			_, err := tx.ExecContext(ctx, makeDue+`> $1 AND credential_id <= $2`, from, from+dueAtOnce)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
