@@ -75,6 +75,10 @@ type Acceptance struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until"`
+	// Within bounds an acceptance of a finding that holds wherever its
+	// credential is: it ends when the credential turns up outside this place.
+	// "" is everywhere.
+	Within Place `json:"within,omitempty"`
 }
 
 // Accepted says whether the finding is accepted at the given time.

@@ -3,6 +3,8 @@
 package tallystick
 
 import (
+	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -51,6 +53,29 @@ func (p Place) Path() string {
 		return ""
 	}
 	return u.Path
+}
+
+// HostPort returns the host of a place in a network, without brackets, and its
+// port, "" where it names none. Of a place on this machine both are "".
+func (p Place) HostPort() (host, port string) {
+	_, rest, ok := strings.Cut(string(p), "://")
+	if !ok {
+		return "", ""
+	}
+	hostport, _, _ := strings.Cut(rest, "/")
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return strings.Trim(hostport, "[]"), ""
+	}
+	return host, port
+}
+
+// Addr returns the address of a place whose host is one and no name. An IPv4
+// address that is written as IPv6 is returned as IPv4.
+func (p Place) Addr() (netip.Addr, bool) {
+	host, _ := p.HostPort()
+	address, err := netip.ParseAddr(host)
+	return address.Unmap(), err == nil
 }
 
 // Within says whether p is q or lies beneath it.

@@ -132,8 +132,15 @@ func NormalUTI(uti string) string {
 	return uti
 }
 
-// normalGUID returns a GUID that is written with dashes in lower case.
+// normalGUID returns a GUID in lower case and with dashes, which it may be
+// written without, or in braces.
 func normalGUID(s string) (string, bool) {
+	if len(s) > 2 && s[0] == '{' && s[len(s)-1] == '}' {
+		s = s[1 : len(s)-1]
+	}
+	if len(s) == 32 && isHex(s) {
+		return strings.ToLower(s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]), true
+	}
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return "", false
 	}

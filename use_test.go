@@ -47,19 +47,21 @@ func TestTokenIdentifiers(t *testing.T) {
 	got := map[string]string{}
 	for _, uti := range []string{
 		"FVsGxYXI30-TuikuuUoFAA", "FVsGxYXI30+TuikuuUoFAA==", "ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAx",
-		"C5065B15-C885-4FDF-93BA-292EB94A0500", "", "sign-in_ActivityId", "FVsGxYXI30-TuikuuUoFAB", "not base64 at all!!!!!", "ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAxAAAA",
+		"C5065B15-C885-4FDF-93BA-292EB94A0500", "", "sign-in_ActivityId", "FVsGxYXI30-TuikuuUoFAB", "not base64 at all!!!!!", "C5065B15C8854FDF93BA292EB94A0500", "{c5065b15-c885-4fdf-93ba-292eb94a0500}", "ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAxAAAA",
 	} {
 		got[uti] = tallystick.NormalUTI(uti)
 	}
 	want := map[string]string{
-		"FVsGxYXI30-TuikuuUoFAA":                           "c5065b15-c885-4fdf-93ba-292eb94a0500",
-		"FVsGxYXI30+TuikuuUoFAA==":                         "c5065b15-c885-4fdf-93ba-292eb94a0500",
-		"ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAx": "d5935dca-86f2-4ac9-a42c-3593b00af801",
-		"C5065B15-C885-4FDF-93BA-292EB94A0500":             "c5065b15-c885-4fdf-93ba-292eb94a0500",
-		"":                                                 "",
-		"sign-in_ActivityId":                               "sign-in_ActivityId",
-		"FVsGxYXI30-TuikuuUoFAB":                           "FVsGxYXI30-TuikuuUoFAB", // its last bits are not zero
-		"not base64 at all!!!!!":                           "not base64 at all!!!!!",
+		"FVsGxYXI30-TuikuuUoFAA":                               "c5065b15-c885-4fdf-93ba-292eb94a0500",
+		"FVsGxYXI30+TuikuuUoFAA==":                             "c5065b15-c885-4fdf-93ba-292eb94a0500",
+		"ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAx":     "d5935dca-86f2-4ac9-a42c-3593b00af801",
+		"C5065B15-C885-4FDF-93BA-292EB94A0500":                 "c5065b15-c885-4fdf-93ba-292eb94a0500",
+		"C5065B15C8854FDF93BA292EB94A0500":                     "c5065b15-c885-4fdf-93ba-292eb94a0500",
+		"{c5065b15-c885-4fdf-93ba-292eb94a0500}":               "c5065b15-c885-4fdf-93ba-292eb94a0500",
+		"":                                                     "",
+		"sign-in_ActivityId":                                   "sign-in_ActivityId",
+		"FVsGxYXI30-TuikuuUoFAB":                               "FVsGxYXI30-TuikuuUoFAB", // its last bits are not zero
+		"not base64 at all!!!!!":                               "not base64 at all!!!!!",
 		"ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAxAAAA": "ZDU5MzVkY2EtODZmMi00YWM5LWE0MmMtMzU5M2IwMGFmODAxAAAA",
 	}
 	if d := cmp.Diff(want, got); d != "" {

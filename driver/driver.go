@@ -8,10 +8,12 @@
 // Trust, Block, Probe, Watch, Issue and Sign come with the features that call
 // them). A driver has the verbs whose interfaces the opened value implements.
 //
-// A driver imports the root package, package parse, this package and its
-// vendor's library, and nothing else of Tallystick. It does not retry, log,
-// filter, read the environment or keep state between calls: whoever calls it
-// does. What deserves to be a driver is written in README.md beside this file.
+// A driver imports the root package, package parse, this package with those
+// beneath it, and its vendor's library, and nothing else of Tallystick. It does
+// not retry, log, read the environment, leave out what nobody told it to leave
+// out, or keep anything from one call to the next: whoever calls it does. What
+// is named by its options, such as exclude and rate, it keeps to within each
+// call. What deserves to be a driver is written in README.md beside this file.
 package driver
 
 import (

@@ -26,21 +26,19 @@ type Bind struct {
 
 // Bind makes a sign-in by do and writes it down; it returns what do returns.
 // The secret stays between do and the relying party.
-func (b *Book) Bind(bind Bind, do func() error) error {
+func (b *Book) Bind(bind Bind, do func() error) (err error) {
 	began := b.Begin()
-	err := do()
 	use := tallystick.Use{
 		Level: tallystick.LevelRequest, RelyingParty: bind.RelyingParty, Operation: "bind",
-		Credential: append([]string{accountName(bind)}, bind.Names...), Outcome: tallystick.OutcomeSuccess,
+		Credential: append([]string{accountName(bind)}, bind.Names...),
 	}
-	switch {
-	case err == nil:
-	case bind.Refused == nil || bind.Refused(err):
+	// Also when do panics: it may have been let in before.
+	defer func() { began.End(&use) }()
+	if err = do(); err == nil {
+		use.Outcome = tallystick.OutcomeSuccess
+	} else if bind.Refused == nil || bind.Refused(err) {
 		use.Outcome = tallystick.OutcomeRefused
-	default:
-		use.Outcome = "" // it may have been let in before the answer was lost
 	}
-	began.End(&use)
 	return err
 }
 

@@ -54,7 +54,7 @@ const (
 	// longestUse bounds how long a use that was begun and not ended keeps the
 	// book from being closed.
 	longestUse = 10 * time.Minute
-	maxLines   = 1000            // written at once
+	maxLines   = 100             // written at once; a spool of any size has room for them
 	closeTime  = 5 * time.Second // for sending what is left at the end
 )
 
@@ -78,11 +78,12 @@ type Book struct {
 }
 
 // An output keeps lines. What append has returned nil for survives a crash. run
-// carries them further, if there is anywhere to, until ctx ends; close comes
-// after it.
+// carries them further, if there is anywhere to, until ctx ends, and sendError
+// says why it does not get on; close comes after it.
 type output interface {
 	append(lines []byte) error
 	run(ctx context.Context)
+	sendError() error
 	close(ctx context.Context) error
 }
 
@@ -94,6 +95,9 @@ func Open(c Config) (*Book, error) {
 	}
 	if (c.File == "") == (c.URL == "") || (c.URL == "") != (c.Spool == "") {
 		return nil, fmt.Errorf("%w: a book has a file, or a URL with a spool directory", tallystick.ErrInvalid)
+	}
+	if c.SpoolBytes != 0 && c.SpoolBytes < segmentBytes {
+		return nil, fmt.Errorf("%w: a spool has at least %d bytes", tallystick.ErrInvalid, segmentBytes)
 	}
 	c.Memory, c.Close = cmp.Or(c.Memory, defaultMemory), cmp.Or(c.Close, defaultClose)
 	if c.Now == nil {
@@ -193,8 +197,8 @@ func (b *Book) closedTo(now time.Time) time.Time {
 }
 
 // Run writes the records until ctx ends, then what is left, and a last closing
-// mark. It returns what kept the last records from being written, if anything
-// did. A book runs once.
+// mark. It returns what kept the last records from being written, or from being
+// sent, if anything did. A book runs once.
 func (b *Book) Run(ctx context.Context) error {
 	carry, stop := context.WithCancel(ctx)
 	carried := make(chan struct{})
@@ -229,13 +233,18 @@ type Status struct {
 	Waiting int   // records in memory
 	Lost    int64 // uses that will be known of by their number alone, since the book was opened
 	Err     error // why the last records could not be written; nil when they were
+	// SendErr is why the URL does not take records, such as "the server answers
+	// 401 Unauthorized"; nil when it took the last ones. They wait in the spool
+	// meanwhile, until it is full.
+	SendErr error
 }
 
 // Status returns how the book is doing, for the program's own monitoring.
 func (b *Book) Status() Status {
+	sendErr := b.out.sendError()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Status{Waiting: len(b.waiting), Lost: b.allLost, Err: b.err}
+	return Status{Waiting: len(b.waiting), Lost: b.allLost, Err: b.err, SendErr: sendErr}
 }
 
 // note keeps why writing failed. What was not written is kept and tried again.

@@ -44,7 +44,7 @@ func openFile(path, source string) (*file, chain, error) {
 
 func lockedFile(f *os.File, source string) (*file, chain, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, chain{}, fmt.Errorf("another process has it open: %w", tallystick.ErrConflict)
+		return nil, chain{}, fmt.Errorf("another process has it open: %w", tallystick.ErrInUse)
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -59,8 +59,9 @@ func lockedFile(f *os.File, source string) (*file, chain, error) {
 		return nil, chain{}, err
 	}
 	end := bytes.LastIndexByte(tail, '\n') + 1
-	// Nothing is cut off that a book would not have begun to write.
-	if rest := tail[end:]; end == 0 && len(rest) < int(info.Size()) || !bytes.HasPrefix(rest, lineStart[:min(len(rest), len(lineStart))]) {
+	// Nothing is cut off that a book would not have begun to write; a file
+	// system may have filled what it lost in a crash with zeros.
+	if rest := bytes.TrimRight(tail[end:], "\x00"); end == 0 && len(tail) < int(info.Size()) || !bytes.HasPrefix(rest, lineStart[:min(len(rest), len(lineStart))]) {
 		return nil, chain{}, fmt.Errorf("%w: it does not end as a book does", tallystick.ErrInvalid)
 	}
 	var last chain
@@ -104,6 +105,9 @@ func (o *file) append(lines []byte) error {
 
 // run has nothing to do: append writes at once.
 func (o *file) run(context.Context) {}
+
+// sendError is nil: a file is sent nowhere.
+func (o *file) sendError() error { return nil }
 
 // close gives the lock up.
 func (o *file) close(context.Context) error { return o.f.Close() }

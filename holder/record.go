@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -55,9 +56,15 @@ type chain struct {
 func (c *chain) appendUse(lines []byte, u *tallystick.Use) []byte {
 	c.seq++
 	r := record{
-		V: 1, Source: u.Source, Seq: c.seq, Side: u.Side, Level: u.Level, Time: stamp(u.Time), Credential: u.Credential,
-		Holder: u.Holder, RelyingParty: u.RelyingParty, Outcome: string(u.Outcome), Address: u.Address, Port: u.Port,
-		Agent: u.Agent, Operation: u.Operation, Resource: u.Resource, Detail: u.Detail, IDs: u.IDs.Map(),
+		V: 1, Source: u.Source, Seq: c.seq, Side: u.Side, Level: u.Level, Time: stamp(u.Time),
+		Holder: bounded(u.Holder), RelyingParty: bounded(u.RelyingParty), Outcome: string(u.Outcome), Address: bounded(u.Address), Port: u.Port,
+		Agent: bounded(u.Agent), Operation: bounded(u.Operation), Resource: bounded(u.Resource), Detail: bounded(u.Detail), IDs: u.IDs.Map(),
+	}
+	for _, name := range u.Credential[:min(len(u.Credential), maxNames)] {
+		r.Credential = append(r.Credential, bounded(name))
+	}
+	for name, id := range r.IDs {
+		r.IDs[name] = bounded(id)
 	}
 	if u.Count > 1 {
 		r.Count, r.Until = u.Count, stamp(u.Until)
@@ -80,6 +87,20 @@ func (c *chain) appendClosing(lines []byte, source string, closed time.Time) []b
 	return c.appendLine(lines, record{
 		V: 1, Source: source, Side: tallystick.SideHolder, Closed: stamp(closed), Last: c.seq,
 	})
+}
+
+// Bounds of what a program may write into a record, so that every line stays far
+// below maxLine: a longer one could not be read back.
+const (
+	maxText  = 4 << 10 // bytes of one member
+	maxNames = 32
+)
+
+func bounded(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

@@ -45,6 +45,7 @@ type spool struct {
 	segments []segment // guarded by mu; oldest first
 	next     int       // guarded by mu; number of the next segment
 	taken    string    // guarded by mu; name of the *.sent, or ""
+	failed   error     // guarded by mu; why the last try to send failed, nil when it did not
 }
 
 // A segment grows while it is the last one and nobody sends it.
@@ -91,7 +92,7 @@ func isLoopback(u *url.URL) bool {
 // load locks the spool, finds what was not sent, and returns where the book stands.
 func (s *spool) load() (chain, error) {
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return chain{}, fmt.Errorf("another process has it open: %w", tallystick.ErrConflict)
+		return chain{}, fmt.Errorf("another process has it open: %w", tallystick.ErrInUse)
 	}
 	entries, err := os.ReadDir(s.config.Spool)
 	if err != nil {
@@ -170,6 +171,10 @@ func (s *spool) run(ctx context.Context) {
 	wait := firstWait
 	for ctx.Err() == nil {
 		sent, err := s.sendOldest(ctx)
+		if ctx.Err() != nil {
+			return // what it cut short is tried again by close
+		}
+		s.note(err)
 		switch {
 		case err != nil:
 			wait = min(2*wait, longestWait)
@@ -183,6 +188,20 @@ func (s *spool) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// note keeps what became of the last try to send.
+func (s *spool) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+}
+
+// sendError returns why the last try to send failed, or nil.
+func (s *spool) sendError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -256,6 +275,9 @@ func (s *spool) post(ctx context.Context, lines []byte) error {
 		request.Header.Set("Authorization", "Bearer "+s.config.Token)
 	}
 	response, err := s.config.Client.Do(request)
+	if urlErr, ok := errors.AsType[*url.Error](err); ok {
+		return urlErr.Err // without the URL, which may hold a key
+	}
 	if err != nil {
 		return err
 	}
@@ -270,11 +292,16 @@ func (s *spool) post(ctx context.Context, lines []byte) error {
 }
 
 // close sends what is left, until ctx ends; the rest stays in the spool for the
-// next time. Run has ended.
+// next time, and the error says why. Run has ended.
 func (s *spool) close(ctx context.Context) error {
 	for {
-		if sent, err := s.sendOldest(ctx); !sent || err != nil {
-			return s.lock.Close()
+		sent, err := s.sendOldest(ctx)
+		s.note(err)
+		if err != nil {
+			err = fmt.Errorf("couldn't send uses, which are kept in %s: %w", s.config.Spool, err)
+		}
+		if !sent || err != nil {
+			return errors.Join(err, s.lock.Close())
 		}
 	}
 }

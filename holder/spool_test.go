@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 )
 
 // A shelf is a server that takes books. While it is away it answers 503, and
-// when it is deaf it takes the lines and its answer is lost.
+// when the book is strange to it 401; when it is deaf it takes the lines and its answer is lost.
 type shelf struct {
 	mu    sync.Mutex
 	state string         // guarded by mu
@@ -33,6 +34,10 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	if err != nil || s.state == "away" {
 		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	if s.state == "strange" {
+		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
 	s.keys = append(s.keys, r.Header.Get("Authorization"))
@@ -114,8 +119,8 @@ func TestWhatWasNotSentIsSentByTheNext(t *testing.T) {
 	s.set("away")
 	for range 2 {
 		b := open(t, config)
-		if err := run(t, b, func() { b.Record(tallystick.Use{}) }); err != nil {
-			t.Fatal(err)
+		if err := run(t, b, func() { b.Record(tallystick.Use{}) }); err == nil || !strings.Contains(err.Error(), config.Spool) || !strings.Contains(err.Error(), "503") {
+			t.Errorf("a book that could not be sent ends with %v", err)
 		}
 	}
 	s.set("")
@@ -134,12 +139,36 @@ func TestWhatWasNotSentIsSentByTheNext(t *testing.T) {
 	}
 }
 
+func TestAServerThatRefusesIsTold(t *testing.T) {
+	s, config := serve(t)
+	s.set("strange")
+	config.URL += "?key=secret"
+	b := open(t, config)
+	err := run(t, b, func() {
+		b.Record(tallystick.Use{})
+		for end := time.Now().Add(20 * time.Second); b.Status().SendErr == nil && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if status := b.Status(); status.Err != nil || status.SendErr == nil || !strings.Contains(status.SendErr.Error(), "401") {
+			t.Errorf("%+v, want the server's answer, and that the records are written", status)
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("the book ends with %v", err)
+	}
+	s.set("")
+	b = open(t, config)
+	if err := run(t, b, func() { s.await(t, 1) }); err != nil || b.Status().SendErr != nil {
+		t.Errorf("%v, %+v once the server takes the book", err, b.Status())
+	}
+}
+
 func TestASpoolIsBounded(t *testing.T) {
 	s, config := serve(t)
 	s.set("away")
-	config.SpoolBytes = 100_000
+	config.SpoolBytes = segmentBytes
 	b := open(t, config)
-	const total = 20_000
+	const total = 60_000
 	err := run(t, b, func() {
 		for n := range total {
 			b.Record(tallystick.Use{RelyingParty: fmt.Sprint("ldap:", n%7)})

@@ -51,13 +51,13 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	began := t.book.Begin()
 	response, err := t.base.RoundTrip(request)
-	if err != nil {
+	if err != nil || response == nil { // no answer and no error is a mistake of base, and not ours to end in
 		began.End(unanswered(&use, err))
-		return nil, err
+		return response, err
 	}
 	use.IDs.Request = cmp.Or(response.Header.Get("x-ms-request-id"), response.Header.Get("request-id"))
 	use.Outcome = outcome(response.StatusCode)
-	if form != nil {
+	if form != nil && response.Body != nil {
 		response.Body = peek(response.Body, func(body []byte) { readToken(&use, request.URL, form, response.StatusCode, body) })
 	}
 	began.End(&use)

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tallystick/tallystick"
 )
 
 // written returns the uses that do makes, without what differs every time.
@@ -224,6 +226,39 @@ func TestRequestsWithoutAnAnswer(t *testing.T) {
 		t.Errorf("written: %v, want one use without an outcome", uses)
 	}
 }
+
+// A program that panics or hands out nothing is written down all the same, and
+// does not end in this package.
+func TestMistakesOfTheProgram(t *testing.T) {
+	uses, _ := written(t, func(b *Book) {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic of the program is gone")
+				}
+			}()
+			_ = b.Bind(Bind{RelyingParty: "ldap:127.0.0.1:389", Account: "a"}, func() error { panic("oh") })
+		}()
+		request, err := http.NewRequest(http.MethodPost, "https://127.0.0.1/t/oauth2/v2.0/token", strings.NewReader("client_secret=x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, base := range []emptyHanded{{}, {response: &http.Response{StatusCode: http.StatusOK}}} {
+			if response, err := b.Transport(base).RoundTrip(request); response != base.response || err != nil {
+				t.Errorf("%v, %v came back", response, err)
+			}
+		}
+		b.Record(tallystick.Use{Resource: strings.Repeat("é", 3*maxLine), Credential: make([]string, 1000)})
+	})
+	if len(uses) != 4 || len(uses[3]["resource"].(string)) > maxText || len(uses[3]["credential"].([]any)) != maxNames {
+		t.Errorf("%d uses are written", len(uses))
+	}
+}
+
+// An emptyHanded RoundTripper returns what it should not.
+type emptyHanded struct{ response *http.Response }
+
+func (e emptyHanded) RoundTrip(*http.Request) (*http.Response, error) { return e.response, nil }
 
 func TestBinds(t *testing.T) {
 	wrong, broken := errors.New("invalid credentials"), errors.New("connection reset")

@@ -93,16 +93,16 @@ type Estate interface {
 	Keep(ctx context.Context, name string, value []byte) error
 }
 
-// Listeners is what an Estate may have besides: which TLS endpoint shows what.
-type Listeners interface {
-	// Listeners calls fn for every TLS endpoint and each certificate that it
+// Shows is what an Estate may have besides: which TLS endpoint shows what.
+type Shows interface {
+	// EachShown calls fn for every TLS endpoint and each certificate that it
 	// shows as its own and that carries names; those of certificates with the
 	// same names follow each other. The Raw of certificates may be empty.
-	Listeners(ctx context.Context, fn func(Listener) error) error
+	EachShown(ctx context.Context, fn func(Shown) error) error
 }
 
-// A Listener is an endpoint with a certificate that it shows as its own.
-type Listener struct {
+// A Shown is an endpoint with a certificate that it shows as its own.
+type Shown struct {
 	Place       tallystick.Place
 	Address     string // that answered, where the place is a name
 	Certificate *tallystick.Credential

@@ -17,7 +17,7 @@ func All() []rule.Rule {
 		clientRules(readDistrust()),
 		distrustedRules(),
 		expiryRules(),
-		listenerRules(),
+		shownRules(),
 		namingRules(),
 		privateKeyRules(),
 		signatureRules(),

@@ -30,7 +30,7 @@ func fixtures(t testing.TB) map[string]fixture {
 		distrustedFixtures(),
 		expiryFixtures(),
 		groupFixtures(),
-		listenerFixtures(),
+		shownFixtures(),
 		namingFixtures(),
 		privateKeyFixtures(),
 		signatureFixtures(),

@@ -5,7 +5,6 @@ package rules
 import (
 	"cmp"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -46,7 +45,7 @@ func sshHosts(sightings []tallystick.Sighting) []string {
 	nameOf := map[string]string{} // of an address that a name led to
 	for i := range sightings {
 		seen := &sightings[i]
-		if name := sshHost(seen.Place); isHostKey(seen) && seen.SSH.Address != "" {
+		if name, _ := seen.Place.HostPort(); isHostKey(seen) && seen.SSH.Address != "" {
 			address := addressOf(seen.SSH.Address)
 			if known, ok := nameOf[address]; !ok || name < known {
 				nameOf[address] = name
@@ -59,7 +58,7 @@ func sshHosts(sightings []tallystick.Sighting) []string {
 		if !isHostKey(seen) {
 			continue
 		}
-		host := sshHost(seen.Place)
+		host, _ := seen.Place.HostPort()
 		at := cmp.Or(addressOf(seen.SSH.Address), host)
 		if address, err := netip.ParseAddr(at); err == nil && address.IsLoopback() {
 			hosts["this machine"] = true
@@ -68,15 +67,6 @@ func sshHosts(sightings []tallystick.Sighting) []string {
 		hosts[cmp.Or(nameOf[at], host)] = true
 	}
 	return slices.Sorted(maps.Keys(hosts))
-}
-
-func sshHost(place tallystick.Place) string {
-	hostport := strings.TrimPrefix(string(place), "ssh://")
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return hostport
-	}
-	return host
 }
 
 // addressOf takes the port from an address that may have one.

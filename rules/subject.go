@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -113,12 +111,9 @@ func isServed(s *tallystick.Sighting) bool { return s.TLS != nil && s.TLS.Positi
 
 // isLoopback says whether an endpoint was reached on this machine's own address.
 func isLoopback(place tallystick.Place) bool {
-	host, _, err := net.SplitHostPort(strings.TrimPrefix(string(place), "tls://"))
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	host, _ := place.HostPort()
+	address, ok := place.Addr()
+	return host == "localhost" || ok && address.IsLoopback()
 }
 
 // isConfiguredLeaf says whether a service shows this file as its own

@@ -23,6 +23,7 @@ type explained struct {
 	annotation tallystick.Annotation
 	firstSeen  time.Time
 	places     []string
+	servers    []sshServer
 	holders    []string // where its private half is, by other credentials
 	sameKey    []string // other credentials of its key
 	findings   []tallystick.Finding
@@ -86,17 +87,33 @@ func some(lines []string) []string {
 // print writes everything.
 func (e *explained) print(out io.Writer) error {
 	s := &sheet{out: out}
-	s.print("%s %s\n", e.credential.Kind, clean(name(e.credential)))
+	s.print("%s\n", clean(title(e.credential)))
 	e.facts(s)
 	for _, x := range extensionsOf(e.credential) {
 		s.put(x.name, x.value)
 	}
 	e.identity(s)
+	if len(e.servers) > 0 {
+		e.servers[0].print(s, len(e.places) > 1)
+	}
 	s.list("Places", some(e.places))
 	s.list("Private half", some(e.holders))
 	s.list("Same key", some(e.sameKey))
 	e.wrong(s)
 	return s.err
+}
+
+// title is the kind and the name of a credential, without saying the kind twice.
+func title(c *tallystick.Credential) string {
+	kind := string(c.Kind) + " "
+	return kind + strings.TrimPrefix(name(c), kind)
+}
+
+// addServer keeps what a server showed along with the credential.
+func (e *explained) addServer(place tallystick.Place, facts *tallystick.SSHFacts) {
+	if facts != nil && facts.Software != "" {
+		e.servers = append(e.servers, sshServer{place, facts})
+	}
 }
 
 // facts writes what the credential says.
@@ -132,6 +149,7 @@ func (e *explained) identity(s *sheet) {
 		s.put("SHA-1", hex.EncodeToString(sum[:]))
 	}
 	s.put("Key id", string(c.Key.ID))
+	s.put("OpenSSH", sshName(c))
 }
 
 // validity says from when until when, and where in that life it is.
@@ -227,7 +245,7 @@ func (e *explained) caseLine(f tallystick.Finding) string {
 		parts = append(parts, fmt.Sprintf("finding %d", f.ID))
 	}
 	if f.Acceptance != nil && f.Accepted(e.now) {
-		parts = append(parts, fmt.Sprintf("accepted by %s until %s: %s", f.Acceptance.By, dayOf(f.Acceptance.Until), f.Acceptance.Reason))
+		parts = append(parts, fmt.Sprintf("accepted by %s until %s: %s", f.Acceptance.By, lastDay(f.Acceptance.Until), f.Acceptance.Reason))
 	}
 	return strings.Join(parts, ", ")
 }

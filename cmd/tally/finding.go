@@ -57,6 +57,9 @@ func (p *program) findingAccept() *cobra.Command {
 	return cmd
 }
 
+// lastDay writes the day that ends at an instant, as --until has named it.
+func lastDay(end time.Time) string { return dayOf(end.Add(-time.Nanosecond)) }
+
 // acceptFlags reads the flags of an acceptance, and names all that are missing.
 func acceptFlags(reason, until string) (time.Time, error) {
 	var missing []string

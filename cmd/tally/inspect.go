@@ -32,8 +32,9 @@ func (p *program) inspectCommand() *cobra.Command {
 		Use:   "inspect FILE|HOST:PORT|FINGERPRINT",
 		Short: "Explain one credential: what it says, what is wrong with it, and what to do",
 		Long: `Explain a credential: what it says, where it is, what is wrong with it, and what
-to do about that. A FILE may hold several; "-" is standard input. A FINGERPRINT,
-or the beginning of one, is looked up in the inventory.
+to do about that. A FILE may hold several; "-" is standard input. HOST:PORT is
+asked for TLS; smtp://HOST, ssh://HOST and the like begin with another protocol.
+A FINGERPRINT, or the beginning of one, is looked up in the inventory.
 
 ` + exitStatuses("0 done", "1 something failed, the endpoint did not answer, or there is no such credential", "2 bad usage, or a file that cannot be read or holds no credential"),
 		Example: `  tally inspect /etc/ssl/certs/ssl-cert-snakeoil.pem
@@ -159,7 +160,32 @@ func nothingSeen(what string, misses []tallystick.Miss) error {
 	if m.Place.Scheme() == "file" {
 		return usage(err, `"tally scan" looks through directories`)
 	}
-	return &statusError{err: err, status: problem.ExitFailed, hint: "check the name, the port, and that it speaks TLS from the first byte"}
+	return &statusError{err: err, status: problem.ExitFailed, hint: missHint(m)}
+}
+
+// missHint says what to do about an endpoint that was not seen.
+func missHint(m tallystick.Miss) string {
+	_, at, _ := strings.Cut(string(m.Place), "://")
+	switch m.Error {
+	case "refused":
+		return "nothing listens there: check the name and the port"
+	case "timeout":
+		return "nothing came back: check the name, the port and what is in between, or wait longer with --timeout"
+	case "no-such-host", "lookup-failed":
+		return "check the spelling of the name, and the resolver of this machine"
+	case "unreachable":
+		return "no way leads there from this machine: check the address and the route"
+	case "no-starttls":
+		return "it speaks the protocol and offers no TLS: turn STARTTLS on there, or name the port where TLS begins with the first byte, without a protocol before it"
+	case "not-tls":
+		if m.Place.Scheme() != "tls" {
+			return "it speaks another protocol: check the port"
+		}
+		return fmt.Sprintf("it does not begin with TLS: name what it speaks first, as in smtp://%[1]s or ssh://%[1]s", at)
+	case "not-ssh":
+		return "it does not speak SSH: check the port, or try " + at + " for TLS"
+	}
+	return "check the name, the port and the protocol"
 }
 
 // explainAll explains every credential that was seen.
@@ -171,6 +197,7 @@ func (p *program) explainAll(out io.Writer, found []scan.Found) error {
 		e := explained{credential: &group[0].Credential, now: p.now()}
 		for _, j := range group {
 			e.places = append(e.places, placeLine(j.Place, j.Role, j.Facts))
+			e.addServer(j.Place, j.Facts.SSH)
 			e.add(j.Findings)
 		}
 		if err := e.print(out); err != nil {
@@ -231,6 +258,9 @@ func (p *program) explainKnown(d *inventory.Detail) *explained {
 			line += ", gone since " + dayOf(s.GoneSince)
 		}
 		e.places = append(e.places, line)
+		if s.GoneSince.IsZero() {
+			e.addServer(s.Place, s.Facts.SSH)
+		}
 	}
 	for _, s := range d.Holders {
 		if s.Credential != d.Credential.ID {

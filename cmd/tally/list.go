@@ -70,7 +70,7 @@ func (p *program) listCredentials() *cobra.Command {
 		return p.list(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 			return show(p, flags, func(r store.PageRequest) (store.Page[store.CredentialRow], int64, error) {
 				return h.inventory.Credentials(ctx, h.actor, filter, r)
-			}, credentialHeads[:], credentialCells)
+			}, credentialHeads[:], func(r store.CredentialRow) []string { return credentialCells(r, h.sshName(ctx, r)) })
 		})
 	}
 	return cmd
@@ -78,10 +78,28 @@ func (p *program) listCredentials() *cobra.Command {
 
 var credentialHeads = [...]string{"SEVERITY", "FINGERPRINT", "CREDENTIAL", "KEY", "ENDS", "PLACES", "OWNER"}
 
-func credentialCells(r store.CredentialRow) []string {
+// sshName returns what OpenSSH calls the key of a row, or "". Rows are without
+// the key itself, so that it is read for those that have such a name.
+func (h *house) sshName(ctx context.Context, r store.CredentialRow) string {
+	if r.Kind != tallystick.KindKey && r.Kind != tallystick.KindSSHCertificate {
+		return ""
+	}
+	c, _, err := h.db.Credential(ctx, r.ID)
+	if err != nil {
+		return "" // the row says what matters
+	}
+	return sshName(c)
+}
+
+// credentialCells writes a row, with the name that OpenSSH has for it.
+func credentialCells(r store.CredentialRow, openSSH string) []string {
 	c := tallystick.Credential{ID: r.ID, Kind: r.Kind, Subject: r.Subject, Names: r.Names}
+	called := name(&c)
+	if openSSH != "" {
+		called = words(openSSH, strings.TrimPrefix(called, string(c.Kind)+" "+c.ID.Short()))
+	}
 	return []string{
-		severityWord(r.Severity), r.ID.Short(), name(&c), r.Algorithm, dayOf(r.NotAfter), strconv.FormatInt(r.Places, 10), r.Annotation.Owner,
+		severityWord(r.Severity), r.ID.Short(), called, r.Algorithm, dayOf(r.NotAfter), strconv.FormatInt(r.Places, 10), r.Annotation.Owner,
 	}
 }
 

@@ -27,7 +27,7 @@ and "tally list credentials" take one with --network.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.list(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 				return show(p, flags, func(r store.PageRequest) (store.Page[store.Network], int64, error) {
-					list, err := h.discovery.Networks(ctx, h.actor, r.After, r.Limit)
+					list, err := h.inventory.Networks(ctx, h.actor, r.After, r.Limit)
 					page := store.Page[store.Network]{Items: list}
 					if len(list) == r.Limit {
 						page.Next = list[len(list)-1].Name

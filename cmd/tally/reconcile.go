@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/reconcile"
 	"github.com/tallystick/tallystick/internal/tally"
 	"github.com/tallystick/tallystick/internal/uses"
 )
@@ -128,12 +130,13 @@ func (p *program) reconcile(ctx context.Context, flags reconcileFlags) error {
 	// Most of what is read is let go of at once, and what is kept holds no
 	// pointers: collecting often is cheap, and halves the memory.
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
-	files, err := tally.Reconcile(ctx, tally.Options{Tolerance: flags.tolerance, CloseAtEnd: flags.closeAtEnd}, inputs, p.in, p.now())
+	files, err := reconcile.Run(ctx, tally.Options{Tolerance: flags.tolerance, CloseAtEnd: flags.closeAtEnd}, inputs, p.in, p.now())
 	if err != nil {
 		return reconcileError(err)
 	}
 	defer files.Close()
 	p.tellMalformed(files)
+	p.tellBroken(files)
 	if flags.json {
 		err = printVerdicts(ctx, out, files)
 	} else {
@@ -149,7 +152,7 @@ func (p *program) reconcile(ctx context.Context, flags reconcileFlags) error {
 }
 
 // inputs checks the flags and returns the files.
-func (f reconcileFlags) inputs() ([]tally.Input, error) {
+func (f reconcileFlags) inputs() ([]reconcile.Input, error) {
 	switch {
 	case len(f.holder) == 0:
 		return nil, usage(errors.New("--holder is missing"), "name the files of those who have the key: --holder uses.ndjson")
@@ -158,7 +161,7 @@ func (f reconcileFlags) inputs() ([]tally.Input, error) {
 	case f.tolerance < 0:
 		return nil, usage(fmt.Errorf("--tolerance %v is less than nothing", f.tolerance), "write it as 30s, 2m or 1h")
 	}
-	var inputs []tally.Input
+	var inputs []reconcile.Input
 	stdin := 0
 	for _, one := range []struct {
 		side  tallystick.Side
@@ -185,7 +188,7 @@ func (f reconcileFlags) inputs() ([]tally.Input, error) {
 
 // inputsOf reads [FORMAT:]FILE. A pattern that the shell left alone, because of
 // the format before it, stands for the files that fit.
-func inputsOf(arg string, side tallystick.Side) ([]tally.Input, error) {
+func inputsOf(arg string, side tallystick.Side) ([]reconcile.Input, error) {
 	if arg == "" {
 		return nil, usage(errors.New("a file without a name"), "leave out the empty word")
 	}
@@ -199,38 +202,47 @@ func inputsOf(arg string, side tallystick.Side) ([]tally.Input, error) {
 			paths = found
 		}
 	}
-	var inputs []tally.Input
+	var inputs []reconcile.Input
 	for _, path := range paths {
-		inputs = append(inputs, tally.Input{Path: path, Format: format, Side: side})
+		inputs = append(inputs, reconcile.Input{Path: path, Format: format, Side: side})
 	}
 	return inputs, nil
 }
 
-// reconcileError gives the errors of files a hint, and the status of bad input.
+// reconcileError gives the errors of files a hint, and those of their own the
+// status of bad input.
 func reconcileError(err error) error {
-	hint := ""
+	status, hint := problem.ExitUsage, problem.Of(err).Hint
+	unreadable, isFile := errors.AsType[*fs.PathError](err)
 	switch {
-	case errors.Is(err, context.Canceled):
-		return err
 	case errors.Is(err, uses.ErrUnknownFormat):
 		hint = "write FORMAT: before its name, FORMAT being one of " + strings.Join(uses.FormatNames(), ", ")
-	case errors.Is(err, fs.ErrNotExist):
-		hint = "check the spelling of its path"
-		path := strings.TrimSuffix(strings.TrimPrefix(err.Error(), "couldn't read "), ": no such file or directory")
-		if format, _, ok := strings.Cut(path, ":"); ok && !strings.ContainsAny(format, "/. ") {
-			hint += "; if " + format + " is meant as a format, the formats are " + strings.Join(uses.FormatNames(), ", ")
-		}
-	default:
-		hint = problem.Of(err).Hint
+	case isFile && errors.Is(err, fs.ErrNotExist):
+		hint = missingHint(unreadable.Path)
+	case isFile && !errors.Is(err, fs.ErrPermission):
+		hint = "name a file that is whole; of a directory, the files in it"
+	case errors.Is(err, uses.ErrTemporary):
+		status, hint = problem.ExitFailed, "set TMPDIR to a directory with room, or write it to a file first and name that"
+	case !isFile && !errors.Is(err, tallystick.ErrInvalid):
+		return err
 	}
-	return &statusError{err: err, status: problem.ExitUsage, hint: hint}
+	return &statusError{err: err, status: status, hint: hint}
+}
+
+// missingHint says what may be wrong with the path of a file that is not there.
+func missingHint(path string) string {
+	hint := "check the spelling of its path"
+	if format, _, ok := strings.Cut(path, ":"); ok && !strings.ContainsAny(format, "/. ") {
+		hint += "; if " + format + " is meant as a format, the formats are " + strings.Join(uses.FormatNames(), ", ")
+	}
+	return hint
 }
 
 // maxTold is how many malformed lines are named before it is enough.
 const maxTold = 1000
 
 // tellMalformed names what could not be used on standard error.
-func (p *program) tellMalformed(files *tally.Files) {
+func (p *program) tellMalformed(files *reconcile.Files) {
 	for i, m := range files.Malformed {
 		if i == maxTold {
 			break
@@ -242,15 +254,44 @@ func (p *program) tellMalformed(files *tally.Files) {
 	}
 }
 
+// tellBroken names the places where a chained book does not follow from itself,
+// and the other books of which records are missing.
+func (p *program) tellBroken(files *reconcile.Files) {
+	told := files.Broken[:min(len(files.Broken), maxTold)]
+	for _, b := range told {
+		fmt.Fprintf(p.err, "tally: %s\n", clean(b.String()))
+	}
+	if more := files.BrokenCount - int64(len(told)); more > 0 {
+		fmt.Fprintf(p.err, "tally: and %s more\n", plural(int(more), "broken place"))
+	}
+	for _, b := range files.Result.Books {
+		named := slices.ContainsFunc(told, func(one reconcile.Broken) bool { return one.Source == b.Source })
+		if b.Missing > 0 && !named {
+			fmt.Fprintf(p.err, "tally: book %s: %d of its numbers %s missing\n", clean(b.Source), b.Missing, isOrAre(b.Missing))
+		}
+	}
+}
+
+func isOrAre(n int64) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 // status is how the command ends once everything is written.
-func (f reconcileFlags) status(files *tally.Files) error {
+func (f reconcileFlags) status(files *reconcile.Files) error {
 	sum := files.Result.Summary
 	unread := errors.Join(files.Unread...)
 	switch {
 	case sum.Foreign > 0:
 		return &statusError{err: errors.Join(unread, fmt.Errorf("%s", plural(int(sum.Foreign), "foreign use"))), status: problem.ExitFindings}
 	case unread != nil:
-		return &statusError{err: unread, status: problem.ExitUsage, hint: "the verdicts are of what could be read; get the whole file and run it again"}
+		hint := "the verdicts are of what could be read; get the whole file and run it again"
+		if errors.Is(unread, reconcile.ErrNothingRead) {
+			hint = "name the format that it is in, as FORMAT:FILE; tally reconcile --help lists them"
+		}
+		return &statusError{err: unread, status: problem.ExitUsage, hint: hint}
 	case f.strict && sum.Malformed > 0:
 		return &statusError{err: errors.New(plural(int(sum.Malformed), "malformed line")), status: problem.ExitUsage}
 	}

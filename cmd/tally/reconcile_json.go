@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/reconcile"
 	"github.com/tallystick/tallystick/internal/tally"
 )
 
@@ -32,23 +33,30 @@ type verdictLine struct {
 	File    string             `json:"file"`
 }
 
+// A reconcileSummary adds to the counts of uses in how many places a holder's
+// book does not follow from itself.
+type reconcileSummary struct {
+	tally.Summary
+	Broken int64 `json:"broken"`
+}
+
 // A summaryLine is the last line.
 type summaryLine struct {
-	Summary tally.Summary `json:"summary"`
+	Summary reconcileSummary `json:"summary"`
 }
 
 // printVerdicts writes the lines.
-func printVerdicts(ctx context.Context, out io.Writer, files *tally.Files) error {
+func printVerdicts(ctx context.Context, out io.Writer, files *reconcile.Files) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
-	err := files.Each(ctx, func(v tally.Verdict) error { return encoder.Encode(verdictLineOf(v)) })
+	err := files.Each(ctx, func(v reconcile.Verdict) error { return encoder.Encode(verdictLineOf(v)) })
 	if err != nil {
 		return err
 	}
-	return encoder.Encode(summaryLine{files.Result.Summary})
+	return encoder.Encode(summaryLine{reconcileSummary{files.Result.Summary, files.BrokenCount}})
 }
 
-func verdictLineOf(v tally.Verdict) verdictLine {
+func verdictLineOf(v reconcile.Verdict) verdictLine {
 	line := verdictLine{
 		Verdict: v.Verdict, ID: useName(v.Use), Time: v.Use.Time, Credential: v.Use.Credential, RelyingParty: v.Use.RelyingParty,
 		Address: v.Use.Address, IDs: v.Use.IDs.Map(), Reason: v.Reason.String(),

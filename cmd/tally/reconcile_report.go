@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/reconcile"
 	"github.com/tallystick/tallystick/internal/tally"
 )
 
@@ -24,7 +25,7 @@ type incident struct {
 }
 
 // add counts a use.
-func (i *incident) add(v tally.Verdict) {
+func (i *incident) add(v reconcile.Verdict) {
 	i.parties[cmp.Or(v.Use.RelyingParty, "not named in the log")] += v.Count
 	i.addresses[cmp.Or(v.Use.Address, "not in the log")] += v.Count
 	i.reasons[v.Reason.String()] += v.Count
@@ -38,9 +39,9 @@ func (i *incident) add(v tally.Verdict) {
 }
 
 // printReconciliation writes the report for people.
-func printReconciliation(ctx context.Context, out io.Writer, files *tally.Files) error {
+func printReconciliation(ctx context.Context, out io.Writer, files *reconcile.Files) error {
 	incidents := map[uint32]*incident{}
-	err := files.Each(ctx, func(v tally.Verdict) error {
+	err := files.Each(ctx, func(v reconcile.Verdict) error {
 		if v.Verdict != tallystick.VerdictForeign {
 			return nil
 		}
@@ -62,12 +63,13 @@ func printReconciliation(ctx context.Context, out io.Writer, files *tally.Files)
 		return cmp.Or(a.first.Compare(b.first), cmp.Compare(-a.count, -b.count), slices.Compare(slices.Sorted(maps.Keys(a.names)), slices.Sorted(maps.Keys(b.names))))
 	})
 	w := &reportWriter{out: out}
-	w.headline(files.Result.Summary, len(list))
+	w.headline(files.Result, len(list))
 	for _, one := range list {
 		w.incident(one)
 	}
 	w.totals(files)
 	w.books(files.Result)
+	w.broken(files)
 	w.next(files, len(list) > 0)
 	return w.err
 }
@@ -84,10 +86,13 @@ func (w *reportWriter) line(format string, args ...any) {
 	}
 }
 
-func (w *reportWriter) headline(sum tally.Summary, credentials int) {
+func (w *reportWriter) headline(result tally.Result, credentials int) {
+	sum := result.Summary
 	switch {
 	case sum.Foreign > 0:
 		w.line("%s of %s: accepted there, and not made by the holder.", plural(int(sum.Foreign), "foreign use"), plural(credentials, "credential"))
+	case sum.Pending > 0 && sum.Pending == result.Doubtful:
+		w.line("No use that is surely foreign; %s without a record at a time of which the holder's book lost some.", plural(int(sum.Pending), "use"))
 	case sum.Pending > 0:
 		w.line("No foreign use so far; %s until the holder's book is closed.", waits(sum.Pending))
 	case sum.Relying == 0:
@@ -143,7 +148,7 @@ func (w *reportWriter) list(label string, counts map[string]int64, unit string) 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // totals says what became of everything.
-func (w *reportWriter) totals(files *tally.Files) {
+func (w *reportWriter) totals(files *reconcile.Files) {
 	sum := files.Result.Summary
 	w.line("")
 	w.line("Relying side     %s: %d matched, %d foreign, %d pending", plural(int(sum.Relying), "use"), sum.Matched, sum.Foreign, sum.Pending)
@@ -182,21 +187,43 @@ func (w *reportWriter) books(result tally.Result) {
 		if b.Missing > 0 {
 			text += fmt.Sprintf("; %d of its numbers are missing", b.Missing)
 		}
+		if b.Lost > 0 {
+			text += "; it lost " + plural(int(b.Lost), "use")
+		}
 		w.line("Book             %s", clean(text))
 	}
 }
 
+// broken says where a book does not follow from itself.
+func (w *reportWriter) broken(files *reconcile.Files) {
+	for n, b := range files.Broken {
+		if n == maxListed {
+			break
+		}
+		w.line("%-17s%s", "Broken", strings.TrimPrefix(wrap(clean(b.String()), "                 ", textWidth), "                 "))
+	}
+	if more := files.BrokenCount - int64(min(len(files.Broken), maxListed)); more > 0 {
+		w.line("                 and %s more", plural(int(more), "broken place"))
+	}
+}
+
 // next says what to do.
-func (w *reportWriter) next(files *tally.Files, foreign bool) {
+func (w *reportWriter) next(files *reconcile.Files, foreign bool) {
 	sum := files.Result.Summary
 	var steps []string
+	if files.HolderMalformed > 0 && foreign {
+		steps = append(steps, plural(int(files.HolderMalformed), "line")+" of the holder's files could not be read (standard error names them), and may be the very uses that look foreign here: mend them and run it again before anything else.")
+	}
 	if foreign {
 		steps = append(steps,
 			"Rule out a gap first: ask the holder whether every program that has the key writes to these books.",
 			"If they are complete, the credential is in other hands. Put a new one in its place at every relying party named here, then remove the old one there; tokens that were issued stay good until they expire.",
 			"Keep these files as they are. --json lists each foreign use with its ids, for the relying parties to look up what was done with it.")
 	}
-	if sum.Pending > 0 {
+	if files.Result.Doubtful > 0 {
+		steps = append(steps, "A book that lost uses cannot clear those of that time: ask the relying parties named by --json what was done with them, and give the holder's program more room (Memory of its book).")
+	}
+	if sum.Pending > files.Result.Doubtful {
 		steps = append(steps, "Pending uses get their verdict when the holder's book has a closing mark past their time, or with --close-at-end when the files are complete.")
 	}
 	for _, b := range files.Result.Books {
@@ -204,6 +231,9 @@ func (w *reportWriter) next(files *tally.Files, foreign bool) {
 			steps = append(steps, "Find the missing records of "+clean(b.Source)+": uses that they hold look foreign here.")
 			break
 		}
+	}
+	if files.BrokenCount > 0 {
+		steps = append(steps, "Get the broken books again from where they are kept, and ask who can write there: a record that was changed or taken out hides a use, or makes one look foreign.")
 	}
 	if len(steps) == 0 {
 		return

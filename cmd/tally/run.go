@@ -5,16 +5,20 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -41,26 +45,81 @@ func (p *program) runStart() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use: "start JOB", Short: "Look now",
-		Long:    "Look now. A run of the job that has not ended is not started twice.\n\n" + runStatuses(),
+		Long: `Look now. A run of the job that has not ended is not started twice. JOB is one of
+the configuration: name the same --config as for "tally up". Without one the jobs
+are files, truststore, tls and ssh, at this machine.
+
+` + runStatuses(),
 		Example: "  tally run start front-ends --config tally.yaml --wait",
 		Args:    exactly(1, "the name of a job"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
-				run, err := h.discovery.Start(ctx, h.actor, args[0])
-				if err != nil {
-					return err
-				}
-				if wait {
-					return p.follow(ctx, h, run.ID)
-				}
-				fmt.Fprintf(p.out, "run %d of %s is %s\n", run.ID, run.Source, run.State)
-				return nil
+				return p.startRun(ctx, h, args[0], flags.config, wait)
 			})
 		},
 	}
 	flags.addTo(cmd)
 	cmd.Flags().BoolVar(&wait, "wait", false, "follow it until it ends or is paused")
 	return cmd
+}
+
+// startRun asks for a look. It does not when it is to be waited for and nobody
+// would do it.
+func (p *program) startRun(ctx context.Context, h *house, job, file string, wait bool) error {
+	alone := h.unattended()
+	if wait && alone != nil {
+		return alone
+	}
+	run, err := h.discovery.Start(ctx, h.actor, job)
+	if errors.Is(err, tallystick.ErrNotFound) {
+		return problem.With(err, jobHint(h, job, file))
+	}
+	if err != nil {
+		return err
+	}
+	if wait {
+		return p.follow(ctx, h, run.ID)
+	}
+	fmt.Fprintf(p.out, "run %d of %s is %s\n", run.ID, run.Source, run.State)
+	if alone != nil {
+		p.say("it stays so for now: %s", alone)
+		p.say("hint: %s", problem.Of(alone).Hint)
+	}
+	return nil
+}
+
+// unattended returns an error when no "tally up" works on the data, so that
+// nobody takes up what is asked for. One that shares a database may be elsewhere.
+func (h *house) unattended() error {
+	url, err := h.config.StoreURL()
+	if err != nil || !filepath.IsAbs(url.Reveal()) || attended(h.config.Data) {
+		return err
+	}
+	return problem.With(fmt.Errorf("no \"tally up\" works on %s", h.config.Data),
+		`start "tally up" with the same --data and --config, in another terminal or as a service: it takes up what waits`)
+}
+
+// jobHint says which jobs there are.
+func jobHint(h *house, job, file string) string {
+	var names []string
+	for _, j := range h.discovery.Jobs() {
+		names = append(names, j.Name)
+	}
+	if file == "" {
+		return fmt.Sprintf("without --config the jobs are %s; name the configuration of %s with --config FILE", strings.Join(names, ", "), job)
+	}
+	return fmt.Sprintf("%s: %s", file, orOneOf(job, names))
+}
+
+// runHint is what to do about a run that does not exist.
+const runHint = `run "tally list runs" to see them`
+
+// unknown gives an error about what does not exist a hint where it is listed.
+func unknown(err error, hint string) error {
+	if errors.Is(err, tallystick.ErrNotFound) {
+		return problem.With(err, hint)
+	}
+	return err
 }
 
 func (p *program) runShow() *cobra.Command {
@@ -83,7 +142,7 @@ func (p *program) runShow() *cobra.Command {
 				case asJSON:
 					report, err := h.discovery.Report(ctx, h.actor, id, 0)
 					if err != nil {
-						return err
+						return unknown(err, runHint)
 					}
 					return json.NewEncoder(p.out).Encode(report.Run)
 				}
@@ -110,7 +169,7 @@ func (p *program) runTurn(verb, short, done string, act func(*discovery.Discover
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 				if err := act(h.discovery)(ctx, h.actor, id); err != nil {
-					return err
+					return unknown(err, runHint)
 				}
 				fmt.Fprintf(p.out, "run %d: %s\n", id, done)
 				return nil
@@ -140,29 +199,44 @@ func (p *program) follow(ctx context.Context, h *house, id int64) error {
 		if moving {
 			fmt.Fprint(p.err, "\r\x1b[K")
 		}
+		if ctx.Err() != nil {
+			return leftAlone(id)
+		}
 		if err != nil {
-			return err
+			return unknown(err, runHint)
 		}
 		run := report.Run
 		if run.Ended() || run.State == store.RunPaused {
 			return p.showRun(ctx, h, id)
+		}
+		if err := h.unattended(); err != nil {
+			return err
 		}
 		if moving {
 			fmt.Fprint(p.err, run.Source+": "+progressWords(run, p.now()))
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			if moving {
+				fmt.Fprint(p.err, "\r\x1b[K")
+			}
+			return leftAlone(id)
 		case <-tick.C:
 		}
 	}
+}
+
+// leftAlone is the error of who stops following a run with a signal.
+func leftAlone(id int64) error {
+	return &statusError{err: fmt.Errorf("no longer followed: run %d goes on", id), status: problem.ExitFailed,
+		hint: fmt.Sprintf(`"tally run show %[1]d --wait" follows it again, and "tally run cancel %[1]d" ends it`, id)}
 }
 
 // showRun writes how a run stands.
 func (p *program) showRun(ctx context.Context, h *house, id int64) error {
 	report, err := h.discovery.Report(ctx, h.actor, id, 0)
 	if err != nil {
-		return err
+		return unknown(err, runHint)
 	}
 	run := report.Run
 	if !run.Ended() {

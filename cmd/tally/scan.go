@@ -32,6 +32,7 @@ type scanFlags struct {
 	perHost int
 	workers int
 	timeout time.Duration
+	hurried bool // --timeout was given
 	resume  string
 	json    bool
 	out     string
@@ -73,7 +74,10 @@ Rules that need an inventory (who owns a credential) are left out.
   tally scan 10.1.0.0/16 --ports 443,8443 --exclude 10.1.7.0/24 --json --out found.ndjson
   tally scan - --resume-file scan.state <targets.txt
   tally scan --fail-on high build/certs`,
-		RunE: func(cmd *cobra.Command, args []string) error { return p.scan(cmd.Context(), flags, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.hurried = cmd.Flags().Changed("timeout")
+			return p.scan(cmd.Context(), flags, args)
+		},
 	}
 	flags.addTo(cmd)
 	return cmd
@@ -86,7 +90,7 @@ func (f *scanFlags) addTo(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.rate, "rate", 0, "connections to begin each second in all; 0 is no limit")
 	cmd.Flags().IntVar(&f.perHost, "per-host", 20, "connections to begin each second to one address, and ten times as many to one network; 0 is no limit")
 	cmd.Flags().IntVar(&f.workers, "concurrency", 256, "endpoints to look at together, 1 to 10000; networks where many do not answer want more")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 5*time.Second, "how long one connection may take")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 5*time.Second, "how long one connection may take; one that reads metadata has 30s unless this is given")
 	cmd.Flags().StringVar(&f.resume, "resume-file", "", "keep in this `FILE` what was found and how far the scan came, go on from there if it exists, and remove it at the end")
 	cmd.Flags().BoolVar(&f.json, "json", false, "write one JSON object a line for each sighting")
 	cmd.Flags().StringVar(&f.out, "out", "", "write to this `FILE`, which appears when all is written")
@@ -158,13 +162,17 @@ func (f scanFlags) settings() (map[string]map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ssh := map[string]string{
-		"timeout": f.timeout.String(), "rate": strconv.Itoa(f.rate), "per-host": strconv.Itoa(f.perHost), "exclude": strings.Join(hosts, ","),
-		"concurrency": strconv.Itoa(f.workers),
-	}
+	metadata := map[string]string{"rate": strconv.Itoa(f.rate), "per-host": strconv.Itoa(f.perHost), "exclude": strings.Join(hosts, ",")}
+	ssh := maps.Clone(metadata)
+	ssh["timeout"], ssh["concurrency"] = f.timeout.String(), strconv.Itoa(f.workers)
 	tls := maps.Clone(ssh)
 	tls["ports"], tls["depth"] = f.ports, f.depth
-	return map[string]map[string]string{"ssh": ssh, "tls": tls, "files": {"exclude": withDefault("files", "exclude", paths)}}, nil
+	if f.hurried {
+		// Else it keeps its own: a federation's document is large.
+		metadata["timeout"] = f.timeout.String()
+	}
+	files := map[string]string{"exclude": withDefault("files", "exclude", paths)}
+	return map[string]map[string]string{"metadata": metadata, "ssh": ssh, "tls": tls, "files": files}, nil
 }
 
 // newScan returns a scan with every driver, and with the rules that need no
@@ -194,7 +202,7 @@ func unreadable(paths []string, result scan.Result) error {
 	return err
 }
 
-// maxRate bounds --rate; no network takes more from one machine.
+// maxRate bounds --rate and --per-host; no network takes more from one machine.
 const maxRate = 1_000_000
 
 // check returns the severity of --fail-on, or 0.
@@ -206,6 +214,8 @@ func (f scanFlags) check() (tallystick.Severity, error) {
 		return 0, usage(fmt.Errorf("--rate %d is more than %d", f.rate, maxRate), "leave it out for no limit")
 	case f.perHost < 0:
 		return 0, usage(fmt.Errorf("--per-host %d is less than nothing", f.perHost), "0 is no limit")
+	case f.perHost > maxRate:
+		return 0, usage(fmt.Errorf("--per-host %d is more than %d", f.perHost, maxRate), "0 is no limit")
 	case f.workers < 1 || f.workers > 10_000:
 		return 0, usage(fmt.Errorf("--concurrency %d is not between 1 and 10000", f.workers), "leave it out for 256")
 	case !slices.Contains([]string{"certificate", "versions", "suites"}, f.depth):

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -109,16 +110,24 @@ func reportMisses(out io.Writer, misses []tallystick.Miss, all bool) {
 		return
 	}
 	fmt.Fprintf(out, "\nNot seen:\n")
+	words := map[string]int{}
 	for i, m := range misses {
-		if i == missRows && !all {
-			fmt.Fprintf(out, "  and %d more; --all lists them\n", len(misses)-i)
-			return
+		if i >= missRows && !all {
+			words[m.Error]++
+			continue
 		}
 		detail := m.Detail
 		if detail != "" {
 			detail = " (" + detail + ")"
 		}
-		fmt.Fprintf(out, "  %s: %s%s\n", clean(placeText(m.Place)), m.Error, clean(clip(detail, 160)))
+		fmt.Fprintf(out, "  %s: %s%s\n", clean(placeText(m.Place)), clean(m.Error), clean(clip(detail, 160)))
+	}
+	if len(misses) > missRows && !all {
+		var more []string
+		for _, word := range slices.Sorted(maps.Keys(words)) {
+			more = append(more, fmt.Sprintf("%d %s", words[word], clean(word)))
+		}
+		fmt.Fprintf(out, "  and %d more (%s); --all lists them\n", len(misses)-missRows, strings.Join(more, ", "))
 	}
 }
 
@@ -183,7 +192,11 @@ func summary(list []*scanned, result scan.Result) string {
 			worst = append(worst, fmt.Sprintf("%d %s", severities[s], s))
 		}
 	}
-	if len(worst) == 0 {
+	switch {
+	case len(worst) > 0:
+	case len(list) == 0:
+		text += "nothing was found to judge"
+	default:
 		text += "nothing wrong was found"
 	}
 	text += strings.Join(worst, ", ")

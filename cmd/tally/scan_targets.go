@@ -48,6 +48,9 @@ func (p *program) scanTargets(ctx context.Context, s *scan.Scan, args []string) 
 		bad += n
 	}
 	sorter.Targets.Machine = len(args) == 0
+	if t := sorter.Targets; !t.Machine && bad == 0 && len(t.Paths)+len(t.Stores)+len(t.Endpoints) == 0 {
+		return targets, 0, usage(errors.New("the list names no target"), targetForms)
+	}
 	return sorter.Targets, bad, nil
 }
 

@@ -35,10 +35,11 @@ func (p *program) upCommand() *cobra.Command {
 		Short: "Keep an inventory, look again every day, and show it in a browser",
 		Long: `Keep an inventory, look again every day, and show it in a browser.
 
-Without a configuration it looks at this machine: its files, its trust stores and
-the TLS ports that listen on it. "tally list", "tally export" and the other
+Without a configuration it looks at this machine: its files, its trust stores, and
+the TLS and SSH ports that listen on it. "tally list", "tally export" and the other
 commands read and change the same data, also while it runs. The first start
-prints a link to sign in with; "tally user link" makes another one.
+prints a link to sign in with; "tally user link" makes another one. The
+configuration is read at the start: to change it, stop this and start it again.
 
 It stops within 10 seconds on SIGTERM or Ctrl-C; a second signal ends it at once.
 A look that was cut short, also by a crash, is taken up again at the next start.
@@ -63,6 +64,9 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	}
 	if flags.listen != "" {
 		c.Listen = flags.listen
+	}
+	if err := checkJobs(c); err != nil {
+		return err
 	}
 	lock, err := lockData(c.Data)
 	if err != nil {

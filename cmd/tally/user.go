@@ -151,7 +151,7 @@ func (p *program) userDisable() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 				if err := h.access.Disable(ctx, h.actor, args[0]); err != nil {
-					return err
+					return unknown(err, `run "tally user list" to see who may sign in`)
 				}
 				p.say("%s can no longer sign in", args[0])
 				return nil
@@ -243,7 +243,7 @@ func (p *program) tokenRevoke() *cobra.Command {
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 				if err := h.access.RevokeToken(ctx, h.actor, id); err != nil {
-					return err
+					return unknown(err, `run "tally token list" to see them`)
 				}
 				p.say("token %d no longer works", id)
 				return nil

@@ -117,17 +117,26 @@ func (d *Dialer) allowed(addresses []netip.Addr) ([]netip.Addr, error) {
 	return left, nil
 }
 
-// Dial connects to one address, when the limits let it. Word names its errors.
-func (d *Dialer) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	address := to.Addr().Unmap()
+// Allow returns when a connection to an address may begin: at once or when the
+// limits let it. It refuses what is excluded and what is not the address of one
+// host. What connects in another way than by Dial asks it first. Word names its
+// errors.
+func (d *Dialer) Allow(ctx context.Context, address netip.Addr) error {
+	address = address.Unmap()
 	if d.Exclude.Addr(address) {
-		return nil, ErrExcluded
+		return ErrExcluded
 	}
 	if address.IsUnspecified() || address.IsMulticast() {
 		// Linux takes 0.0.0.0 for this machine, which nobody has named.
-		return nil, fmt.Errorf("%s is not the address of a host: %w", address, syscall.EHOSTUNREACH)
+		return fmt.Errorf("%s is not the address of a host: %w", address, syscall.EHOSTUNREACH)
 	}
-	if err := d.Limits.Wait(ctx, address); err != nil {
+	return d.Limits.Wait(ctx, address)
+}
+
+// Dial connects to one address, when Allow lets it. Word names its errors.
+func (d *Dialer) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	address := to.Addr().Unmap()
+	if err := d.Allow(ctx, address); err != nil {
 		return nil, err
 	}
 	dialer := net.Dialer{Timeout: d.Timeout, KeepAlive: -1}
@@ -166,13 +175,11 @@ func Word(err error) string {
 		return "timeout"
 	case lookup != nil:
 		return "lookup-failed"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "closed"
 	}
 	return systemWord(err)
 }
 
-// systemWord names what the system calls of connections return.
+// systemWord names what the system calls of connections return, and their end.
 func systemWord(err error) string {
 	var number syscall.Errno
 	errors.As(err, &number)
@@ -189,6 +196,10 @@ func systemWord(err error) string {
 		return "denied"
 	case syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM:
 		return "local-limit"
+	}
+	// Last, because what is closed over an error (a QUIC transport) has both.
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		return "closed"
 	}
 	return "failed"
 }

@@ -91,6 +91,9 @@ func TestDial(t *testing.T) {
 				conn.Close()
 			}
 		}
+		if err := d.Allow(t.Context(), to.Addr()); want != "refused" && Word(err) != want || want == "refused" && err != nil {
+			t.Errorf("%s is allowed with %v, want %s", to, err, want)
+		}
 	}
 }
 
@@ -135,7 +138,7 @@ func TestAConnectionThatIsDroppedTimesOut(t *testing.T) {
 // in parallel, and bounded memory.
 func TestManyDeadEndpoints(t *testing.T) {
 	dead, refusing := deaf(t), netip.MustParseAddrPort("127.0.0.1:1")
-	d := Dialer{Timeout: 200 * time.Millisecond, Limits: NewLimits(0, DefaultPerHost)}
+	d := Dialer{Timeout: 200 * time.Millisecond, Limits: NewLimits(0, 20)}
 	targets := block(t, "10.0.0.0/8")
 	targets.size = 20_000 // of the sixteen million; none of them is dialled
 	var mu sync.Mutex

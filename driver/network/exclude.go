@@ -33,7 +33,7 @@ func ParseExclusion(list []string) (*Exclusion, error) {
 			continue
 		}
 		if err := x.add(text); err != nil {
-			return nil, invalid("exclude %s: %w", quote(text), err)
+			return nil, invalid("%s: %w", Quote(text), err)
 		}
 	}
 	slices.SortFunc(x.ranges, func(a, b addressRange) int { return a.first.Compare(b.first) })

@@ -3,6 +3,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -59,6 +60,29 @@ func (g Grammar) Count(text string) (int64, error) {
 	return (apart + 1) * int64(len(s.ports)), nil
 }
 
+// Parse reads targets. One that is none is tallystick.ErrInvalid, but a line
+// of a file is given to bad and does not stop the rest, unless bad returns an
+// error. bad may be nil when texts name no files.
+func (g Grammar) Parse(ctx context.Context, texts []string, bad func(BadLine) error) (*Targets, error) {
+	var b builder
+	for _, text := range texts {
+		if file, ok := strings.CutPrefix(text, "@"); ok {
+			if err := g.readFile(ctx, file, &b, bad); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		s, err := g.span(text)
+		if err == nil {
+			err = b.add(s, "")
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b.finish()
+}
+
 // span reads one target.
 func (g Grammar) span(text string) (span, error) {
 	s := span{ports: g.Ports}
@@ -71,7 +95,7 @@ func (g Grammar) span(text string) (span, error) {
 		s.scheme = strings.ToLower(scheme)
 		port, known := g.Schemes[s.scheme]
 		if !known {
-			return s, invalid("%s: the protocols are %s", quote(text), strings.Join(slices.Sorted(maps.Keys(g.Schemes)), ", "))
+			return s, invalid("%s: the protocols are %s", Quote(text), strings.Join(slices.Sorted(maps.Keys(g.Schemes)), ", "))
 		}
 		s.ports = nil
 		if port != 0 {
@@ -87,10 +111,10 @@ func (g Grammar) span(text string) (span, error) {
 		err = s.host(host)
 	}
 	if err != nil {
-		return s, invalid("%s: %w", quote(text), err)
+		return s, invalid("%s: %w", Quote(text), err)
 	}
 	if len(s.ports) == 0 {
-		return s, invalid("%s: it names no port: write it as HOST:PORT", quote(text))
+		return s, invalid("%s: it names no port: write it as HOST:PORT", Quote(text))
 	}
 	return s, nil
 }
@@ -260,7 +284,7 @@ func portList(list string) ([]uint16, error) {
 		first, err := strconv.ParseUint(from, 10, 16)
 		last, err2 := strconv.ParseUint(to, 10, 16)
 		if err != nil || err2 != nil || first == 0 || last < first {
-			return nil, fmt.Errorf("%s is no port or range of ports: write them as 443,8443,9000-9010", quote(part))
+			return nil, fmt.Errorf("%s is no port or range of ports: write them as 443,8443,9000-9010", Quote(part))
 		}
 		for n := first; n <= last; n++ {
 			ports = append(ports, uint16(n))

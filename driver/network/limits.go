@@ -27,11 +27,8 @@ type Limits struct {
 }
 
 const (
-	// DefaultPerHost suits servers that are in use: it is what one browser
-	// opening a few pages asks for.
-	DefaultPerHost = 20
-	perNetwork     = 10
-	sweepFrom      = 4096
+	perNetwork = 10
+	sweepFrom  = 4096
 )
 
 // NewLimits returns limits with connections per second in all and to one
@@ -85,8 +82,8 @@ func (l *Limits) reserve(address netip.Addr, now time.Time) time.Duration {
 		l.forget(now)
 		step := time.Second / time.Duration(l.perHost)
 		l.hosts[address] = turn(l.hosts[address], l.perHost, time.Second-step)
-		network := networkOf(address)
-		l.networks[network] = turn(l.networks[network], l.perHost*perNetwork, time.Second-step/perNetwork)
+		block := limitedBlock(address)
+		l.networks[block] = turn(l.networks[block], l.perHost*perNetwork, time.Second-step/perNetwork)
 	}
 	return delay
 }
@@ -102,7 +99,8 @@ func (l *Limits) forget(now time.Time) {
 	l.sweep = max(sweepFrom, 2*len(l.hosts))
 }
 
-func networkOf(address netip.Addr) netip.Prefix {
+// limitedBlock returns the block that is limited together with an address.
+func limitedBlock(address netip.Addr) netip.Prefix {
 	bits := 48
 	if address.Is4() {
 		bits = 24

@@ -6,13 +6,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -26,11 +24,13 @@ type BadLine struct {
 }
 
 // Missing returns what reports bad lines to sink as misses, for Grammar.Parse.
+// Only their numbers are told: a file that is named by mistake may hold a secret,
+// and misses are shown to everybody who may see the inventory.
 func Missing(sink driver.Sink, now func() time.Time) func(BadLine) error {
 	return func(b BadLine) error {
 		return sink.Missed(tallystick.Miss{
 			Place: tallystick.FilePlace(b.File) + tallystick.Place("#L"+strconv.Itoa(b.Line)),
-			Error: "not-a-target", Detail: Clean(b.Err.Error()), Seen: now(),
+			Error: "not-a-target", Detail: "line " + strconv.Itoa(b.Line) + " of the list is none of the forms of a target", Seen: now(),
 		})
 	}
 }
@@ -58,6 +58,9 @@ func Lines(ctx context.Context, list io.Reader, fn func(number int, text string,
 		if err == nil {
 			err = ctx.Err()
 		}
+		if err == nil && strings.HasPrefix(text, "-----BEGIN ") {
+			err = invalid("line %d begins a PEM block: this is no list of targets", number)
+		}
 		if err == nil && text != "" && text[0] != '#' {
 			err = fn(number, text, long)
 		}
@@ -84,29 +87,4 @@ func (g Grammar) readFile(ctx context.Context, name string, b *builder, bad func
 		}
 		return b.add(s, "")
 	})
-}
-
-// Clean makes foreign text fit for a terminal and a log: no control
-// characters, at most 300 bytes.
-func Clean(text string) string {
-	const most = 300
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text[:min(len(text), 4*most)])
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most-3], "") + "..."
-	}
-	return text
-}
-
-// quote quotes a target in an error.
-func quote(text string) string {
-	const most = 80
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most-3], "") + "..."
-	}
-	return fmt.Sprintf("%q", text)
 }

@@ -50,21 +50,6 @@ func Listeners(proc fs.FS) ([]Endpoint, error) {
 	return endpoints, nil
 }
 
-// Of returns targets of endpoints that a driver knows by itself.
-func Of(endpoints []Endpoint) (*Targets, error) {
-	var b builder
-	for _, e := range endpoints {
-		s := span{scheme: e.Scheme, name: e.Host, ports: []uint16{e.Port}}
-		if address, ok := e.Addr(); ok {
-			s.name, s.first, s.last = "", address, address
-		}
-		if err := b.add(s, e.Process); err != nil {
-			return nil, err
-		}
-	}
-	return b.finish()
-}
-
 // readSockets adds the listening sockets of one table: where to dial them, and
 // their inode.
 func readSockets(proc fs.FS, name string, sockets map[netip.AddrPort]string) error {

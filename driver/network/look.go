@@ -36,7 +36,7 @@ func (l Look) Each(ctx context.Context, fn func(context.Context, Endpoint) error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	total := l.Targets.Size()
-	from := resume(l.Resume, total)
+	from := resume(l.Resume, l.Targets)
 	marks := newMarks(from)
 	type turn struct {
 		position int64
@@ -87,15 +87,17 @@ func (l Look) done(marks *marks, position, from, total int64) error {
 
 func (l Look) checkpoint(below, total int64) error {
 	if c, ok := l.Sink.(driver.Checkpointer); ok {
-		return c.Checkpoint(fmt.Sprintf("%d/%d", below, total))
+		return c.Checkpoint(fmt.Sprintf("%d/%d/%s", below, total, l.Targets.mark))
 	}
 	return nil
 }
 
-// resume reads a position: how many of how many endpoints are done.
-func resume(text string, total int64) int64 {
+// resume reads a position: how many of how many endpoints are done, of which targets.
+func resume(text string, targets *Targets) int64 {
 	var from, of int64
-	if n, _ := fmt.Sscanf(text, "%d/%d", &from, &of); n != 2 || of != total || from < 0 || from > total {
+	var mark string
+	n, _ := fmt.Sscanf(text, "%d/%d/%s", &from, &of, &mark)
+	if n != 3 || of != targets.size || mark != targets.mark || from < 0 || from > of {
 		return 0
 	}
 	return from

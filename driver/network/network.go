@@ -11,14 +11,15 @@
 // keeps to the limits and to the exclusions. Nothing is dialled that no target
 // names: what a name resolves to is named by it; a redirect or a referral is not.
 //
+//	f.dialer, err = network.Settings{Timeout: o.Timeout, ...}.Dialers() // when the driver is opened
+//	...
 //	targets, err := f.Grammar().Parse(ctx, request.Targets, network.Missing(sink, request.Now))
 //	...
-//	dialer := network.Dialer{Timeout: o.Timeout, Limits: network.NewLimits(o.Rate, o.PerHost), Exclude: exclusion}
+//	dialer := f.dialer() // for one look
 //	look := network.Look{Targets: targets, Resume: request.Resume, Concurrency: o.Concurrency, Sink: sink}
 //	return look.Each(ctx, func(ctx context.Context, e network.Endpoint) error { ... })
 //
-// Drivers use the same words for the same options: timeout, concurrency, rate,
-// per-host, exclude and ports.
+// Drivers use the same words for the same options, those of Settings and ports.
 package network
 
 import (

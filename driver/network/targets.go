@@ -5,7 +5,8 @@ package network
 import (
 	"bytes"
 	"cmp"
-	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"iter"
 	"math/big"
@@ -30,6 +31,7 @@ type Targets struct {
 	sets  []set
 	size  int64
 	step  uint64
+	mark  string // of what they are
 }
 
 // An item is one name or some addresses in a row, at the ports of a set.
@@ -101,6 +103,21 @@ func (t *Targets) ends(i item) (first, last netip.Addr) {
 	}
 	first, _ = netip.AddrFromSlice(raw)
 	return first, first
+}
+
+// Of returns targets of endpoints that a driver knows by itself.
+func Of(endpoints []Endpoint) (*Targets, error) {
+	var b builder
+	for _, e := range endpoints {
+		s := span{scheme: e.Scheme, name: e.Host, ports: []uint16{e.Port}}
+		if address, ok := e.Addr(); ok {
+			s.name, s.first, s.last = "", address, address
+		}
+		if err := b.add(s, e.Process); err != nil {
+			return nil, err
+		}
+	}
+	return b.finish()
 }
 
 // A builder gathers targets.
@@ -183,7 +200,18 @@ func (b *builder) finish() (*Targets, error) {
 		}
 	}
 	t.step = stride(t.size)
+	t.mark = t.digest(order)
 	return &t, nil
+}
+
+// digest names the targets by what they are: a list in a file may have changed
+// since a position was told.
+func (t *Targets) digest(sets map[uint32]string) string {
+	h := sha256.New()
+	for _, i := range t.items {
+		fmt.Fprintf(h, "%s\x00%v %x\n", sets[i.set], i.named, t.bytes(i))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // merge makes one of equal names and of addresses that overlap.
@@ -242,27 +270,4 @@ func b2i(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// Parse reads targets. One that is none is tallystick.ErrInvalid, but a line
-// of a file is given to bad and does not stop the rest, unless bad returns an
-// error. bad may be nil when texts name no files.
-func (g Grammar) Parse(ctx context.Context, texts []string, bad func(BadLine) error) (*Targets, error) {
-	var b builder
-	for _, text := range texts {
-		if file, ok := strings.CutPrefix(text, "@"); ok {
-			if err := g.readFile(ctx, file, &b, bad); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		s, err := g.span(text)
-		if err == nil {
-			err = b.add(s, "")
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return b.finish()
 }

@@ -44,7 +44,7 @@ import (
 type Options struct {
 	Passphrases   string   `option:"passphrases" help:"file with one passphrase a line (at most 100), tried on encrypted keys and keystores"`
 	MaxFileSize   int64    `option:"max-file-size" default:"4194304" help:"bytes; a larger file that looks like a credential is reported as too large, not read"`
-	Exclude       []string `option:"exclude" default:"/var/cache,.cache,.git" help:"globs of what is left out: matched against the path if they begin with /, else against each name"`
+	Exclude       []string `option:"exclude" default:"/var/cache,.cache,.git" help:"globs of what is left out, with all beneath it and what links lead to in it: matched against the path if they begin with /, else against each name; a target in it is not read either, but for what the default names; trust stores are read all the same"`
 	OneFileSystem bool     `option:"one-file-system" default:"false" help:"do not go into file systems that are mounted beneath a target"`
 }
 
@@ -66,7 +66,10 @@ type finder struct {
 }
 
 func open(options Options) (*finder, error) {
-	for _, glob := range options.Exclude {
+	for i, glob := range options.Exclude {
+		if len(glob) > 1 {
+			options.Exclude[i] = strings.TrimRight(glob, "/")
+		}
 		if _, err := filepath.Match(glob, ""); err != nil {
 			return nil, fmt.Errorf("%w: option exclude: %q is not a glob", tallystick.ErrInvalid, glob)
 		}
@@ -120,7 +123,7 @@ func (f *finder) Find(ctx context.Context, request driver.FindRequest, sink driv
 func (l *look) survey() error {
 	beside := &walker{look: l, file: l.surveyConfig, link: l.surveyConfig, report: true}
 	for _, dir := range configDirs() {
-		if l.covers(dir) {
+		if l.covers(dir) || l.leftOut(dir) {
 			continue
 		}
 		if err := beside.outside(dir); err != nil {
@@ -168,7 +171,8 @@ type target struct {
 }
 
 // resolve makes targets of what was asked for and reports those that cannot
-// be seen. A default target that does not exist is no miss.
+// be seen or are excluded. A default target that does not exist, or is excluded,
+// is no miss.
 func (l *look) resolve(asked []string) error {
 	byDefault := len(asked) == 0
 	if byDefault {
@@ -182,13 +186,18 @@ func (l *look) resolve(asked []string) error {
 		if err != nil {
 			return fmt.Errorf("couldn't make %q absolute: %w", name, err)
 		}
-		t, err := resolveTarget(path)
-		if byDefault && errors.Is(err, fs.ErrNotExist) {
+		t, err := l.allowedTarget(path)
+		if byDefault && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errExcluded)) {
 			continue
 		}
 		if err != nil {
-			if err := l.missed(path, err); err != nil {
-				return err
+			if failed := l.missed(path, err); failed != nil {
+				return failed
+			}
+			if t.path != "" && t.path != path { // what was seen there before is not gone
+				if failed := l.missed(t.path, err); failed != nil {
+					return failed
+				}
 			}
 			continue
 		}
@@ -225,30 +234,6 @@ func (l *look) covers(path string) bool {
 		}
 		if t.dir && within(path, t.path) {
 			return !l.excludedBelow(t.path, path)
-		}
-	}
-	return false
-}
-
-// excludedBelow says whether path or a directory between root and path is excluded.
-func (l *look) excludedBelow(root, path string) bool {
-	for p := path; len(p) > len(root) && p != "/"; p = filepath.Dir(p) {
-		if l.excluded(p) {
-			return true
-		}
-	}
-	return false
-}
-
-// excluded says whether an exclude glob matches path itself.
-func (l *look) excluded(path string) bool {
-	for _, glob := range l.options.Exclude {
-		subject := path
-		if !strings.HasPrefix(glob, "/") {
-			subject = filepath.Base(path)
-		}
-		if ok, _ := filepath.Match(glob, subject); ok { // the pattern was checked by open
-			return true
 		}
 	}
 	return false

@@ -151,6 +151,60 @@ func TestExclude(t *testing.T) {
 	}
 }
 
+func TestAnExcludedTargetIsNotRead(t *testing.T) {
+	root := tree(t)
+	_, certificate := selfSigned(t)
+	for _, name := range []string{"a/x.pem", "b/x.pem", ".cache/x.pem"} {
+		write(t, filepath.Join(root, name), certificate, 0o644)
+	}
+	if err := os.Symlink("a", root+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, exclude := range []string{root + "/a", root + "/a/", filepath.Dir(root) + "/*/a", "a"} {
+		for _, target := range []string{"/a", "/a/x.pem", "/link"} {
+			b := find(t, map[string]string{"exclude": exclude}, root+target, root+"/b")
+			if d := cmp.Diff([]string{"b/x.pem"}, b.places(root)); d != "" {
+				t.Errorf("exclude %s, target %s:\n%s", exclude, target, d)
+			}
+			want := []string{target[1:] + " excluded"}
+			if target == "/link" {
+				want = []string{"a excluded", "link excluded"}
+			}
+			if d := cmp.Diff(want, b.missed(root)); d != "" {
+				t.Errorf("exclude %s, target %s:\n%s", exclude, target, d)
+			}
+		}
+	}
+	b := find(t, nil, root+"/.cache")
+	if d := cmp.Diff([]string{".cache/x.pem"}, b.places(root)); d != "" {
+		t.Errorf("a target that the default excludes:\n%s", d)
+	}
+}
+
+func TestExcludedDefaultTargetsAreNotRead(t *testing.T) {
+	b := find(t, map[string]string{"exclude": "/[a-z]*"})
+	if len(b.sightings) != 0 || len(b.misses) != 0 {
+		t.Errorf("%d sightings, misses %v", len(b.sightings), b.misses)
+	}
+}
+
+func TestLinksLeadToNothingThatIsExcluded(t *testing.T) {
+	root := tree(t)
+	_, certificate := selfSigned(t)
+	for _, name := range []string{"out/share/ca/x.pem", "out/other/y.pem", "in/share/z.pem"} {
+		write(t, filepath.Join(root, name), certificate, 0o644)
+	}
+	for name, to := range map[string]string{"x.pem": "../out/share/ca/x.pem", "y.pem": "../out/other/y.pem", "z.pem": "share/z.pem"} {
+		if err := os.Symlink(to, root+"/in/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exclude := map[string]string{"exclude": root + "/out/share," + root + "/in/share"}
+	if d := cmp.Diff([]string{"out/other/y.pem"}, find(t, exclude, root+"/in").places(root)); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestTargetsWithinEachOther(t *testing.T) {
 	root := tree(t)
 	_, certificate := selfSigned(t)

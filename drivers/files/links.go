@@ -68,7 +68,8 @@ func follow(d *directory, name string) (*unix.Stat_t, error) {
 
 // readLink looks at one symbolic link in the second pass. Links to directories
 // are not followed, and dangling ones are too common to be worth a word. A
-// link to a file in the targets needs nothing: the walk comes by there.
+// link to a file in the targets needs nothing: the walk comes by there. One to
+// what is excluded is left alone, or else links would bring it back.
 func (l *look) readLink(d *directory, name string) error {
 	if classify(name) == never {
 		return nil
@@ -85,7 +86,7 @@ func (l *look) readLink(d *directory, name string) error {
 		return nil
 	}
 	real, err := filepath.EvalSymlinks(path)
-	if err != nil || l.covers(real) || !l.links.first(idOf(st)) {
+	if err != nil || l.covers(real) || l.leftOut(real) || !l.links.first(idOf(st)) {
 		return nil // an error here is a change since the look a moment ago
 	}
 	parent, err := openTop(filepath.Dir(real))

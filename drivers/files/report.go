@@ -20,6 +20,7 @@ var (
 	errTooLarge   = errors.New("larger than max-file-size")
 	errChanging   = errors.New("changed while it was read, twice")
 	errNotRegular = errors.New("not a regular file")
+	errExcluded   = errors.New("the option exclude leaves it out")
 )
 
 // missed reports that path could not be seen because of err.
@@ -41,6 +42,8 @@ func (l *look) miss(path, word, detail string) error {
 // leaves out the path, which the place says.
 func wordOf(err error) (word, detail string) {
 	switch {
+	case errors.Is(err, errExcluded):
+		return "excluded", err.Error()
 	case errors.Is(err, fs.ErrPermission):
 		return "denied", ""
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):

@@ -25,6 +25,7 @@
 package metadata
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -36,12 +37,16 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // Options are what can be set.
 type Options struct {
-	Timeout     time.Duration `option:"timeout" default:"30s" help:"how long one document may take"`
+	Timeout     time.Duration `option:"timeout" default:"30s" help:"how long one connection may take"`
 	Concurrency int           `option:"concurrency" default:"8" help:"how many documents to read together, 1 to 256"`
+	Rate        int           `option:"rate" help:"connections to begin in a second in all; 0 is no limit"`
+	PerHost     int           `option:"per-host" default:"20" help:"connections to begin in a second to one address, and ten times as many to one network (/24, or /48 of IPv6); 0 is no limit, and loopback has none"`
+	Exclude     []string      `option:"exclude" help:"names (*.example.com for those beneath), addresses, blocks and ranges that are not asked"`
 	Hosts       []string      `option:"hosts" help:"further hosts, with a port unless it is 443, to which a redirect or a jwks_uri may lead"`
 	Roots       string        `option:"roots" help:"PEM bundle to verify servers against, in place of what this machine trusts"`
 }
@@ -52,16 +57,22 @@ func Driver() driver.Driver {
 }
 
 // Finder finds certificates and keys in documents.
-type Finder struct{ options Options }
+type Finder struct {
+	options Options
+	dialer  func() *network.Dialer // for one look
+}
 
 var _ driver.Finder = (*Finder)(nil)
 
+// mostTogether bounds the option concurrency: a document may take some MB.
+const mostTogether = 256
+
 func open(o Options) (*Finder, error) {
-	if o.Timeout <= 0 {
-		return nil, invalid("option timeout: %v is not a positive duration", o.Timeout)
-	}
-	if o.Concurrency < 1 || o.Concurrency > 256 {
-		return nil, invalid("option concurrency: %d is not between 1 and 256", o.Concurrency)
+	dialer, err := network.Settings{
+		Timeout: o.Timeout, Concurrency: o.Concurrency, Most: mostTogether, Rate: o.Rate, PerHost: o.PerHost, Exclude: o.Exclude,
+	}.Dialers()
+	if err != nil {
+		return nil, err
 	}
 	for i, host := range o.Hosts {
 		o.Hosts[i] = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(host), ":443"))
@@ -69,12 +80,12 @@ func open(o Options) (*Finder, error) {
 			return nil, invalid("option hosts: %q is not the name of a host", host)
 		}
 	}
-	return &Finder{options: o}, nil
+	return &Finder{options: o, dialer: dialer}, nil
 }
 
 // transport makes what speaks HTTP. It knows no proxy: one that the environment
 // names would see, and could change, what is read.
-func (f *Finder) transport() (*http.Transport, error) {
+func (f *Finder) transport(dial func(ctx context.Context, network, address string) (net.Conn, error)) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.options.Roots != "" {
 		text, err := os.ReadFile(f.options.Roots)
@@ -88,7 +99,7 @@ func (f *Finder) transport() (*http.Transport, error) {
 	}
 	return &http.Transport{
 		TLSClientConfig: config, TLSHandshakeTimeout: f.options.Timeout,
-		DialContext:       (&net.Dialer{Timeout: f.options.Timeout}).DialContext,
+		DialContext:       dial,
 		ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
 	}, nil
 }

@@ -12,14 +12,16 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
-	"strings"
+	"strconv"
 	"syscall"
-	"unicode"
+	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // What is read of one document, in bytes. The metadata of all federations of the
@@ -51,6 +53,40 @@ func openFile(path string) (io.ReadCloser, error) {
 	return file, nil
 }
 
+// maxAddresses bounds how many addresses of one host are tried.
+const maxAddresses = 4
+
+// dial connects to the first address of a host that lets it. What then stands
+// may be used for the timeout; each document has a connection of its own.
+func (l *look) dial(ctx context.Context, _, hostPort string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no port", port)
+	}
+	addresses, err := l.dialer.Resolve(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	for _, address := range addresses[:min(len(addresses), maxAddresses)] {
+		conn, err := l.dialer.Dial(ctx, netip.AddrPortFrom(address, uint16(number)))
+		if err == nil {
+			err = conn.SetDeadline(time.Now().Add(l.dialer.Timeout))
+		}
+		if err == nil {
+			return conn, nil
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return nil, failed
+}
+
 // get asks for a document on behalf of a target.
 func (l *look) get(ctx context.Context, t target, u *url.URL) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -77,7 +113,7 @@ func (l *look) get(ctx context.Context, t target, u *url.URL) (io.ReadCloser, er
 	}
 	if response.StatusCode != http.StatusOK {
 		response.Body.Close()
-		return nil, fault(fmt.Sprintf("http-%d", response.StatusCode), "%s", clean(response.Status))
+		return nil, fault(fmt.Sprintf("http-%d", response.StatusCode), "%s", network.Clean(response.Status))
 	}
 	return response.Body, nil
 }
@@ -89,14 +125,13 @@ func (l *look) mayAsk(t target, u *url.URL) error {
 	if u.User == nil && u.Opaque == "" && (here || u.Scheme == "https" && slices.Contains(l.hosts, hostOf(u))) {
 		return nil
 	}
-	return fault("other-host", "it leads to %s://%s; name that in the option hosts if it may be asked", clean(u.Scheme), clean(u.Host))
+	return fault("other-host", "it leads to %s://%s; name that in the option hosts if it may be asked", network.Clean(u.Scheme), network.Clean(u.Host))
 }
 
-// word says in one word why a document was not seen.
+// word says in one word why a document was not seen: one of this package, or of
+// network.Word.
 func word(err error) string {
 	var told *lookError
-	var lookup *net.DNSError
-	var timeout net.Error
 	var untrusted *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
 	var header tls.RecordHeaderError
@@ -111,35 +146,11 @@ func word(err error) string {
 		return "untrusted"
 	case errors.As(err, &header), errors.Is(err, http.ErrSchemeMismatch):
 		return "not-tls"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return "timeout"
-	case errors.As(err, &lookup):
-		return "no-such-host"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refused"
-	case errors.Is(err, syscall.ECONNRESET):
-		return "reset"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed"
 	}
-	return "unreadable"
+	return network.Word(err)
 }
 
 // miss tells the sink of something at a place that was not seen.
 func (l *look) miss(place tallystick.Place, err error) error {
-	return l.sink.Missed(tallystick.Miss{Place: place, Error: word(err), Detail: clean(err.Error()), Seen: l.now()})
-}
-
-// clean makes text that may quote a document fit for a terminal and a log.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
-	if len(text) > 300 {
-		text = strings.ToValidUTF8(text[:297], "") + "..."
-	}
-	return text
+	return l.sink.Missed(tallystick.Miss{Place: place, Error: word(err), Detail: network.Clean(err.Error()), Seen: l.now()})
 }

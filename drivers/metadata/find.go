@@ -16,16 +16,22 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // A look is one call of Find.
 type look struct {
 	transport *http.Transport
-	timeout   time.Duration
+	dialer    *network.Dialer
 	hosts     []string
 	now       func() time.Time
 	sink      driver.Sink
+	misses    atomic.Int64
 }
+
+// mostMisses bounds how many broken members one look tells of. A document that
+// goes beyond is given up: it is a miss as a whole.
+const mostMisses = 10_000
 
 // Find reads every document, several at a time.
 func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driver.Sink) error {
@@ -33,12 +39,11 @@ func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driv
 	if err != nil {
 		return err
 	}
-	transport, err := f.transport()
-	if err != nil {
+	l := &look{dialer: f.dialer(), hosts: f.options.Hosts, now: request.Now, sink: sink}
+	if l.transport, err = f.transport(l.dial); err != nil {
 		return err
 	}
-	defer transport.CloseIdleConnections()
-	l := &look{transport: transport, timeout: f.options.Timeout, hosts: f.options.Hosts, now: request.Now, sink: sink}
+	defer l.transport.CloseIdleConnections()
 	return l.each(ctx, targets, f.options.Concurrency)
 }
 
@@ -64,11 +69,9 @@ func (l *look) each(ctx context.Context, targets []target, concurrency int) erro
 
 // target looks at one target. Its error is one of the sink or of ctx.
 func (l *look) target(ctx context.Context, t target) error {
-	hurried, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
-	err := l.document(hurried, t, t.url)
+	err := l.document(ctx, t, t.url)
 	if guess := wellKnown(t); guess != nil && notTheDocument(err) {
-		if second := l.document(hurried, t, guess); !notTheDocument(second) {
+		if second := l.document(ctx, t, guess); !notTheDocument(second) {
 			err = second // or the first answer tells more
 		}
 	}
@@ -196,6 +199,9 @@ func (l *look) saw(place tallystick.Place, role tallystick.Role, c tallystick.Cr
 
 // spoilt reports a part of a document that could not be read.
 func (l *look) spoilt(place tallystick.Place, word, format string, args ...any) error {
+	if l.misses.Add(1) > mostMisses {
+		return fault("too-many", "more than %d of its members cannot be read", mostMisses)
+	}
 	if err := l.miss(place, fault(word, format, args...)); err != nil {
 		return &sinkError{err}
 	}

@@ -29,7 +29,7 @@ func fuzzed(t *testing.T, read func(l *look) error) {
 		}
 	}
 	for _, m := range sink.misses {
-		if m.Error == "unreadable" || len(m.Detail) > 400 {
+		if m.Error == "failed" || len(m.Detail) > 400 {
 			t.Errorf("a miss that says little: %+v", m)
 		}
 	}

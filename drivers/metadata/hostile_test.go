@@ -4,13 +4,16 @@ package metadata
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -104,6 +107,48 @@ func TestNoRequestToOthers(t *testing.T) {
 	}
 }
 
+// Nobody is asked whom the operator has excluded, nor what is no host.
+func TestNoRequestToTheExcluded(t *testing.T) {
+	s, other := newSite(t), newSite(t)
+	other.put("/keys", `{"keys":[]}`)
+	_, port, err := net.SplitHostPort(other.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := "localhost:" + port
+	leads := s.put("/.well-known/a", `{"jwks_uri":"https://`+named+`/keys"}`)
+	for _, c := range []struct{ exclude, target, want string }{
+		{"127.0.0.1", other.URL + "/keys", "excluded"},
+		{"127.0.0.0/8,::1", "https://" + named + "/keys", "excluded"},
+		{"localhost", "metadata://LOCALHOST:" + port + "/keys", "excluded"},
+		{"localhost", leads, "excluded"},
+		{"", "https://0.0.0.0:" + port + "/keys", "unreachable"},
+		{"", "https://[::]:" + port + "/keys", "unreachable"},
+	} {
+		sink := find(t, map[string]string{"roots": s.roots, "hosts": named, "exclude": c.exclude}, c.target)
+		if d := cmp.Diff([]string{c.want}, sink.words()); d != "" {
+			t.Errorf("%s without %q (-want +got)\n%s", c.target, c.exclude, d)
+		}
+	}
+	if visits := other.visits(); visits != nil {
+		t.Errorf("the excluded server was asked for %v", visits)
+	}
+}
+
+// Requests keep to the rate, and waiting for it does not count as theirs.
+func TestRate(t *testing.T) {
+	s := newSite(t)
+	var targets []string
+	for i := range 4 {
+		targets = append(targets, s.put(fmt.Sprintf("/.well-known/%d", i), "<a/>"))
+	}
+	began := time.Now()
+	sink := find(t, map[string]string{"roots": s.roots, "rate": "5", "timeout": "400ms"}, targets...)
+	if took := time.Since(began); took < 500*time.Millisecond || len(sink.misses) != 4 || slices.Contains(sink.words(), "timeout") {
+		t.Errorf("after %v: %+v", took, sink.misses)
+	}
+}
+
 // A redirect on one host is followed, but not for ever.
 func TestRedirects(t *testing.T) {
 	s := newSite(t)
@@ -163,6 +208,30 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// A server that stops in the middle of a document is left, over HTTP/2 as well.
+func TestHalfADocument(t *testing.T) {
+	for _, second := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ProtoAtLeast(2, 0) != second {
+				t.Errorf("asked over %s", r.Proto)
+			}
+			fmt.Fprint(w, `{"keys":[`)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}))
+		server.EnableHTTP2 = second
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		roots := write(t, filepath.Join(t.TempDir(), "roots.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+		began := time.Now()
+		sink := find(t, map[string]string{"roots": roots, "timeout": "300ms"}, server.URL)
+		if d := cmp.Diff([]string{"timeout"}, sink.words()); d != "" || time.Since(began) > 5*time.Second {
+			t.Errorf("HTTP/2: %v, after %v (-want +got)\n%s%+v", second, time.Since(began), d, sink.misses)
+		}
+		server.Close()
+	}
+}
+
 // A document that never ends is left when it is too large, not when memory is full.
 func TestEndlessDocuments(t *testing.T) {
 	for name, repeated := range map[string]string{"text": strings.Repeat("a", 1000), "keys": `{"kty":"RSA"},`} {
@@ -201,7 +270,7 @@ func TestSenselessTargets(t *testing.T) {
 }
 
 func TestSenselessOptions(t *testing.T) {
-	for _, options := range []map[string]string{{"timeout": "-1s"}, {"concurrency": "0"}, {"hosts": "https://a"}, {"hosts": "*"}} {
+	for _, options := range []map[string]string{{"timeout": "-1s"}, {"concurrency": "257"}, {"rate": "-1"}, {"exclude": "a b"}, {"hosts": "https://a"}, {"hosts": "*"}} {
 		if _, err := Driver().Open(options); !errors.Is(err, tallystick.ErrInvalid) {
 			t.Errorf("%v: %v, want ErrInvalid", options, err)
 		}
@@ -225,5 +294,22 @@ func TestPlaces(t *testing.T) {
 		if err != nil || target.place != want {
 			t.Errorf("%s: %s, %v, want %s", text, target.place, err, want)
 		}
+	}
+}
+
+// TestBrokenMembersWithoutEnd shows that a document of broken keys is given up.
+func TestBrokenMembersWithoutEnd(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(`<EntitiesDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata">`)
+	for n := range mostMisses + 500 {
+		fmt.Fprintf(&text, `<EntityDescriptor entityID="e%d"><IDPSSODescriptor><KeyDescriptor><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#">`+
+			`<X509Data><X509Certificate>!</X509Certificate></X509Data></KeyInfo></KeyDescriptor></IDPSSODescriptor></EntityDescriptor>`, n)
+	}
+	text.WriteString(`</EntitiesDescriptor>`)
+	path := write(t, filepath.Join(t.TempDir(), "federation.xml"), []byte(text.String()))
+	s := find(t, nil, path)
+	last := s.misses[len(s.misses)-1]
+	if len(s.misses) != mostMisses+1 || last.Error != "too-many" || last.Place != tallystick.Place("metadata://"+path) {
+		t.Errorf("%d misses, the last %+v", len(s.misses), last)
 	}
 }

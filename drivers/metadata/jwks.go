@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/parse"
 )
 
@@ -104,7 +105,7 @@ func (s *sightings) jwk(n int, raw []byte) error {
 	if !ok || !okKey {
 		return s.look.spoilt(s.place, "malformed", "key %d: the members of its type %.20q cannot be read", n, key.Type)
 	}
-	file := tallystick.FileFacts{Format: "jwks", Alias: clean(key.ID)}
+	file := tallystick.FileFacts{Format: "jwks", Alias: network.Clean(key.ID)}
 	if key.D || key.Priv {
 		shown := file
 		shown.Private = true

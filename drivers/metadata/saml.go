@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // The namespaces of SAML metadata and of XML signatures.
@@ -72,7 +73,7 @@ func (l *look) saml(ctx context.Context, place tallystick.Place, text *bufio.Rea
 		var syntax *xml.SyntaxError
 		switch {
 		case errors.As(err, &syntax):
-			return fault("malformed", "line %d: %s", syntax.Line, clean(syntax.Msg))
+			return fault("malformed", "line %d: %s", syntax.Line, network.Clean(syntax.Msg))
 		case err == io.EOF && !r.begun: // comments, or nothing
 			return fault("not-metadata", "XML without an element")
 		case err == io.EOF:
@@ -113,7 +114,7 @@ func (r *samlReader) start(e xml.StartElement) error {
 			r.many = true
 		case xml.Name{Space: nsSAML, Local: "EntityDescriptor"}:
 		default:
-			return fault("not-metadata", "XML that begins with <%s>", clean(e.Name.Local))
+			return fault("not-metadata", "XML that begins with <%s>", network.Clean(e.Name.Local))
 		}
 	}
 	if r.depth++; r.depth > maxDepth {
@@ -246,7 +247,7 @@ func (r *samlReader) report(k *keyDescriptor) error {
 	if k.use == "encryption" {
 		role = tallystick.RolePresents
 	}
-	file := tallystick.FileFacts{Format: "saml", Alias: clean(r.entity)}
+	file := tallystick.FileFacts{Format: "saml", Alias: network.Clean(r.entity)}
 	var certified []tallystick.KeyID
 	for _, texts := range k.certs {
 		if len(texts) == 0 {
@@ -275,7 +276,7 @@ func (r *samlReader) report(k *keyDescriptor) error {
 		}
 	}
 	if k.bad != "" {
-		return r.seen.look.spoilt(r.seen.place, "malformed", "the keys of %.200s: %s", clean(r.entity), k.bad)
+		return r.seen.look.spoilt(r.seen.place, "malformed", "the keys of %.200s: %s", network.Clean(r.entity), k.bad)
 	}
 	return nil
 }

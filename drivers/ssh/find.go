@@ -18,10 +18,8 @@ func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driv
 	if err != nil {
 		return err
 	}
-	look := lookout{
-		timeout: f.options.Timeout, now: request.Now, sink: sink,
-		dialer: &network.Dialer{Timeout: f.options.Timeout, Limits: f.limits, Exclude: f.exclude, Abort: true},
-	}
+	look := lookout{timeout: f.options.Timeout, now: request.Now, sink: sink, dialer: f.dialer()}
+	look.dialer.Abort = true
 	each := network.Look{Targets: targets, Resume: request.Resume, Concurrency: f.options.Concurrency, Sink: sink}
 	return each.Each(ctx, look.endpoint)
 }

@@ -26,19 +26,18 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/network"
 )
 
 // Options are what can be set.
 type Options struct {
-	Timeout     time.Duration `option:"timeout" default:"5s" help:"how long one connection to a server may take"`
-	Concurrency int           `option:"concurrency" default:"256" help:"how many servers to look at together, 1 to 10000"`
-	Rate        int           `option:"rate" help:"how many connections to begin each second in all; 0 is no limit"`
-	PerHost     int           `option:"per-host" default:"20" help:"how many connections to begin each second to one address, ten times as many to one /24 or /48; this machine is free; 0 is no limit"`
+	Timeout     time.Duration `option:"timeout" default:"5s" help:"how long one connection may take"`
+	Concurrency int           `option:"concurrency" default:"256" help:"how many endpoints to look at together, 1 to 10000"`
+	Rate        int           `option:"rate" help:"connections to begin in a second in all; 0 is no limit"`
+	PerHost     int           `option:"per-host" default:"20" help:"connections to begin in a second to one address, and ten times as many to one network (/24, or /48 of IPv6); 0 is no limit, and loopback has none"`
 	Exclude     []string      `option:"exclude" help:"names (*.example.com for those beneath), addresses, blocks and ranges that are not asked"`
-	Ports       []string      `option:"ports" default:"22" help:"ports of targets that name none: 22,2222,10022-10024"`
+	Ports       []string      `option:"ports" default:"22" help:"ports of targets that name neither a port nor a protocol: 22,2222,10022-10024"`
 }
 
 // Driver describes the driver.
@@ -50,36 +49,21 @@ func Driver() driver.Driver {
 type Finder struct {
 	options Options
 	ports   []uint16
-	exclude *network.Exclusion
-	limits  *network.Limits
+	dialer  func() *network.Dialer // for one look
 }
 
-// maxConcurrency is where the files that a process may open become scarce.
-const maxConcurrency = 10_000
-
 func open(o Options) (*Finder, error) {
-	for _, check := range []struct {
-		bad  bool
-		text string
-	}{
-		{o.Timeout <= 0, fmt.Sprintf("option timeout: %v is not a positive duration", o.Timeout)},
-		{o.Concurrency < 1 || o.Concurrency > maxConcurrency, fmt.Sprintf("option concurrency: %d is not between 1 and %d", o.Concurrency, maxConcurrency)},
-		{o.Rate < 0, fmt.Sprintf("option rate: %d is less than nothing", o.Rate)},
-		{o.PerHost < 0, fmt.Sprintf("option per-host: %d is less than nothing", o.PerHost)},
-	} {
-		if check.bad {
-			return nil, fmt.Errorf("%w: %s", tallystick.ErrInvalid, check.text)
-		}
-	}
 	ports, err := network.ParsePorts(o.Ports...)
 	if err != nil {
 		return nil, fmt.Errorf("option ports: %w", err)
 	}
-	exclude, err := network.ParseExclusion(o.Exclude)
+	dialer, err := network.Settings{
+		Timeout: o.Timeout, Concurrency: o.Concurrency, Most: network.MostTogether, Rate: o.Rate, PerHost: o.PerHost, Exclude: o.Exclude,
+	}.Dialers()
 	if err != nil {
-		return nil, fmt.Errorf("option exclude: %w", err)
+		return nil, err
 	}
-	return &Finder{options: o, ports: ports, exclude: exclude, limits: network.NewLimits(o.Rate, o.PerHost)}, nil
+	return &Finder{options: o, ports: ports, dialer: dialer}, nil
 }
 
 var _ network.Finder = (*Finder)(nil)

@@ -53,12 +53,12 @@ import (
 // Options are what can be set.
 type Options struct {
 	Depth       string        `option:"depth" default:"versions" help:"how much an endpoint is asked: certificate, versions (with groups and weak suites), or suites (all of them)"`
-	Ports       []string      `option:"ports" default:"443" help:"ports of targets that name neither a port nor a protocol, such as 443,8443,9000-9010"`
-	Timeout     time.Duration `option:"timeout" default:"5s" help:"how long one connection to an endpoint may take"`
-	Concurrency int           `option:"concurrency" default:"256" help:"how many endpoints to look at together, 1 to 16384"`
-	Rate        int           `option:"rate" default:"0" help:"connections to begin in a second in all; 0 is no limit"`
-	PerHost     int           `option:"per-host" default:"20" help:"connections to begin in a second with one address, and ten times as many with one /24; 0 is no limit, and loopback has none"`
-	Exclude     []string      `option:"exclude" help:"names, addresses and blocks that are never connected to"`
+	Ports       []string      `option:"ports" default:"443" help:"ports of targets that name neither a port nor a protocol: 443,8443,9000-9010"`
+	Timeout     time.Duration `option:"timeout" default:"5s" help:"how long one connection may take"`
+	Concurrency int           `option:"concurrency" default:"256" help:"how many endpoints to look at together, 1 to 10000"`
+	Rate        int           `option:"rate" help:"connections to begin in a second in all; 0 is no limit"`
+	PerHost     int           `option:"per-host" default:"20" help:"connections to begin in a second to one address, and ten times as many to one network (/24, or /48 of IPv6); 0 is no limit, and loopback has none"`
+	Exclude     []string      `option:"exclude" help:"names (*.example.com for those beneath), addresses, blocks and ranges that are not asked"`
 	Names       []string      `option:"names" help:"host names to ask for (by SNI) at every target that is an address"`
 	FollowNames bool          `option:"follow-names" default:"false" help:"ask also for the names in the certificate that an address shows, 8 at most"`
 	ReverseDNS  bool          `option:"reverse-dns" default:"false" help:"ask also for the names that the reverse DNS has for an address"`
@@ -78,28 +78,17 @@ type Finder struct {
 	depth   tallystick.Depth
 	prove   bool
 	grammar network.Grammar
-	exclude *network.Exclusion
+	dialer  func() *network.Dialer // for one look
 	hellos  *hellos
 	prober  *hello.Prober
 }
 
 var _ network.Finder = (*Finder)(nil)
 
-// mostTogether bounds the option concurrency; each endpoint in work takes an
-// open file and some 30 KiB.
-const mostTogether = 16384
-
 func open(o Options) (*Finder, error) {
 	f := &Finder{options: o, depth: tallystick.Depth(o.Depth), prober: hello.NewProber()}
-	switch {
-	case f.depth != tallystick.DepthCertificate && f.depth != tallystick.DepthVersions && f.depth != tallystick.DepthSuites:
+	if f.depth != tallystick.DepthCertificate && f.depth != tallystick.DepthVersions && f.depth != tallystick.DepthSuites {
 		return nil, invalid("option depth: %q is neither certificate nor versions nor suites", o.Depth)
-	case o.Timeout <= 0:
-		return nil, invalid("option timeout: %v is not a positive duration", o.Timeout)
-	case o.Concurrency < 1 || o.Concurrency > mostTogether:
-		return nil, invalid("option concurrency: %d is not between 1 and %d", o.Concurrency, mostTogether)
-	case o.Rate < 0 || o.PerHost < 0:
-		return nil, invalid("options rate and per-host: a negative number of connections makes no sense")
 	}
 	var err error
 	if f.prove = f.depth != tallystick.DepthCertificate; o.Prove != "auto" {
@@ -107,8 +96,11 @@ func open(o Options) (*Finder, error) {
 			return nil, invalid("option prove: %q is neither true nor false nor auto", o.Prove)
 		}
 	}
-	if f.exclude, err = network.ParseExclusion(o.Exclude); err != nil {
-		return nil, fmt.Errorf("option exclude: %w", err)
+	f.dialer, err = network.Settings{
+		Timeout: o.Timeout, Concurrency: o.Concurrency, Most: network.MostTogether, Rate: o.Rate, PerHost: o.PerHost, Exclude: o.Exclude,
+	}.Dialers()
+	if err != nil {
+		return nil, err
 	}
 	f.grammar.Schemes = map[string]uint16{overQUIC: 443}
 	for _, p := range starttls.Protocols() {

@@ -4,9 +4,9 @@ package tls
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -88,7 +88,8 @@ func (d *door) answers(ctx context.Context) answer {
 		return d.datagrams(ctx)
 	}
 	a := d.first(ctx)
-	if d.guessed && strings.HasPrefix(word(a.Err), "not-") && word(a.Err) != "not-tls" {
+	var dialogue *starttls.Error
+	if d.guessed && errors.As(a.Err, &dialogue) && dialogue.OtherProtocol() {
 		d.protocol = "tls"
 		if direct := d.first(ctx); len(direct.Chain) > 0 {
 			return direct

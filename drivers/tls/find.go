@@ -26,11 +26,10 @@ func (f *Finder) Find(ctx context.Context, request driver.FindRequest, sink driv
 	}
 	l := &lookout{
 		Finder: f, now: request.Now, sink: sink,
-		known: newCertificates(roots),
-		dialer: &network.Dialer{
-			Timeout: f.options.Timeout, Limits: network.NewLimits(f.options.Rate, f.options.PerHost), Exclude: f.exclude, Abort: true,
-		},
+		known:  newCertificates(roots),
+		dialer: f.dialer(),
 	}
+	l.dialer.Abort = true
 	look := network.Look{Targets: targets, Resume: request.Resume, Concurrency: f.options.Concurrency, Sink: sink}
 	return look.Each(ctx, l.endpoint)
 }

@@ -34,7 +34,7 @@ func (l *lookout) furtherNames(ctx context.Context, address netip.Addr, leaf *ta
 	room := mostNames
 	for _, name := range learnt {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
-		if room > 0 && isHostName(name) && !slices.Contains(names, name) && !l.exclude.Name(name) {
+		if room > 0 && isHostName(name) && !slices.Contains(names, name) && !l.dialer.Exclude.Name(name) {
 			names = append(names, name)
 			room--
 		}

@@ -21,7 +21,7 @@ const overQUIC = "quic"
 // QUIC leaves no choice of version and little of suites.
 func (d *door) datagrams(ctx context.Context) answer {
 	var a answer
-	if a.Err = d.dialer.Limits.Wait(ctx, d.address.Addr()); a.Err != nil {
+	if a.Err = d.dialer.Allow(ctx, d.address.Addr()); a.Err != nil {
 		return a
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)

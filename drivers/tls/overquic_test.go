@@ -4,7 +4,9 @@ package tls
 
 import (
 	gotls "crypto/tls"
+	"net"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/quic-go/quic-go"
@@ -31,5 +33,31 @@ func TestOverQUIC(t *testing.T) {
 	missed := look(t, map[string]string{"timeout": "1s"}, "quic://"+nobody)
 	if len(missed.misses) != 1 || missed.misses[0].Error != "refused" || missed.misses[0].Place.Scheme() != "quic" {
 		t.Errorf("where nobody is: %+v", missed.misses)
+	}
+}
+
+// Whom nobody named is not asked over QUIC either: Linux takes 0.0.0.0 for this
+// machine.
+func TestOverQUICToNoHost(t *testing.T) {
+	asked, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.Close()
+	_, port, err := net.SplitHostPort(asked.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]string{"0.0.0.0": "unreachable", "[::ffff:0.0.0.0]": "unreachable", "127.0.0.1": "excluded"} {
+		s := look(t, map[string]string{"timeout": "500ms", "exclude": "127.0.0.0/8"}, "quic://"+host+":"+port)
+		if len(s.misses) != 1 || s.misses[0].Error != want {
+			t.Errorf("%s: %+v, want %s", host, s.misses, want)
+		}
+	}
+	if err := asked.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, from, err := asked.ReadFrom(make([]byte, 2048)); err == nil {
+		t.Errorf("%s sent %d bytes to a server that nobody named", from, n)
 	}
 }

@@ -40,7 +40,7 @@ func worthAnother(err error) bool {
 		errors.Is(err, hello.ErrUnsupported) || word(err) == "reset"
 }
 
-// prove says whether the server has shown that it has the key of its chain. A
+// proves says whether the server has shown that it has the key of its chain. A
 // server that chose key exchange by RSA has not signed; it shows the key by
 // finishing a handshake (RFC 5246 section 7.4.7.1).
 func (d *door) proves(ctx context.Context, a *answer, leaf *tallystick.Credential) bool {

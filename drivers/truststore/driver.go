@@ -14,9 +14,11 @@
 // several paths lead to is seen once, at the path that the others point to.
 //
 // Each certificate is seen once in each store, at the place of the store. Of a
-// Java keystore only the entries that are marked as trusted count. Stores that
-// are compiled into a program (Node.js, Firefox, Chromium) stay unseen, and so
-// do those of p11-kit that it makes up from other files.
+// Java keystore only the entries that are marked as trusted count. A store is
+// read whole, also where its files are links into directories that the driver
+// files leaves out: whom a machine believes does not hang on where the bytes lie.
+// Stores that are compiled into a program (Node.js, Firefox, Chromium) stay
+// unseen, and so do those of p11-kit that it makes up from other files.
 package truststore
 
 import "github.com/tallystick/tallystick/driver"

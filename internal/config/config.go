@@ -12,7 +12,8 @@ import (
 	"github.com/tallystick/tallystick/driver"
 )
 
-// Config is a YAML file. Paths in it that are not absolute are relative to the
+// Config is a YAML file. It is read when `tally up` starts, and a change of it
+// wants a restart. Paths in it that are not absolute are relative to the
 // directory of the file. Durations are written as in "90s", "30m" or "24h".
 type Config struct {
 	// The address and port to listen on, for HTTPS. The default is
@@ -42,7 +43,7 @@ type Config struct {
 
 	// Where to look for credentials, and how often. When the list is empty,
 	// Tallystick looks at this machine once a day: its files, its trust
-	// stores, and its TLS endpoints.
+	// stores, and the TLS endpoints and SSH servers that listen on it.
 	Discovery []Job `yaml:"discovery"`
 
 	// What people know about credentials: owners, environments, tags and
@@ -53,6 +54,8 @@ type Config struct {
 
 	// Which rules judge the inventory.
 	Rules Rules `yaml:"rules"`
+
+	file *decoder // where things stand; nil when there is no file
 }
 
 // TLS names a certificate and its key.
@@ -79,9 +82,11 @@ type Job struct {
 	Driver string `yaml:"driver"`
 
 	// Where the driver looks: absolute paths; or for tls and ssh names, addresses,
-	// blocks such as 10.1.0.0/16, and ranges. Without any it looks where its
-	// documentation says, usually at this machine. Nothing is connected to that is
-	// not named here.
+	// blocks such as 10.1.0.0/16, and ranges, each with ports if need be. Before
+	// them may stand the protocol that is spoken first: https://, smtp://, imap://,
+	// ldap://, postgres:// and others for tls, ssh:// for ssh. Without any target
+	// the driver looks where its documentation says, usually at this machine.
+	// Nothing is connected to that is not named here.
 	Targets []string `yaml:"targets"`
 
 	// How long to wait from one look to the next, at least a minute. The

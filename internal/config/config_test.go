@@ -13,14 +13,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/config"
 )
 
-// revealed compares secrets by what they hide.
-var revealed = cmp.Transformer("Reveal", driver.Secret.Reveal)
+// revealed compares secrets by what they hide, and leaves out where things stand.
+var revealed = cmp.Options{cmp.Transformer("Reveal", driver.Secret.Reveal), cmpopts.IgnoreUnexported(config.Config{})}
 
 func env(values ...string) func(string) string {
 	return func(name string) string {
@@ -289,5 +290,24 @@ func TestLargeFile(t *testing.T) {
 	}
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+func TestWhereThingsStand(t *testing.T) {
+	c, err := config.Parse("c.yaml", []byte("discovery:\n  - name: net\n    driver: tls\n    targets:\n      - a.example\n      - 'b.example'\n    options: {rate: 5}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"discovery[0].targets[1]":   "c.yaml:6:9",
+		"discovery[0].options.rate": "c.yaml:7:21",
+		"discovery[0].every":        "c.yaml:2:5", // not there: its job
+	} {
+		if got := c.Where(path); got != want {
+			t.Errorf("%s stands at %s, want %s", path, got, want)
+		}
+	}
+	if got := new(config.Config).Where("discovery[0].name"); got != "discovery[0].name" {
+		t.Errorf("without a file: %s", got)
 	}
 }

@@ -28,22 +28,30 @@ const maxMistakes = 20
 
 // mistake notes what is wrong at a position, which may be unknown.
 func (d *decoder) mistake(at *token.Position, format string, args ...any) {
-	where := d.name
-	if at != nil {
-		where = fmt.Sprintf("%s:%d:%d", d.name, at.Line, at.Column)
-	}
 	if len(d.mistakes) < maxMistakes {
-		d.mistakes = append(d.mistakes, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
+		d.mistakes = append(d.mistakes, fmt.Errorf("%s: %s", d.where(at), fmt.Sprintf(format, args...)))
 	}
+}
+
+// where writes a position as compilers do.
+func (d *decoder) where(at *token.Position) string {
+	if at == nil {
+		return d.name
+	}
+	return fmt.Sprintf("%s:%d:%d", d.name, at.Line, at.Column)
 }
 
 // wrong notes what is wrong with the value at a path, or with the absence of one.
 func (d *decoder) wrong(path, format string, args ...any) {
-	place := path
-	for place != "" && d.at[place] == nil {
-		place = place[:max(0, strings.LastIndexAny(place, ".["))]
+	d.mistake(d.find(path), "%s: %s", path, fmt.Sprintf(format, args...))
+}
+
+// find returns where a path stands, or else what is around it.
+func (d *decoder) find(path string) *token.Position {
+	for path != "" && d.at[path] == nil {
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
 	}
-	d.mistake(d.at[place], "%s: %s", path, fmt.Sprintf(format, args...))
+	return d.at[path]
 }
 
 // value decodes a node into v, which the path leads to.
@@ -164,6 +172,9 @@ func (d *decoder) mapping(node ast.Node, v reflect.Value, path string) {
 // fieldOf returns the field of a struct that a key sets, and all keys.
 func fieldOf(v reflect.Value, key string) (field reflect.Value, keys []string) {
 	for i := range v.NumField() {
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
 		name := v.Type().Field(i).Tag.Get("yaml")
 		if name == key {
 			return v.Field(i), nil

@@ -85,6 +85,9 @@ func (m *manual) keys(typ reflect.Type, before string) {
 	fields := m.types[typ.Name()].Specs[0].(*ast.TypeSpec).Type.(*ast.StructType).Fields.List
 	for i := range typ.NumField() {
 		field := typ.Field(i)
+		if !field.IsExported() {
+			continue
+		}
 		key := before + field.Tag.Get("yaml")
 		comment := strings.Join(strings.Fields(fields[i].Doc.Text()), " ")
 		if comment == "" || field.Tag.Get("yaml") == "" {

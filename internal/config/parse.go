@@ -26,7 +26,7 @@ func Parse(name string, text []byte) (*Config, error) {
 	}
 	d := &decoder{name: name, at: map[string]*token.Position{}}
 	root := d.parse(text)
-	c := &Config{}
+	c := &Config{file: d}
 	if root != nil && len(d.mistakes) == 0 {
 		d.value(root, reflect.ValueOf(c).Elem(), "")
 	}
@@ -37,6 +37,16 @@ func Parse(name string, text []byte) (*Config, error) {
 		return nil, fmt.Errorf("%w: %w", tallystick.ErrInvalid, errors.Join(d.mistakes...))
 	}
 	return c, nil
+}
+
+// Where says where in the file a value stands, such as "tally.yaml:7:5" for
+// discovery[0].targets[1], for who finds a mistake that this package cannot
+// know. What is not in a file is called by its path.
+func (c *Config) Where(path string) string {
+	if c.file == nil {
+		return path
+	}
+	return c.file.where(c.file.find(path))
 }
 
 // maxDepth is how deep lists and mappings may nest; Config needs four levels.

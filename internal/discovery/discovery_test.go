@@ -231,20 +231,30 @@ func TestACancelledLookStops(t *testing.T) {
 func TestTheScheduleAsksByItself(t *testing.T) {
 	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 	synctest.Test(t, func(t *testing.T) {
-		d, err := discovery.New(discovery.Config{
-			DB: db, Gate: newGate(t, db), Now: time.Now, Node: "node", Changed: func(bool) {},
-			Jobs:    []discovery.Job{{Name: "job", Driver: "estate", Every: time.Hour}},
-			Drivers: []driver.Driver{(&estate{keys: []string{"a"}}).driver()},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithTimeout(t.Context(), 150*time.Minute)
-		defer stop()
-		_ = d.Run(ctx, func(err error) { t.Error(err) })
-		runs, err := d.Runs(t.Context(), admin, "", 0, 10)
-		if err != nil || len(runs) != 3 {
-			t.Errorf("%d runs in two and a half hours, %v; want 3", len(runs), err)
+		g := newGate(t, db)
+		for _, process := range []struct {
+			targets []string
+			lasts   time.Duration
+			runs    int // in all
+		}{
+			{nil, 150 * time.Minute, 3}, {nil, time.Minute, 3}, // started again, it waits for its hour
+			{[]string{"elsewhere"}, time.Minute, 4}, // what was changed is not made to wait
+		} {
+			d, err := discovery.New(discovery.Config{
+				DB: db, Gate: g, Now: time.Now, Node: "node", Changed: func(bool) {},
+				Jobs:    []discovery.Job{{Name: "job", Driver: "estate", Every: time.Hour, Targets: process.targets}},
+				Drivers: []driver.Driver{(&estate{keys: []string{"a"}}).driver()},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithTimeout(t.Context(), process.lasts)
+			_ = d.Run(ctx, func(err error) { t.Error(err) })
+			stop()
+			runs, err := d.Runs(t.Context(), admin, "", 0, 10)
+			if err != nil || len(runs) != process.runs {
+				t.Errorf("%d runs after %v at %v, %v; want %d", len(runs), process.lasts, process.targets, err, process.runs)
+			}
 		}
 	})
 }

@@ -97,24 +97,3 @@ func (d *Discovery) Misses(ctx context.Context, actor gate.Actor, id int64, f st
 	}
 	return d.db.Misses(ctx, id, f, after, min(max(limit, 1), 1000))
 }
-
-// Networks returns what is in the networks, in their order after one; "" begins.
-func (d *Discovery) Networks(ctx context.Context, actor gate.Actor, after string, limit int) ([]store.Network, error) {
-	if err := d.gate.Check(ctx, actor, gate.ReadInventory, "networks"); err != nil {
-		return nil, err
-	}
-	return d.db.Networks(ctx, after, min(max(limit, 1), 1000))
-}
-
-// Network returns one network, with at most limit of its places where something is.
-func (d *Discovery) Network(ctx context.Context, actor gate.Actor, name string, limit int) (store.Network, []store.Endpoint, error) {
-	if err := d.gate.Check(ctx, actor, gate.ReadInventory, "network "+name); err != nil {
-		return store.Network{}, nil, err
-	}
-	network, err := d.db.Network(ctx, name)
-	if err != nil {
-		return network, nil, err
-	}
-	endpoints, err := d.db.Endpoints(ctx, name, limit)
-	return network, endpoints, err
-}

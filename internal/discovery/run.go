@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,16 +47,18 @@ func (d *Discovery) Run(ctx context.Context, failed func(error)) error {
 	}
 }
 
-// queueDue queues the jobs whose time has come.
+// queueDue queues the jobs whose time has come, and those that look elsewhere
+// than they did the last time, because the configuration was changed.
 func (d *Discovery) queueDue(ctx context.Context) error {
 	last, err := d.db.LastRuns(ctx)
 	if err != nil {
 		return err
 	}
 	for _, job := range d.jobs {
-		since := d.now().Sub(last[job.Name].Queued)
+		before := last[job.Name]
+		since, same := d.now().Sub(before.Queued), before.Driver == job.Driver && slices.Equal(before.Targets, job.Targets)
 		// A last look that lies ahead was queued by a clock that was wrong.
-		if job.Every <= 0 || last[job.Name].Open || since >= 0 && since < job.Every {
+		if job.Every <= 0 || before.Open || same && since >= 0 && since < job.Every {
 			continue
 		}
 		if _, err := d.queue(ctx, job, "schedule"); err != nil {

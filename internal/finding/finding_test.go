@@ -326,6 +326,39 @@ func TestAccepting(t *testing.T) {
 	})
 }
 
+// What was accepted in one place is not accepted in another.
+func TestAnAcceptanceStaysWhereItWasGiven(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		now := noon
+		e := engine(t, db, &now, ended)
+		var none *authority
+		_, a := none.certificate(t, "a", false, noon)
+		record(t, db, "files", at(a, "file:///old/a.pem", tallystick.RolePresents))
+		if err := e.JudgeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := e.Select(t.Context(), admin, store.FindingFilter{Rule: "ended", Place: "/old"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := e.Accept(t.Context(), admin, s, "an archive", noon.AddDate(0, 0, 7)); n != 1 || err != nil {
+			t.Fatalf("%d accepted, %v", n, err)
+		}
+		for _, step := range []struct {
+			place tallystick.Place
+			open  int
+		}{{"file:///old/copy.pem", 0}, {"tls://127.0.0.1:443", 1}} {
+			record(t, db, "more", at(a, step.place, tallystick.RolePresents))
+			if err := e.JudgeDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left := names(t, e, store.FindingFilter{}); len(left) != step.open {
+				t.Errorf("when it is at %s too, %v is open", step.place, left)
+			}
+		}
+	})
+}
+
 // What a filter names is accepted as a whole; the record has the filter and each.
 func TestAcceptingMany(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {

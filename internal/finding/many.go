@@ -23,7 +23,8 @@ type Selection struct {
 	// those whose credential is also at other places than the filter's.
 	Elsewhere int64
 
-	filter string // as the audit log names it; "" for one finding
+	filter string           // as the audit log names it; "" for one finding
+	within tallystick.Place // of the filter; "" is everywhere
 }
 
 // One selects one finding.
@@ -35,11 +36,12 @@ const MaxSelected = 10_000
 // Select returns what a filter names, which must have a rule, a place or a
 // credential, so that nobody accepts everything by leaving a word out. Of a
 // finding that holds wherever its credential is, all those places must be within
-// the filter's: what is accepted in one place must not fall silent in another.
+// the filter's: what is accepted in one place must not fall silent in another, and
+// is open again when the credential turns up elsewhere.
 func (e *Engine) Select(ctx context.Context, actor gate.Actor, f store.FindingFilter) (Selection, error) {
 	if f.Rule == "" && f.Place == "" && f.Credential == "" {
 		return Selection{}, problem.With(fmt.Errorf("%w: say which findings: name a rule, a place or a credential", tallystick.ErrInvalid),
-			"Several of them together pick what all of them name.")
+			"several of them together pick what all of them name")
 	}
 	if err := e.Gate.Check(ctx, actor, gate.ReadInventory, "findings"); err != nil {
 		return Selection{}, err
@@ -48,7 +50,7 @@ func (e *Engine) Select(ctx context.Context, actor gate.Actor, f store.FindingFi
 	if err != nil {
 		return Selection{}, err
 	}
-	s := Selection{filter: filterText(f)}
+	s := Selection{filter: filterText(f), within: f.Place}
 	if f.Place != "" {
 		if s.Elsewhere, err = e.DB.CountFindings(ctx, f); err != nil {
 			return s, err
@@ -67,7 +69,7 @@ func (e *Engine) Select(ctx context.Context, actor gate.Actor, f store.FindingFi
 			break
 		}
 		if len(s.IDs) >= MaxSelected {
-			return s, problem.With(fmt.Errorf("%w: these are more than %d findings", tallystick.ErrInvalid, MaxSelected), "Narrow the filter, and take one part after the other.")
+			return s, problem.With(fmt.Errorf("%w: these are more than %d findings", tallystick.ErrInvalid, MaxSelected), "narrow the filter, and take one part after the other")
 		}
 	}
 	s.Elsewhere = max(0, s.Elsewhere-int64(len(s.IDs)))
@@ -80,7 +82,7 @@ func (s Selection) Expect(n int) error {
 	if len(s.IDs) == n {
 		return nil
 	}
-	return fmt.Errorf("%w: these are %d findings now, not %d", tallystick.ErrConflict, len(s.IDs), n)
+	return problem.With(fmt.Errorf("%w: these are %d findings now, not %d", tallystick.ErrConflict, len(s.IDs), n), "look at the list again, and decide about what is there now")
 }
 
 // filterText writes a filter for the audit log.
@@ -117,7 +119,7 @@ func (e *Engine) Accept(ctx context.Context, actor gate.Actor, s Selection, reas
 		return 0, fmt.Errorf("%w: an acceptance lasts a year at most", tallystick.ErrInvalid)
 	}
 	return e.change(ctx, actor, s, gate.AcceptFinding, "until "+until.UTC().Format(time.DateOnly), func() (int, error) {
-		return e.DB.AcceptFindings(ctx, s.IDs, tallystick.Acceptance{By: actor.Name, Reason: reason, Until: until}, now)
+		return e.DB.AcceptFindings(ctx, s.IDs, tallystick.Acceptance{By: actor.Name, Reason: reason, Until: until, Within: s.within}, now)
 	})
 }
 

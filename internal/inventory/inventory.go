@@ -19,15 +19,19 @@ import (
 
 // An Inventory reads and annotates. Make one with New.
 type Inventory struct {
-	db      *store.DB
-	gate    *gate.Gate
-	now     func() time.Time
-	summary summaryCache
+	db       *store.DB
+	gate     *gate.Gate
+	now      func() time.Time
+	summary  summaryCache
+	networks networkCache
 }
 
 // New returns an inventory over a store.
 func New(db *store.DB, g *gate.Gate, now func() time.Time) *Inventory {
-	return &Inventory{db: db, gate: g, now: now, summary: summaryCache{wanted: make(chan struct{}, 1)}}
+	return &Inventory{
+		db: db, gate: g, now: now, summary: summaryCache{wanted: make(chan struct{}, 1)},
+		networks: networkCache{wanted: make(chan string, mostRows), known: map[string]countedNetwork{}},
+	}
 }
 
 // Credentials returns a page of credentials and how many the filter lets

@@ -107,6 +107,9 @@ func (i *Inventory) recall(ctx context.Context) {
 
 // Run counts large estates behind the pages that ask, until ctx ends.
 func (i *Inventory) Run(ctx context.Context, failed func(error)) error {
+	var networks sync.WaitGroup
+	networks.Go(func() { i.countNetworks(ctx, failed) })
+	defer networks.Wait()
 	i.recall(ctx)
 	c := &i.summary
 	c.mu.Lock()

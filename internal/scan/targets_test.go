@@ -4,6 +4,7 @@ package scan_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/scan"
 )
@@ -55,5 +57,30 @@ func TestGarbageInAListIsNamed(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int{4, 6, 7}, bad); diff != "" || sorter.Targets.Size != 2 {
 		t.Errorf("%d endpoints, bad lines (-want +got):\n%s", sorter.Targets.Size, diff)
+	}
+}
+
+// What several drivers that dial have for an option, they explain in the same
+// words.
+func TestOptionsOfDialling(t *testing.T) {
+	help, count := map[string]string{}, 0
+	for _, d := range drivers.All() {
+		dials := slices.ContainsFunc(d.Options(), func(o driver.Option) bool { return o.Name == "per-host" })
+		if !dials {
+			continue
+		}
+		count++
+		for _, o := range d.Options() {
+			if !slices.Contains([]string{"timeout", "rate", "per-host", "exclude"}, o.Name) {
+				continue
+			}
+			if help[o.Name] != "" && help[o.Name] != o.Help {
+				t.Errorf("option %s of %s: %q, and elsewhere %q", o.Name, d.Name(), o.Help, help[o.Name])
+			}
+			help[o.Name] = o.Help
+		}
+	}
+	if count < 3 || len(help) != 4 {
+		t.Errorf("%d drivers with the options %v", count, help)
 	}
 }

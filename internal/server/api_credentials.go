@@ -191,3 +191,17 @@ func (a *api) place(ctx context.Context, actor gate.Actor, in *placeInput) (plac
 func (a *api) summary(ctx context.Context, actor gate.Actor, _ *struct{}) (store.Summary, error) {
 	return a.Inventory.Summary(ctx, actor)
 }
+
+type networksBody struct {
+	Items []store.Network `json:"items"`
+	Next  string          `json:"next,omitempty"`
+}
+
+func (a *api) networks(ctx context.Context, actor gate.Actor, in *PageQuery) (networksBody, error) {
+	list, err := a.Inventory.Networks(ctx, actor, in.After, in.Limit)
+	body := networksBody{Items: append([]store.Network{}, list...)}
+	if len(list) == in.Limit {
+		body.Next = list[len(list)-1].Name
+	}
+	return body, err
+}

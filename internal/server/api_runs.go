@@ -188,17 +188,3 @@ func (a *api) pauseRun(ctx context.Context, actor gate.Actor, in *RunName) (noth
 func (a *api) resumeRun(ctx context.Context, actor gate.Actor, in *RunName) (nothing, error) {
 	return nothing{}, a.Discovery.Resume(ctx, actor, in.ID)
 }
-
-type networksBody struct {
-	Items []store.Network `json:"items"`
-	Next  string          `json:"next,omitempty"`
-}
-
-func (a *api) networks(ctx context.Context, actor gate.Actor, in *PageQuery) (networksBody, error) {
-	list, err := a.Discovery.Networks(ctx, actor, in.After, in.Limit)
-	body := networksBody{Items: append([]store.Network{}, list...)}
-	if len(list) == in.Limit {
-		body.Next = list[len(list)-1].Name
-	}
-	return body, err
-}

@@ -5,8 +5,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"time"
 
 	"github.com/tallystick/tallystick"
 )
@@ -62,3 +64,31 @@ func RecordInterrupted(ctx context.Context, db *DB, b Batch, between func()) err
 
 // BroadTerm is broadTerm.
 const BroadTerm = broadTerm
+
+// VanishPage is vanishPage.
+const VanishPage = vanishPage
+
+// A PastFact is what was noticed at a place until it changed.
+type PastFact struct {
+	Place tallystick.Place `json:"place"`
+	Until time.Time        `json:"until"`
+	tallystick.Facts
+}
+
+// PastFacts returns what was noticed of a credential before, newest first.
+func PastFacts(ctx context.Context, db *DB, credential tallystick.Fingerprint, limit int) ([]PastFact, error) {
+	const query = `SELECT p.uri, o.until, o.facts FROM past_facts o JOIN sightings s ON s.id = o.sighting_id
+		JOIN places p ON p.id = s.place_id JOIN credentials c ON c.id = s.credential_id
+		WHERE c.fingerprint = $1 ORDER BY o.until DESC, p.uri LIMIT $2`
+	rows, err := db.read.QueryContext(ctx, query, string(credential), limit)
+	return collect(db, "couldn't read what was noticed before", rows, err, func(rows *sql.Rows) (PastFact, error) {
+		var f PastFact
+		var until int64
+		var facts string
+		if err := rows.Scan(&f.Place, &until, &facts); err != nil {
+			return f, err
+		}
+		f.Until = timeOf(until)
+		return f, json.Unmarshal([]byte(facts), &f.Facts)
+	})
+}

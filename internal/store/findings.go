@@ -277,8 +277,8 @@ func (db *DB) Finding(ctx context.Context, id int64) (FindingRow, error) {
 // that back. It returns how many there were: those that have closed meanwhile
 // are left as they are.
 func (db *DB) AcceptFindings(ctx context.Context, ids []int64, a tallystick.Acceptance, now time.Time) (int, error) {
-	const query = `UPDATE findings SET accepted_by = $1, accepted_reason = $2, accepted_until = $3 WHERE id = $4 AND closed = 0 RETURNING credential_id`
-	return db.changeFindings(ctx, "couldn't accept the findings", now, query, ids, a.By, cleanText(a.Reason), micros(a.Until))
+	const query = `UPDATE findings SET accepted_by = $1, accepted_reason = $2, accepted_until = $3, accepted_within = $4 WHERE id = $5 AND closed = 0 RETURNING credential_id`
+	return db.changeFindings(ctx, "couldn't accept the findings", now, query, ids, a.By, cleanText(a.Reason), micros(a.Until), string(a.Within))
 }
 
 // AssignFindings says who is to see to open findings; "" is nobody. It returns

@@ -62,7 +62,8 @@ type openFinding struct {
 	id       int64
 	evidence string
 	severity tallystick.Severity
-	accepted int64 // until when, in microseconds
+	accepted int64            // until when, in microseconds
+	within   tallystick.Place // beneath which; "" is everywhere
 }
 
 // findingKey says which finding of a credential is the same one again.
@@ -76,6 +77,15 @@ func (w *judging) judge(ctx context.Context, j Judgement) error {
 	}
 	recheck, changed := endMicros(j.Recheck), false
 	for k, f := range open {
+		if f.accepted > micros(w.now) && f.within != "" && k.place == "" {
+			ended, err := w.endAcceptance(ctx, j.RowID, f)
+			if err != nil {
+				return err
+			}
+			if ended {
+				f.accepted, changed = 0, true
+			}
+		}
 		switch {
 		case f.accepted > micros(w.now):
 			recheck = min(recheck, f.accepted) // the day it counts again
@@ -111,15 +121,30 @@ func (w *judging) judge(ctx context.Context, j Judgement) error {
 	return err
 }
 
+// endAcceptance takes back what was accepted beneath a place only, when the
+// credential is elsewhere too, and says whether it did.
+func (w *judging) endAcceptance(ctx context.Context, credential int64, f openFinding) (bool, error) {
+	within, args := beneath(`p.uri`, f.within)
+	where := conditions{}
+	where.add(`id = ? AND EXISTS (SELECT 1 FROM sightings s JOIN places p ON p.id = s.place_id
+		WHERE s.credential_id = ? AND s.gone_since = 0 AND NOT `+within+`)`, append([]any{f.id, credential}, args...)...)
+	result, err := w.tx.ExecContext(ctx, `UPDATE findings SET accepted_by = '', accepted_reason = '', accepted_until = 0, accepted_within = '' WHERE `+where.String(), where.args...)
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
 // open returns the open findings of a credential, of all rules.
 func (w *judging) open(ctx context.Context, credential int64) (map[findingKey]openFinding, error) {
 	open := map[findingKey]openFinding{}
-	const query = `SELECT id, rule, place, evidence, severity, accepted_until FROM findings WHERE credential_id = $1 AND closed = 0`
+	const query = `SELECT id, rule, place, evidence, severity, accepted_until, accepted_within FROM findings WHERE credential_id = $1 AND closed = 0`
 	rows, err := w.tx.QueryContext(ctx, query, credential)
 	return open, each(rows, err, func(rows *sql.Rows) error {
 		var k findingKey
 		var f openFinding
-		err := rows.Scan(&f.id, &k.rule, &k.place, &f.evidence, &f.severity, &f.accepted)
+		err := rows.Scan(&f.id, &k.rule, &k.place, &f.evidence, &f.severity, &f.accepted, &f.within)
 		open[k] = f
 		return err
 	})

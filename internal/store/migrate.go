@@ -4,9 +4,12 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"github.com/tallystick/tallystick"
 )
@@ -40,15 +43,35 @@ func (db *DB) migrate(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", files[i], err)
 		}
 	}
-	if have == 0 || have == len(files) {
-		return nil
-	}
-	if err := db.placeNetworks(ctx); err != nil {
+	return db.prepare(ctx, have == 0, len(files))
+}
+
+// preparedFor is the setting that names the version whose work in Go is done.
+const preparedFor = "prepared for schema"
+
+// prepare does what the schema files cannot say. It is remembered when all of it
+// is done, because a process may be killed between the last file and here.
+func (db *DB) prepare(ctx context.Context, fresh bool, version int) error {
+	var done string
+	err := db.write.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, preparedFor).Scan(&done)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) || done == strconv.Itoa(version) {
 		return err
 	}
-	// What an engine knew of an index has gone with it. It would then choose
-	// plans by half of the truth, which are worse than those by none.
-	return db.Tidy(ctx)
+	if !fresh {
+		if err := db.placeNetworks(ctx); err != nil {
+			return err
+		}
+		// What an engine knew of an index has gone with it. It would then choose
+		// plans by half of the truth, which are worse than those by none.
+		if err := db.Tidy(ctx); err != nil {
+			return err
+		}
+	}
+	const remember = `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	return db.tx(ctx, func(tx *writing) error {
+		_, err := tx.ExecContext(ctx, remember, preparedFor, strconv.Itoa(version))
+		return err
+	})
 }
 
 // migrateTo takes the step to one version. The version row comes first, so

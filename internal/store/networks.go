@@ -5,10 +5,10 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"net"
-	"net/netip"
+	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/tallystick/tallystick"
 )
@@ -22,6 +22,8 @@ type Network struct {
 	Protocols   []string            `json:"protocols"` // that endpoints accept: "tls1.2", "ssh" ...
 	// Missed are the places that did not answer the last look of each job.
 	Missed []MissCount `json:"missed"`
+	// Counted is when these numbers were counted; none are while it is zero.
+	Counted time.Time `json:"counted,omitzero" doc:"when; a large network has no numbers until it has been counted"`
 }
 
 // A MissCount is how many places did not answer a run, for one reason.
@@ -30,109 +32,6 @@ type MissCount struct {
 	Source string `json:"job"`
 	Word   string `json:"error"`
 	Count  int64  `json:"count"`
-}
-
-// The bits of an address that name its network.
-const (
-	networkBits4 = 24
-	networkBits6 = 64
-)
-
-// networkOf returns the network of a place as it is stored, or "" for a place on
-// this machine. It sorts as people count: addresses by their numbers, version 4
-// first, and then the domains.
-func networkOf(p tallystick.Place) string {
-	scheme, rest, ok := strings.Cut(string(p), "://")
-	if !ok || scheme == "file" || scheme == "truststore" {
-		return ""
-	}
-	hostport, _, _ := strings.Cut(rest, "/")
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	if host == "" {
-		return ""
-	}
-	if address, err := netip.ParseAddr(host); err == nil {
-		return keyOfAddress(address)
-	}
-	if domain := domainOf(host); domain != "" {
-		return keyOfDomain(domain)
-	}
-	return ""
-}
-
-func keyOfAddress(a netip.Addr) string {
-	a = a.Unmap().WithZone("")
-	if a.Is4() {
-		b := a.As4()
-		return fmt.Sprintf("4/%03d.%03d.%03d", b[0], b[1], b[2])
-	}
-	return "6/" + a.StringExpanded()[:len("0000:0000:0000:0000")]
-}
-
-func keyOfDomain(name string) string { return "n/" + cleanText(strings.ToLower(name)) }
-
-// domainOf returns a name without its first label, or the name itself when
-// that would leave a top-level domain.
-func domainOf(host string) string {
-	host = strings.TrimSuffix(host, ".")
-	if _, parent, ok := strings.Cut(host, "."); ok && strings.Contains(parent, ".") {
-		return parent
-	}
-	return host
-}
-
-// networkKey returns what networkOf returns for places in the network of a name;
-// ErrInvalid for what is not the name of one.
-func networkKey(name string) (string, error) {
-	prefix, err := netip.ParsePrefix(name)
-	if err != nil {
-		if name == "" || strings.Contains(name, "/") {
-			return "", fmt.Errorf("%w: %.60q is not a network: it is as 10.0.2.0/24, 2001:db8:0:1::/64 or example.net", tallystick.ErrInvalid, name)
-		}
-		return keyOfDomain(name), nil
-	}
-	if want := map[bool]int{true: networkBits4, false: networkBits6}[prefix.Addr().Is4()]; prefix.Bits() != want {
-		return "", fmt.Errorf("%w: the network %.60q: blocks have %d bits, and of IPv6 addresses %d", tallystick.ErrInvalid, name, networkBits4, networkBits6)
-	}
-	return keyOfAddress(prefix.Addr()), nil
-}
-
-// networkName undoes networkKey.
-func networkName(key string) string {
-	kind, rest, _ := strings.Cut(key, "/")
-	switch kind {
-	case "4":
-		var b [4]byte
-		if _, err := fmt.Sscanf(rest, "%03d.%03d.%03d", &b[0], &b[1], &b[2]); err == nil {
-			return netip.PrefixFrom(netip.AddrFrom4(b), networkBits4).String()
-		}
-	case "6":
-		if address, err := netip.ParseAddr(rest + "::"); err == nil {
-			return netip.PrefixFrom(address, networkBits6).String()
-		}
-	}
-	return rest
-}
-
-// CheckNetwork returns ErrInvalid for what is not the name of a network; "" is none.
-func CheckNetwork(name string) error {
-	if name == "" {
-		return nil
-	}
-	_, err := networkKey(name)
-	return err
-}
-
-// keyOrNone is networkKey for filters: no place is in a network of no such name.
-func keyOrNone(name string) string {
-	key, err := networkKey(name)
-	if err != nil {
-		return "-"
-	}
-	return key
 }
 
 // protocolMarks are the words of TLSFacts.Protocols as they stand in stored facts.
@@ -148,104 +47,93 @@ func protocolColumns() string {
 }
 
 // protocolsOf names the columns that are set.
-func protocolsOf(set []int64) []string {
+func protocolsOf(set []sql.NullInt64) []string {
 	words := []string{}
 	for i, word := range append(protocolMarks[:len(protocolMarks):len(protocolMarks)], "ssh") {
-		if set[i] == 1 {
+		if set[i].Int64 == 1 {
 			words = append(words, word)
 		}
 	}
 	return words
 }
 
-const atPlaces = ` FROM places p JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0 JOIN credentials c ON c.id = s.credential_id
+const joinPlaces = `JOIN sightings s ON s.place_id = p.id AND s.gone_since = 0 JOIN credentials c ON c.id = s.credential_id`
+
+const atPlaces = ` FROM places p ` + joinPlaces + `
 	WHERE p.present > 0 AND p.network > '' AND `
 
 // lastDone are the last runs of each source that looked at everything.
 const lastDone = `(SELECT MAX(id) FROM runs WHERE state = 'done' GROUP BY source)`
 
-// Networks returns the networks in which something is, or did not answer the
-// last look, in their order after one; "" begins.
-func (db *DB) Networks(ctx context.Context, after string, limit int) ([]Network, error) {
-	key := ""
+// NetworkNames returns the names of the networks in which something is, or did
+// not answer the last look, in their order after one; "" begins.
+func (db *DB) NetworkNames(ctx context.Context, after string, limit int) ([]string, error) {
+	start := ""
 	if after != "" {
 		var err error
-		if key, err = networkKey(after); err != nil {
+		if start, err = networkKey(after); err != nil {
 			return nil, err
 		}
 	}
-	const query = `SELECT DISTINCT network FROM places WHERE network > '' AND network > $1 AND present > 0
-		UNION SELECT DISTINCT network FROM misses WHERE network > '' AND network > $1 AND run_id IN ` + lastDone + ` ORDER BY 1 LIMIT $2`
-	rows, err := db.read.QueryContext(ctx, query, key, limit)
-	keys, err := collect(db, "couldn't list the networks", rows, err, func(rows *sql.Rows) (string, error) {
+	// One after the other, because a network may have a million places that
+	// DISTINCT would read.
+	var keys []string
+	for key := start; len(keys) < limit; keys = append(keys, key) {
+		const next = `SELECT network FROM places WHERE network > '' AND network > $1 AND present > 0 ORDER BY network LIMIT 1`
+		err := db.read.QueryRowContext(ctx, next, key).Scan(&key)
+		if errors.Is(err, sql.ErrNoRows) {
+			break
+		}
+		if err != nil {
+			return nil, db.wrap("couldn't list the networks", err)
+		}
+	}
+	const silent = `SELECT DISTINCT network FROM misses WHERE network > '' AND network > $1 AND run_id IN ` + lastDone + ` ORDER BY network LIMIT $2`
+	rows, err := db.read.QueryContext(ctx, silent, start, limit)
+	missed, err := collect(db, "couldn't list the networks that did not answer", rows, err, func(rows *sql.Rows) (string, error) {
 		var key string
 		return key, rows.Scan(&key)
 	})
-	if err != nil || len(keys) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	return db.fillNetworks(ctx, keys)
+	keys = append(keys, missed...)
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	keys = keys[:min(len(keys), limit)]
+	for i, key := range keys {
+		keys[i] = networkName(key)
+	}
+	return keys, nil
 }
 
-// Network returns one of them, empty when nothing is known of it.
+// Network counts what is in a network; it is empty when nothing is known of it.
+// It reads every sighting there: of a million that takes seconds.
 func (db *DB) Network(ctx context.Context, name string) (Network, error) {
+	n := Network{Name: name, Missed: []MissCount{}}
 	key, err := networkKey(name)
 	if err != nil {
-		return Network{}, err
+		return n, err
 	}
-	list, err := db.fillNetworks(ctx, []string{key})
-	if err != nil {
-		return Network{}, err
+	n.Name = networkName(key)
+	query := `SELECT COUNT(DISTINCT p.id), COUNT(DISTINCT s.credential_id), COALESCE(MAX(c.severity), 0)` + protocolColumns() + atPlaces + `p.network = $1`
+	marks := make([]sql.NullInt64, len(protocolMarks)+1)
+	into := []any{&n.Endpoints, &n.Credentials, &n.Worst}
+	for i := range marks {
+		into = append(into, &marks[i])
 	}
-	return list[0], nil
-}
-
-// fillNetworks returns the networks of some keys, which follow each other.
-func (db *DB) fillNetworks(ctx context.Context, keys []string) ([]Network, error) {
-	list := make([]Network, len(keys))
-	at := make(map[string]*Network, len(keys))
-	for i, key := range keys {
-		list[i] = Network{Name: networkName(key), Protocols: []string{}, Missed: []MissCount{}}
-		at[key] = &list[i]
+	if err := db.read.QueryRowContext(ctx, query, key).Scan(into...); err != nil {
+		return n, db.wrap("couldn't count a network", err)
 	}
-	between := []any{keys[0], keys[len(keys)-1]}
-	query := `SELECT p.network, COUNT(DISTINCT p.id), COUNT(DISTINCT s.credential_id), MAX(c.severity)` + protocolColumns() + atPlaces +
-		`p.network >= $1 AND p.network <= $2 GROUP BY p.network`
-	rows, err := db.read.QueryContext(ctx, query, between...)
-	err = each(rows, err, func(rows *sql.Rows) error {
-		var key string
-		var found Network
-		marks := make([]int64, len(protocolMarks)+1)
-		into := []any{&key, &found.Endpoints, &found.Credentials, &found.Worst}
-		for i := range marks {
-			into = append(into, &marks[i])
-		}
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		if n := at[key]; n != nil {
-			n.Endpoints, n.Credentials, n.Worst, n.Protocols = found.Endpoints, found.Credentials, found.Worst, protocolsOf(marks)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, db.wrap("couldn't read the networks", err)
-	}
-	const missed = `SELECT m.network, m.run_id, r.source, m.error, COUNT(*) FROM misses m JOIN runs r ON r.id = m.run_id
-		WHERE m.run_id IN ` + lastDone + ` AND m.network > '' AND m.network >= $1 AND m.network <= $2 GROUP BY m.network, m.run_id, r.source, m.error ORDER BY 5 DESC, 4, 2`
-	rows, err = db.read.QueryContext(ctx, missed, between...)
-	err = each(rows, err, func(rows *sql.Rows) error {
-		var key string
+	n.Protocols = protocolsOf(marks)
+	const missed = `SELECT m.run_id, r.source, m.error, COUNT(*) FROM misses m JOIN runs r ON r.id = m.run_id
+		WHERE m.run_id IN ` + lastDone + ` AND m.network > '' AND m.network = $1 GROUP BY m.run_id, r.source, m.error ORDER BY 4 DESC, 3, 1`
+	rows, err := db.read.QueryContext(ctx, missed, key)
+	n.Missed, err = collect(db, "couldn't read what did not answer", rows, err, func(rows *sql.Rows) (MissCount, error) {
 		var m MissCount
-		if err := rows.Scan(&key, &m.Run, &m.Source, &m.Word, &m.Count); err != nil {
-			return err
-		}
-		if n := at[key]; n != nil {
-			n.Missed = append(n.Missed, m)
-		}
-		return nil
+		return m, rows.Scan(&m.Run, &m.Source, &m.Word, &m.Count)
 	})
-	return list, db.wrap("couldn't read what did not answer", err)
+	return n, err
 }
 
 // An Endpoint is a place of a network.
@@ -256,17 +144,19 @@ type Endpoint struct {
 	Protocols   []string            `json:"protocols"`
 }
 
-// Endpoints returns the places of a network where something is, at most limit.
+// Endpoints returns places of a network where something is, in no order: all of
+// them, or limit when there are more.
 func (db *DB) Endpoints(ctx context.Context, network string, limit int) ([]Endpoint, error) {
 	key, err := networkKey(network)
 	if err != nil {
 		return nil, err
 	}
-	query := `SELECT p.uri, COUNT(DISTINCT s.credential_id), MAX(c.severity)` + protocolColumns() + atPlaces + `p.network = $1 GROUP BY p.uri ORDER BY p.uri LIMIT $2`
+	query := `SELECT p.uri, COUNT(DISTINCT s.credential_id), MAX(c.severity)` + protocolColumns() + `
+		FROM (SELECT id, uri, scheme FROM places WHERE network > '' AND network = $1 AND present > 0 LIMIT $2) p ` + joinPlaces + ` GROUP BY p.uri`
 	rows, err := db.read.QueryContext(ctx, query, key, limit)
 	return collect(db, "couldn't read a network", rows, err, func(rows *sql.Rows) (Endpoint, error) {
 		var e Endpoint
-		marks := make([]int64, len(protocolMarks)+1)
+		marks := make([]sql.NullInt64, len(protocolMarks)+1)
 		into := []any{&e.Place, &e.Credentials, &e.Worst}
 		for i := range marks {
 			into = append(into, &marks[i])
@@ -278,25 +168,27 @@ func (db *DB) Endpoints(ctx context.Context, network string, limit int) ([]Endpo
 }
 
 // placeNetworks gives the places of a store of an older version their networks.
+// It may be interrupted and begun again.
 func (db *DB) placeNetworks(ctx context.Context) error {
-	for {
-		const some = `SELECT id, uri FROM places WHERE network = '' AND scheme NOT IN ('file', 'truststore') ORDER BY id LIMIT $1`
-		rows, err := db.read.QueryContext(ctx, some, vanishPage)
-		places := map[int64]string{}
+	for after := int64(0); ; {
+		const some = `SELECT id, uri FROM places WHERE id > $1 AND network = '' AND scheme NOT IN ('file', 'truststore') ORDER BY id LIMIT $2`
+		rows, err := db.read.QueryContext(ctx, some, after, vanishPage)
+		networks := map[int64]string{}
+		last := after
 		err = each(rows, err, func(rows *sql.Rows) error {
-			var id int64
 			var uri tallystick.Place
-			err := rows.Scan(&id, &uri)
+			err := rows.Scan(&last, &uri)
 			if network := networkOf(uri); network != "" {
-				places[id] = network
+				networks[last] = network
 			}
 			return err
 		})
-		if err != nil || len(places) == 0 {
+		if err != nil || last == after {
 			return err
 		}
+		after = last
 		err = db.tx(ctx, func(tx *writing) error {
-			for id, network := range places {
+			for id, network := range networks {
 				if _, err := tx.ExecContext(ctx, `UPDATE places SET network = $1 WHERE id = $2`, network, id); err != nil {
 					return err
 				}

@@ -4,6 +4,9 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,16 +77,31 @@ func TestNetworksTellWhatIsThere(t *testing.T) {
 		}
 		check := func(when string) {
 			t.Helper()
-			got, err := db.Networks(t.Context(), "", 10)
-			if diff := cmp.Diff(want, got); diff != "" || err != nil {
-				t.Errorf("%s (-want +got), %v:\n%s", when, err, diff)
+			names, err := db.NetworkNames(t.Context(), "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []store.Network
+			for _, name := range names {
+				n, err := db.Network(t.Context(), name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, n)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
 		check("as recorded")
-		if rest, err := db.Networks(t.Context(), "10.0.2.0/24", 1); err != nil || len(rest) != 1 || rest[0].Name != "10.0.10.0/24" {
-			t.Errorf("after the first: %+v, %v", rest, err)
+		if rest, err := db.NetworkNames(t.Context(), "10.0.2.0/24", 1); err != nil || len(rest) != 1 || rest[0] != "10.0.10.0/24" {
+			t.Errorf("after the first: %q, %v", rest, err)
+		}
+		if none, err := db.Network(t.Context(), "10.9.9.0/24"); err != nil || none.Endpoints != 0 || len(none.Protocols)+len(none.Missed) != 0 {
+			t.Errorf("a network of which nothing is known: %+v, %v", none, err)
 		}
 		places, err := db.Endpoints(t.Context(), "10.0.10.0/24", 10)
+		slices.SortFunc(places, func(a, b store.Endpoint) int { return strings.Compare(string(a.Place), string(b.Place)) })
 		if err != nil || len(places) != 2 || places[0].Place != "ssh://10.0.10.8:22" || places[1].Credentials != 2 {
 			t.Errorf("the endpoints are %+v, %v", places, err)
 		}
@@ -93,11 +111,48 @@ func TestNetworksTellWhatIsThere(t *testing.T) {
 		if n, err := db.CountCredentials(t.Context(), store.CredentialFilter{Network: "10.0.10.0/24"}); n != 2 || err != nil {
 			t.Errorf("%d credentials, %v", n, err)
 		}
-		// A store of an older version is told the networks of its places.
+		// The upgrade of an older store was killed before its places had networks.
+		storetest.Exec(t, url, `UPDATE places SET network = ''`)
+		storetest.Exec(t, url, `DELETE FROM settings`)
+		for range 2 {
+			again, err := store.Open(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
+			}
+			check("after an upgrade")
+		}
+		// What was done once is not looked for at each start.
+		storetest.Exec(t, url, `UPDATE places SET network = '' WHERE scheme = 'ssh'`)
+		again, err := store.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close()
+		if n, err := again.CountPlaces(t.Context(), store.PlaceFilter{Network: "10.0.10.0/24"}); n != 1 || err != nil {
+			t.Errorf("%d places have a network after a further start, %v; want 1", n, err)
+		}
+	})
+}
+
+// A page of places that are in no network is not the end of them.
+func TestPlacesInNoNetworkDoNotEndTheUpgrade(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		db := storetest.Open(t, url)
+		var seen []tallystick.Sighting
+		for n := range store.VanishPage + 1 {
+			seen = append(seen, sighting(1, tallystick.Place(fmt.Sprintf("x:///%d", n)), noon))
+		}
+		look(t, db, noon, seen)
+		look(t, db, noon, []tallystick.Sighting{sighting(1, "tls://10.0.2.1:443", noon)})
 		storetest.Exec(t, url, `UPDATE places SET network = ''`)
 		if err := store.PlaceNetworks(t.Context(), db); err != nil {
 			t.Fatal(err)
 		}
-		check("after an upgrade")
+		if names, err := db.NetworkNames(t.Context(), "", 10); err != nil || len(names) != 1 {
+			t.Errorf("the networks are %q, %v", names, err)
+		}
 	})
 }

@@ -170,7 +170,7 @@ func TestChangedFactsKeepTheOldOnes(t *testing.T) {
 		if err != nil || len(periods) != 1 || periods[0].File.Mode != "0600" {
 			t.Fatalf("%+v, %v", periods, err)
 		}
-		past, err := db.PastFacts(t.Context(), s.Credential.ID, 10)
+		past, err := store.PastFacts(t.Context(), db, s.Credential.ID, 10)
 		if err != nil || len(past) != 1 || past[0].File.Mode != "0644" || !past[0].Until.Equal(s.Seen) {
 			t.Errorf("the past is %+v, %v; want mode 0644 until %v", past, err, s.Seen)
 		}

@@ -255,20 +255,28 @@ func (db *DB) Runs(ctx context.Context, source string, before int64, limit int) 
 
 // A LastRun is what a schedule has to know of a source.
 type LastRun struct {
-	Queued time.Time // when the last run was queued
-	Open   bool      // a run has not ended
+	Queued  time.Time // when the last run was queued
+	Driver  string    // of that run
+	Targets []string  // of that run
+	Open    bool      // a run has not ended
 }
 
 // LastRuns returns the last run of each source.
 func (db *DB) LastRuns(ctx context.Context) (map[string]LastRun, error) {
 	last := map[string]LastRun{}
-	const query = `SELECT source, MAX(queued), MAX(CASE WHEN state IN ('waiting', 'running', 'paused') THEN 1 ELSE 0 END) FROM runs GROUP BY source`
+	const query = `SELECT r.source, r.queued, r.driver, r.targets, m.open FROM runs r JOIN (SELECT MAX(id) AS id,
+		MAX(CASE WHEN state IN ('waiting', 'running', 'paused') THEN 1 ELSE 0 END) AS open FROM runs GROUP BY source) m ON m.id = r.id`
 	rows, err := db.read.QueryContext(ctx, query)
 	err = each(rows, err, func(rows *sql.Rows) error {
-		var source string
+		var l LastRun
+		var source, targets string
 		var queued, open int64
-		err := rows.Scan(&source, &queued, &open)
-		last[source] = LastRun{timeOf(queued), open == 1}
+		err := rows.Scan(&source, &queued, &l.Driver, &targets, &open)
+		if err == nil {
+			l.Targets, err = stringsOf(targets)
+		}
+		l.Queued, l.Open = timeOf(queued), open == 1
+		last[source] = l
 		return err
 	})
 	return last, db.wrap("couldn't read the last runs", err)

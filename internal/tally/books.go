@@ -25,6 +25,8 @@ type book struct {
 	count       int64
 	numbered    int64 // records with a sequence number
 	low, high   uint64
+	losses      []loss
+	lost        int64 // uses, of all losses
 }
 
 // noMark is earlier than any time that a record has.
@@ -52,22 +54,30 @@ func (b *books) close(m tallystick.ClosingMark) {
 	one.closed = max(one.closed, micro(m.Closed))
 }
 
+// span takes note of the time of a record, or of one of its copies.
+func (b *book) span(at int64) { b.first, b.last = min(b.first, at), max(b.last, at) }
+
 // add counts a record.
-func (b *book) add(at int64, seq uint64) {
+func (b *book) add(seq uint64) {
 	b.count++
-	b.first, b.last = min(b.first, at), max(b.last, at)
-	if seq > 0 {
-		if b.numbered == 0 {
-			b.low, b.high = seq, seq
-		}
-		b.numbered++
-		b.low, b.high = min(b.low, seq), max(b.high, seq)
+	b.addNumber(seq)
+}
+
+// addNumber takes note of the number of a record, 0 being none.
+func (b *book) addNumber(seq uint64) {
+	if seq == 0 {
+		return
 	}
+	if b.numbered == 0 {
+		b.low, b.high = seq, seq
+	}
+	b.numbered++
+	b.low, b.high = min(b.low, seq), max(b.high, seq)
 }
 
 // result returns the book for people.
 func (b *book) result() Book {
-	r := Book{Source: b.source, Records: b.count}
+	r := Book{Source: b.source, Records: b.count, Lost: b.lost}
 	if b.count > 0 {
 		r.First, r.Last = fromMicro(b.first), fromMicro(b.last)
 	}
@@ -87,6 +97,8 @@ type credential struct {
 	utis    bool  // its records carry token ids
 	keyUses bool  // there are records of signatures, requests or tokens
 	calls   bool  // there are records of calls
+	// requests says that there are records of requests or tokens.
+	requests bool
 }
 
 // credentials gathers what the kinds say about each credential that a holder
@@ -115,6 +127,7 @@ func (t *Tally) credentials(holderKinds []bool) (known map[uint32]*credential, u
 		c.closed, c.first = min(c.closed, b.closed), min(c.first, b.first)
 		c.utis = c.utis || k.utis
 		c.calls, c.keyUses = c.calls || k.call(), c.keyUses || !k.call()
+		c.requests = c.requests || !k.call() && !k.signature()
 	}
 	if t.options.CloseAtEnd {
 		unknown.closed = math.MaxInt64

@@ -11,12 +11,15 @@ import (
 // Identifiers are compared by 64-bit hashes. With ten million records on each
 // side the chance that any two of different text meet is about one in 180,000.
 // The hash is the same in every run, so that ties fall alike; a thief who finds
-// an identifier that meets a holder's could as well have copied it.
+// an identifier that meets a holder's could as well have copied it. What text of
+// a thief's choice must not make equal, the identity of records, is compared by
+// a second hash as well, with a secret (identify).
 
 // mix multiplies to 128 bits and folds them, the step of wyhash (Wang Yi, 2019).
+// The factors are folded in too: one that is 0 would erase the other.
 func mix(a, b uint64) uint64 {
 	high, low := bits.Mul64(a, b)
-	return high ^ low
+	return a ^ b ^ high ^ low
 }
 
 const (
@@ -25,19 +28,21 @@ const (
 	prime3 = 0x8ebc6af09c88c6e3
 )
 
-// add hashes s on top of seed. It is never 0, which stands for "none".
-func add(seed uint64, s string) uint64 {
-	h := seed ^ prime1 ^ uint64(len(s))
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
-	for len(b) > 16 {
-		h = mix(binary.LittleEndian.Uint64(b)^prime2, binary.LittleEndian.Uint64(b[8:])^h)
-		b = b[16:]
+// add hashes text on top of seed. It is never 0, which stands for "none".
+func add(seed uint64, text []byte) uint64 {
+	h := seed ^ prime1 ^ uint64(len(text))
+	for len(text) > 16 {
+		h = mix(binary.LittleEndian.Uint64(text)^prime2, binary.LittleEndian.Uint64(text[8:])^h)
+		text = text[16:]
 	}
 	var rest [16]byte
-	copy(rest[:], b)
+	copy(rest[:], text)
 	h = mix(binary.LittleEndian.Uint64(rest[:])^prime2, binary.LittleEndian.Uint64(rest[8:])^h)
 	return max(mix(h^prime3, prime1), 1)
 }
+
+// bytesOf returns the bytes of s, to read.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // addNumber hashes n on top of seed.
 func addNumber(seed uint64, n int64) uint64 {
@@ -49,7 +54,7 @@ func hashOf(s string) uint64 {
 	if s == "" {
 		return 0
 	}
-	return add(0, s)
+	return add(0, bytesOf(s))
 }
 
 // fold makes 32 bits of a hash; 0 stays 0, and nothing else becomes it.
@@ -68,7 +73,7 @@ func looseHash(s string) uint32 {
 	}
 	const lower = 0x2020202020202020
 	h := prime1 ^ uint64(len(s))
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	b := bytesOf(s)
 	for ; len(b) > 8; b = b[8:] {
 		h = mix(h^prime2, binary.LittleEndian.Uint64(b)|lower)
 	}

@@ -3,6 +3,7 @@
 package tally
 
 import (
+	"encoding/binary"
 	"strconv"
 	"strings"
 
@@ -21,24 +22,36 @@ const noName = 0
 
 func newNames() names { return names{number: map[string]uint32{}, parent: []uint32{noName}} }
 
-// join makes one credential of the names and returns one of them.
-func (n *names) join(list []string) uint32 {
+// add returns the number of the first of the names. With join it makes one
+// credential of all of them.
+func (n *names) add(list []string, join bool) uint32 {
 	first := uint32(noName)
-	for i, name := range list {
-		normal := tallystick.NormalName(name)
+	for _, name := range list {
+		normal, ok := usable(name)
+		if !ok {
+			continue
+		}
 		number, ok := n.number[normal]
 		if !ok {
 			number = uint32(len(n.parent))
 			n.number[strings.Clone(normal)] = number
 			n.parent = append(n.parent, number)
 		}
-		if i == 0 {
+		if first == noName {
 			first = number
-			continue
+		} else if join {
+			n.parent[n.root(number)] = n.root(first)
 		}
-		n.parent[n.root(number)] = n.root(first)
 	}
 	return first
+}
+
+// usable returns a name in its normal form, unless it has no value: a log that
+// leaves out what it does not know writes that of every credential.
+func usable(name string) (normal string, ok bool) {
+	normal = tallystick.NormalName(name)
+	_, value, kinded := strings.Cut(normal, ":")
+	return normal, value != "" || !kinded && normal != ""
 }
 
 // root returns what stands for the whole set of a name.
@@ -144,6 +157,9 @@ type kind struct {
 // call says whether it is the use of a token, and not of a key.
 func (k *kind) call() bool { return int(k.level) == tallystick.LevelCall.Rank() }
 
+// signature says whether it is a signature, whatever that was for.
+func (k *kind) signature() bool { return int(k.level) == tallystick.LevelSignature.Rank() }
+
 type kinds struct {
 	number map[string]uint32
 	list   []kind
@@ -151,37 +167,41 @@ type kinds struct {
 
 func newKinds() kinds { return kinds{number: map[string]uint32{}} }
 
-// kindKey appends what makes a kind to key.
+// kindKey appends what makes a kind to key, so that no two read the same.
 func kindKey(key []byte, u *tallystick.Use) []byte {
-	for _, s := range u.Credential {
-		key = append(append(key, s...), 0)
-	}
+	key = appendNames(key, u.Credential)
 	for _, s := range [...]string{u.RelyingParty, u.Source, string(u.Side), string(u.Level), string(u.Outcome)} {
-		key = append(append(key, 1), s...)
+		key = appendText(key, s)
 	}
 	return key
 }
 
-// kindHash hashes what kindKey writes down.
-func kindHash(u *tallystick.Use) uint64 {
-	h := addNumber(0, int64(len(u.Credential)))
-	for _, name := range u.Credential {
-		h = add(h, name)
-	}
-	return add(add(add(add(add(h, u.RelyingParty), u.Source), string(u.Side)), string(u.Level)), string(u.Outcome))
+// appendText appends a text behind its length: it may have any bytes.
+func appendText(key []byte, s string) []byte {
+	return append(binary.AppendUvarint(key, uint64(len(s))), s...)
 }
 
-// kindOf returns the number of a use's kind, and joins the names of its credential.
+func appendNames(key []byte, names []string) []byte {
+	key = binary.AppendUvarint(key, uint64(len(names)))
+	for _, name := range names {
+		key = appendText(key, name)
+	}
+	return key
+}
+
+// kindOf returns the number of a use's kind, and joins the names of its
+// credential. A try that did not show the key can have named any.
 func (t *Tally) kindOf(key []byte, u *tallystick.Use) uint32 {
 	if i, ok := t.kinds.number[string(key)]; ok {
 		return i
 	}
 	k := kind{
-		name: t.names.join(u.Credential), party: t.parties.add(u.RelyingParty), level: uint8(u.Level.Rank()),
-		outcome: u.Outcome, weak: true, hash: add(0, string(key)),
+		name: t.names.add(u.Credential, u.Side == tallystick.SideHolder || u.Outcome != tallystick.OutcomeAttempt), party: t.parties.add(u.RelyingParty), level: uint8(u.Level.Rank()),
+		outcome: u.Outcome, weak: true, hash: add(0, key),
 	}
 	for _, name := range u.Credential {
-		k.weak = k.weak && strings.HasPrefix(name, "account:entra-app/")
+		_, ok := usable(name)
+		k.weak = k.weak && (!ok || strings.HasPrefix(name, "account:entra-app/"))
 	}
 	if u.Side == tallystick.SideHolder {
 		k.source = t.books.number(u.Source)

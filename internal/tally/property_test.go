@@ -17,9 +17,18 @@ import (
 
 var start = time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 
+// records are what two sides wrote down.
+type records struct {
+	uses  []*tallystick.Use
+	more  [][]*tallystick.Use // of further files
+	marks []tallystick.ClosingMark
+	lost  []*tallystick.Use
+}
+
 // history draws records of both sides from so few values that everything that
 // can coincide does.
-func history(t *rapid.T, wild bool) (uses []*tallystick.Use, marks []tallystick.ClosingMark) {
+func history(t *rapid.T, wild bool) *records {
+	var h records
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	for i := range rapid.IntRange(0, 24).Draw(t, "records") {
 		u := &tallystick.Use{
@@ -50,15 +59,20 @@ func history(t *rapid.T, wild bool) (uses []*tallystick.Use, marks []tallystick.
 		if wild {
 			makeWild(t, u, pick)
 		}
-		uses = append(uses, u)
+		h.uses = append(h.uses, u)
 	}
 	for _, source := range []string{"a", "b"} {
 		for range rapid.IntRange(0, 2).Draw(t, "marks") {
-			marks = append(marks, tallystick.ClosingMark{Source: source, Side: tallystick.SideHolder,
+			h.marks = append(h.marks, tallystick.ClosingMark{Source: source, Side: tallystick.SideHolder,
 				Closed: start.Add(time.Duration(rapid.IntRange(0, 12).Draw(t, "closed")) * time.Minute)})
 		}
 	}
-	return uses, marks
+	for i := range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "losses") {
+		at := start.Add(time.Duration(rapid.IntRange(0, 12).Draw(t, "lost")) * 30 * time.Second)
+		h.lost = append(h.lost, &tallystick.Use{Source: pick("lossy", "a", "b", "c"), Side: tallystick.SideHolder, Seq: uint64(100 + i), Count: 3,
+			Time: at, Until: at.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "lost for")) * 30 * time.Second)})
+	}
+	return &h
 }
 
 // makeWild adds what the reference does not know: levels that are tied, calls,
@@ -78,16 +92,27 @@ func makeWild(t *rapid.T, u *tallystick.Use, pick func(string, ...string) string
 	}
 }
 
+// idOf is what an item is called: those of equal records without an id are one.
+func idOf(u *tallystick.Use) string { return fmt.Sprintf("%x", add(0, identity(nil, u))) }
+
 // verdicts settles records and returns what each comes to, with its index.
-func verdicts(t testing.TB, options Options, uses []*tallystick.Use, marks []tallystick.ClosingMark) (map[string]string, Summary) {
+func verdicts(t testing.TB, options Options, h *records) (map[string]string, Summary) {
 	tally := New(options)
 	w := tally.Writer()
-	for i, u := range uses {
-		w.At(uint64(i))
-		w.Use(u)
+	var all []*tallystick.Use
+	for file, uses := range slices.Concat([][]*tallystick.Use{h.uses}, h.more) {
+		for _, u := range uses {
+			w.At(uint64(file)<<FileShift | uint64(len(all)))
+			w.Use(u)
+			all = append(all, u)
+		}
+		w.Flush()
 	}
-	for _, m := range marks {
+	for _, m := range h.marks {
 		w.Close(m)
+	}
+	for _, l := range h.lost {
+		w.Lost(l)
 	}
 	w.Flush()
 	result, err := tally.Settle(t.Context())
@@ -96,7 +121,7 @@ func verdicts(t testing.TB, options Options, uses []*tallystick.Use, marks []tal
 	}
 	list := map[string]string{}
 	for _, item := range result.Items {
-		list[fmt.Sprintf("%x", identity(uses[item.Where]))] = fmt.Sprintf("%s %d %s", item.Verdict, item.Count, item.Reason)
+		list[idOf(all[item.Where&(1<<FileShift-1)])] += fmt.Sprintf("%s %d %s", item.Verdict, item.Count, item.Reason)
 	}
 	return list, result.Summary
 }
@@ -104,9 +129,9 @@ func verdicts(t testing.TB, options Options, uses []*tallystick.Use, marks []tal
 // TestAgreesWithTheReference compares verdict by verdict and use by use.
 func TestAgreesWithTheReference(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		uses, marks := history(rt, false)
+		h := history(rt, false)
 		options := Options{Tolerance: time.Duration(rapid.IntRange(0, 4).Draw(rt, "tolerance")) * 30 * time.Second, CloseAtEnd: rapid.Bool().Draw(rt, "close at end")}
-		r := newReference(options, uses, marks)
+		r := newReference(options, h)
 		r.settle()
 		want := map[string]string{}
 		for _, u := range slices.Concat(r.relying, r.holder) {
@@ -114,7 +139,7 @@ func TestAgreesWithTheReference(t *testing.T) {
 				want[fmt.Sprintf("%x", u.id)] = fmt.Sprintf("%s %d", u.verdict, u.left)
 			}
 		}
-		got, _ := verdicts(t, options, uses, marks)
+		got, _ := verdicts(t, options, h)
 		for id, verdict := range got {
 			var name string
 			var count int64
@@ -126,34 +151,41 @@ func TestAgreesWithTheReference(t *testing.T) {
 			got[id] = fmt.Sprintf("%s %d", name, count)
 		}
 		if d := cmp.Diff(want, got); d != "" {
-			for _, u := range uses {
-				rt.Logf("%x %+v", identity(u), *u)
+			for _, u := range slices.Concat(h.uses, h.lost) {
+				rt.Logf("%s %+v", idOf(u), *u)
 			}
 			rt.Fatalf("the reference wants, and the tally has:\n%s", d)
 		}
 	})
 }
 
-// TestOrderAndRepetitionChangeNothing shuffles, repeats and splits.
+// TestOrderAndRepetitionChangeNothing shuffles files and what is in them, and
+// adds a file that has some of what another has.
 func TestOrderAndRepetitionChangeNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		uses, marks := history(rt, true)
+		h := history(rt, true)
 		options := Options{Tolerance: time.Minute, CloseAtEnd: rapid.Bool().Draw(rt, "close at end")}
-		want, first := verdicts(t, options, uses, marks)
-		again := slices.Clone(uses)
-		for _, u := range uses {
-			if rapid.IntRange(0, 2).Draw(rt, "again") == 0 {
-				again = append(again, u)
+		files := make([][]*tallystick.Use, 3)
+		for _, u := range h.uses {
+			for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(rt, "times") {
+				i := rapid.IntRange(0, len(files)-1).Draw(rt, "file")
+				files[i] = append(files[i], u)
 			}
 		}
+		want, first := verdicts(t, options, &records{more: files, marks: h.marks, lost: h.lost})
 		r := rand.New(rand.NewPCG(1, rapid.Uint64().Draw(rt, "seed")))
-		r.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
-		r.Shuffle(len(marks), func(i, j int) { marks[i], marks[j] = marks[j], marks[i] })
-		got, second := verdicts(t, options, again, marks)
+		again := slices.Clone(files[r.IntN(len(files))])
+		for _, file := range append(files, again) {
+			r.Shuffle(len(file), func(i, j int) { file[i], file[j] = file[j], file[i] })
+		}
+		files = append(files, again[:r.IntN(len(again)+1)])
+		first.Duplicates += int64(len(files[3]))
+		r.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
+		r.Shuffle(len(h.marks), func(i, j int) { h.marks[i], h.marks[j] = h.marks[j], h.marks[i] })
+		got, second := verdicts(t, options, &records{more: files, marks: h.marks, lost: slices.Concat(h.lost, h.lost)})
 		if d := cmp.Diff(want, got); d != "" {
 			rt.Fatalf("in another order:\n%s", d)
 		}
-		second.Duplicates -= int64(len(again) - len(uses))
 		if d := cmp.Diff(first, second); d != "" {
 			rt.Fatalf("in another order the summary is:\n%s", d)
 		}
@@ -185,7 +217,7 @@ func TestNeverMoreForeignThanLeftOver(t *testing.T) {
 			}
 			uses = append(uses, u)
 		}
-		_, sum := verdicts(t, Options{Tolerance: time.Minute, CloseAtEnd: true}, uses, nil)
+		_, sum := verdicts(t, Options{Tolerance: time.Minute, CloseAtEnd: true}, &records{uses: uses})
 		if want := int64(max(0, relying-holder)); sum.Foreign != want {
 			rt.Fatalf("%d uses and %d records: %d are foreign, want %d", relying, holder, sum.Foreign, want)
 		}

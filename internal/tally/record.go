@@ -4,6 +4,10 @@ package tally
 
 import (
 	"cmp"
+	"encoding/binary"
+	"hash/maphash"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -13,6 +17,7 @@ import (
 type record struct {
 	at    int64  // microseconds since 1970
 	id    uint64 // hash of what makes it this record and no other; also breaks ties
+	check uint64 // another, with the tally's secret: two records are one when both are equal
 	uti   uint64 // hash of the token id in its normal form, 0 none
 	ref   uint64 // hash of an identifier that the relying party gave, 0 none
 	where uint64
@@ -34,57 +39,69 @@ func micro(t time.Time) int64 { return t.Unix()*1e6 + int64(t.Nanosecond()/1e3) 
 
 func fromMicro(at int64) time.Time { return time.UnixMicro(at).UTC() }
 
-// compress makes a record of a use, all but kind and extra.
+// compress makes a record of a use, all but its identity, kind and extra.
 func compress(u *tallystick.Use, where uint64) record {
 	r := record{at: micro(u.Time), where: where, corr: looseHash(u.IDs.Correlation), addr: looseHash(u.Address)}
 	if u.IDs.UTI != "" {
 		r.uti = hashOf(tallystick.NormalUTI(u.IDs.UTI))
 	}
 	r.ref = hashOf(cmp.Or(u.IDs.Request, u.IDs.Queue, u.IDs.Session, u.IDs.Serial, u.ID))
-	r.id = identity(u)
 	return r
 }
 
-// identity hashes what two copies of one record have in common. Whoever gave the
+// identity appends what two copies of one record have in common. Whoever gave the
 // record an id, or a number in its book, has said so; a record without either is
 // known by all that it says. The number alone is not enough: a writer that was
 // started again may count from one again, and a record must not vanish for that.
-func identity(u *tallystick.Use) uint64 {
-	h := add(add(0, string(u.Side)), u.Source)
+func identity(key []byte, u *tallystick.Use) []byte {
+	key = appendText(appendText(appendText(key, string(u.Side)), u.Source), u.ID)
 	if u.ID != "" {
-		return add(h, u.ID)
+		return key
 	}
-	h = addNumber(addNumber(h, int64(u.Seq)), u.Time.Unix())
-	h = addNumber(addNumber(h, int64(u.Time.Nanosecond())), u.Count)
-	if u.Count > 1 {
-		h = addNumber(addNumber(h, u.Until.Unix()), int64(u.Until.Nanosecond()))
+	for _, n := range [...]int64{int64(u.Seq), u.Time.Unix(), int64(u.Time.Nanosecond()), u.Count, u.Until.Unix(), int64(u.Until.Nanosecond()), int64(u.Port)} {
+		key = binary.LittleEndian.AppendUint64(key, uint64(n))
 	}
-	for _, name := range u.Credential {
-		h = add(h, name)
-	}
+	key = appendNames(key, u.Credential)
 	for _, s := range [...]string{
 		string(u.Level), u.Holder, u.RelyingParty, string(u.Outcome), u.Address, u.Agent, u.Operation, u.Resource, u.Detail,
 		u.IDs.UTI, u.IDs.Correlation, u.IDs.Request, u.IDs.Session, u.IDs.Queue, u.IDs.Serial, u.IDs.Parent,
 	} {
-		h = add(h, s)
+		key = appendText(key, s)
 	}
-	return addNumber(addNumber(h, int64(u.Port)), int64(hashMap(u.Other)+hashMap(u.IDs.Other)))
+	return appendMap(appendMap(key, u.Other), u.IDs.Other)
 }
 
-// hashMap hashes members in whatever order they come.
-func hashMap(m map[string]string) (sum uint64) {
-	for key, value := range m {
-		sum += add(add(0, key), value)
+// appendMap appends members in the order of their names.
+func appendMap(key []byte, m map[string]string) []byte {
+	key = binary.AppendUvarint(key, uint64(len(m)))
+	if len(m) == 0 {
+		return key
 	}
-	return sum
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		key = appendText(appendText(key, name), m[name])
+	}
+	return key
+}
+
+// isNamed says whether a second record that says the same is the same. It is
+// where its writer gave it an id or a number, where the relying party gave the
+// request one, or where it is about the issue of one token.
+func isNamed(u *tallystick.Use) bool {
+	return u.ID != "" || u.Source != "" && u.Seq != 0 || u.IDs.Request != "" || u.IDs.UTI != "" && u.Level != tallystick.LevelCall
+}
+
+// identify sets what two records of one identity have in common.
+func (t *Tally) identify(r *record, identity []byte) {
+	r.id, r.check = add(0, identity), maphash.Bytes(t.seed, identity)
 }
 
 // compare orders two records of one id by what they say, so that it does not
-// matter which was read first.
-func (t *Tally) compare(a, b record) int {
+// matter which was read first. The one that counts more uses comes before.
+func (t *Tally) compare(a, b record, x, y extra) int {
 	return cmp.Or(
-		cmp.Compare(a.at, b.at), cmp.Compare(a.uti, b.uti), cmp.Compare(a.ref, b.ref), cmp.Compare(a.corr, b.corr),
-		cmp.Compare(a.addr, b.addr), cmp.Compare(t.kinds.list[a.kind].hash, t.kinds.list[b.kind].hash),
+		cmp.Compare(y.count, x.count), cmp.Compare(a.at, b.at), cmp.Compare(x.until, y.until), cmp.Compare(x.parent, y.parent),
+		cmp.Compare(a.uti, b.uti), cmp.Compare(a.ref, b.ref), cmp.Compare(a.corr, b.corr), cmp.Compare(a.addr, b.addr),
+		cmp.Compare(t.kinds.list[a.kind].hash, t.kinds.list[b.kind].hash),
 	)
 }
 
@@ -115,26 +132,72 @@ func (s *side) add(r record) {
 	*s.at(uint32(s.size - 1)) = r
 }
 
-func (s *side) idOf(i uint32) uint64 { return s.at(i).id }
+// more returns what few records have.
+func (s *side) more(r *record) extra {
+	if r.extra == 0 {
+		return extra{}
+	}
+	return s.extras[r.extra-1]
+}
 
-// insert adds a record, unless it is there.
-func (t *Tally) insert(s *side, r record, x *extra) {
-	slot, found := s.ids.find(r.id, s.idOf)
-	if found {
-		s.double++
-		old := s.at(s.ids.slots[slot].number - 1)
-		r.extra = old.extra
-		if t.compare(r, *old) < 0 {
-			*old = r
-		}
+// setMore does so for a record that may have had another.
+func (s *side) setMore(r *record, x extra) {
+	if x == (extra{}) {
+		r.extra = 0
 		return
 	}
-	if x != nil {
-		s.extras = append(s.extras, *x)
-		r.extra = uint32(len(s.extras))
+	s.extras = append(s.extras, x)
+	r.extra = uint32(len(s.extras))
+}
+
+// A repeat is a record without a name of its own that its file has again.
+type repeat struct{ id, check uint64 }
+
+// insert adds a record, unless it is there, and says whether it did.
+//
+// Some logs write the same line for each of several uses within a second. So a
+// record without a name that its file has n times is n records, and a file that
+// has it as often adds none. Files are written one after the other, so it is
+// enough to know which was the last that had the record, and how often.
+func (t *Tally) insert(s *side, e *entry) bool {
+	r := e.record
+	slot, old := s.lookUp(&r)
+	if old != nil && !e.named {
+		if old.where>>FileShift == r.where>>FileShift {
+			again := repeat{r.id, r.check}
+			t.repeats[again]++
+			n := t.repeats[again]
+			r.id, r.check = addNumber(r.id, n), addNumber(r.check, n)
+			slot, old = s.lookUp(&r)
+		}
+		if old != nil {
+			old.where = r.where
+		}
 	}
+	if old != nil {
+		s.double++
+		if x := s.more(old); t.compare(r, *old, e.more, x) < 0 {
+			*old = r
+			s.setMore(old, e.more)
+		}
+		return false
+	}
+	s.setMore(&r, e.more)
 	s.add(r)
 	s.ids.put(slot, r.id, uint32(s.size-1))
+	return true
+}
+
+// lookUp returns the record of the same identity, or nil, and the slot for one.
+func (s *side) lookUp(r *record) (slot int, old *record) {
+	slot, found := s.ids.find(r.id, func(i uint32) bool {
+		other := s.at(i)
+		return other.id == r.id && other.check == r.check
+	})
+	if found {
+		old = s.at(s.ids.slots[slot].number - 1)
+	}
+	return slot, old
 }
 
 // A table finds records by a hash that they have: open addressing, with half of
@@ -149,8 +212,9 @@ type slot struct {
 	number uint32 // of a record and one more, 0 free
 }
 
-// find returns the slot of a hash, or the free one where it belongs.
-func (t *table) find(hash uint64, of func(uint32) uint64) (at int, found bool) {
+// find returns the slot of the record with a hash that is wanted, or the free one
+// where it belongs.
+func (t *table) find(hash uint64, is func(uint32) bool) (at int, found bool) {
 	if len(t.slots) == 0 {
 		t.slots = make([]slot, 1024)
 	}
@@ -160,7 +224,7 @@ func (t *table) find(hash uint64, of func(uint32) uint64) (at int, found bool) {
 		if s.number == 0 {
 			return at, false
 		}
-		if s.tag == uint32(hash) && of(s.number-1) == hash {
+		if s.tag == uint32(hash) && is(s.number-1) {
 			return at, true
 		}
 	}

@@ -26,16 +26,18 @@ type reference struct {
 	holder  []*referenceUse
 	relying []*referenceUse
 	marks   []tallystick.ClosingMark
+	lost    []*tallystick.Use
 	all     []*tallystick.Use
 	joined  map[*tallystick.Use]map[string]bool
 }
 
 // newReference drops what is there twice.
-func newReference(options Options, uses []*tallystick.Use, marks []tallystick.ClosingMark) *reference {
-	r := &reference{options: options, marks: marks, all: uses, joined: map[*tallystick.Use]map[string]bool{}}
-	seen := map[uint64]bool{}
+func newReference(options Options, h *records) *reference {
+	uses := h.uses
+	r := &reference{options: options, marks: h.marks, lost: h.lost, all: uses, joined: map[*tallystick.Use]map[string]bool{}}
+	seen := map[uint64]bool{} // all of them have an id or a number
 	for _, u := range uses {
-		id := identity(u)
+		id := add(0, identity(nil, u))
 		if seen[id] {
 			continue
 		}
@@ -67,6 +69,9 @@ func (r *reference) names(u *tallystick.Use) map[string]bool {
 	for grown := true; grown; {
 		grown = false
 		for _, other := range r.all {
+			if other.Side == tallystick.SideRelying && other.Outcome == tallystick.OutcomeAttempt {
+				continue // it can have named any
+			}
 			shared := slices.ContainsFunc(other.Credential, func(name string) bool { return names[tallystick.NormalName(name)] })
 			for _, name := range other.Credential {
 				if shared && !names[tallystick.NormalName(name)] {
@@ -259,6 +264,12 @@ func (r *reference) leftOver(u *referenceUse) tallystick.Verdict {
 		for _, m := range r.marks {
 			sources[m.Source] = true
 		}
+		for _, l := range r.lost {
+			sources[l.Source] = true
+		}
+	}
+	if r.mayBeLost(u, sources) {
+		return tallystick.VerdictPending
 	}
 	closed := len(sources) > 0
 	for source := range sources {
@@ -274,4 +285,14 @@ func (r *reference) leftOver(u *referenceUse) tallystick.Verdict {
 		return tallystick.VerdictForeign
 	}
 	return tallystick.VerdictPending
+}
+
+// mayBeLost says whether one of the books, or one that holds nothing else, lost
+// uses of the time.
+func (r *reference) mayBeLost(u *referenceUse, sources map[string]bool) bool {
+	return slices.ContainsFunc(r.lost, func(l *tallystick.Use) bool {
+		silent := !slices.ContainsFunc(r.holder, func(h *referenceUse) bool { return h.Source == l.Source })
+		return (sources[l.Source] || silent) &&
+			!u.Until.Before(l.Time.Add(-r.options.Tolerance)) && !u.Time.After(l.Until.Add(r.options.Tolerance))
+	})
 }

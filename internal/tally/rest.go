@@ -4,8 +4,9 @@ package tally
 
 import (
 	"cmp"
-	"github.com/tallystick/tallystick"
 	"slices"
+
+	"github.com/tallystick/tallystick"
 )
 
 // What no token id ties is tallied for each credential and relying party: one to
@@ -60,7 +61,7 @@ func (s *settlement) match(relying, holder func(*record) bool) {
 		return
 	}
 	for i := range uint32(s.holder.len()) {
-		if s.free.get(i) > 0 && holder(s.holder.at(i)) {
+		if h := s.holder.at(i); s.free.get(i) > 0 && holder(h) && !s.isPart(h) {
 			there = append(there, i)
 		}
 	}
@@ -77,6 +78,13 @@ func (s *settlement) match(relying, holder func(*record) bool) {
 		here = slices.DeleteFunc(here, func(i uint32) bool { return s.left.get(i) == 0 })
 		there = slices.DeleteFunc(there, func(i uint32) bool { return s.free.get(i) == 0 })
 	}
+}
+
+// isPart says whether a holder's record is of a signature where the holder also
+// writes down what signatures are made for. It is then a part of a use that has a
+// record of its own, and would clear a second one.
+func (s *settlement) isPart(r *record) bool {
+	return s.kind(r).signature() && s.known[s.root(r)].requests
 }
 
 // vagueOf returns the records whose relying party is just so vague.

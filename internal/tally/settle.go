@@ -29,6 +29,9 @@ type settlement struct {
 	next  []uint32                 // of holder records, another with the same token id; nil when there are none
 	many  map[tokenKey]holderToken // tokens of which there are several records
 	first map[uint32]string        // the least name of a credential, when it is wanted
+
+	lossyOf               map[uint32][]uint32 // by root name, the books of a credential that lost uses
+	silentLossy, allLossy []uint32            // books that lost uses: those that have no record, and all
 }
 
 // Settle matches the two sides. Nothing may be written to the tally any more.
@@ -56,6 +59,10 @@ func (s *settlement) gather() {
 		s.free.set(i, s.holder.count(r))
 	}
 	s.known, s.unknown = s.credentials(holderKinds)
+	for i := range s.books.list {
+		s.books.list[i].settleLosses()
+	}
+	s.lossyOf, s.silentLossy, s.allLossy = s.lossy(holderKinds)
 	s.left = newAmounts(s.relying.len())
 	s.why = make([]Reason, s.relying.len())
 	for i := range uint32(s.relying.len()) {
@@ -102,14 +109,14 @@ func (s *settlement) credentialOf(r *record) uint32 {
 	if r.uti == 0 || !s.kind(r).weak {
 		return root
 	}
-	if _, ok := s.known[root]; ok {
+	if _, ok := s.known[root]; ok && root != noName {
 		return root
 	}
 	owner := root
 	s.eachWith(r.uti, func(i uint32) {
 		// Two credentials with one token id are a mistake in a book; take the
 		// same one whatever the order.
-		if other := s.root(s.holder.at(i)); owner == root || s.firstName(other) < s.firstName(owner) {
+		if other := s.root(s.holder.at(i)); other != noName && (owner == root || s.firstName(other) < s.firstName(owner)) {
 			owner = other
 		}
 	})
@@ -136,16 +143,46 @@ func (s *settlement) tieLevels() {
 		return
 	}
 	s.child = make([]uint32, s.holder.len())
+	byCorrelation := parents{}
 	for i := range uint32(s.holder.len()) {
 		r := s.holder.at(i)
 		s.child[i] = s.childOf(r, children[r.ref])
 		if s.child[i] == none && r.corr != 0 {
-			s.child[i] = s.childOf(r, folded[r.corr])
+			byCorrelation.take(s, i, s.childOf(r, folded[r.corr]))
 		}
 		if s.child[i] != none {
 			s.free.set(i, 0)
 		}
 	}
+	for of, i := range byCorrelation {
+		s.child[i] = of.child
+		s.free.set(i, 0)
+	}
+}
+
+// parents are those that are tied by a correlation id. A client that tries again
+// keeps it, so of each level only the nearest is taken: the others were refused.
+type parents map[parentOf]uint32
+
+type parentOf struct {
+	child uint32
+	level uint8
+}
+
+// take takes a record for the parent of child, if none is nearer.
+func (p parents) take(s *settlement, i, child uint32) {
+	if child == none {
+		return
+	}
+	r, of := s.holder.at(i), parentOf{child, s.kind(s.holder.at(i)).level}
+	if before, ok := p[of]; ok {
+		rival, at := s.holder.at(before), s.holder.at(child).at
+		apart := func(r *record) int64 { return max(r.at-at, at-r.at) }
+		if a, b := apart(r), apart(rival); a > b || a == b && !s.earlier(r, rival) {
+			return
+		}
+	}
+	p[of] = i
 }
 
 // tiedWithin bounds the time between a use and what was made with it, in
@@ -207,12 +244,14 @@ func (s *settlement) result() Result {
 		if s.left.get(i) == 0 {
 			continue
 		}
-		item := s.item(one, tallystick.VerdictForeign, s.why[i], s.left.get(i), s.credentialOf(one))
-		if !s.book(one).closedPast(s.relying.until(one), s.options.Tolerance) {
-			item.Verdict, item.Reason = tallystick.VerdictPending, reasonOpen
-			sum.Pending += item.Count
-		} else {
+		item := s.leftOver(i, one)
+		if item.Verdict == tallystick.VerdictForeign {
 			sum.Foreign += item.Count
+		} else {
+			sum.Pending += item.Count
+		}
+		if item.Reason == reasonLost {
+			r.Doubtful += item.Count
 		}
 		r.Items = append(r.Items, item)
 	}
@@ -229,6 +268,17 @@ func (s *settlement) result() Result {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Verdict, b.Verdict), cmp.Compare(a.id, b.id))
 	})
 	return r
+}
+
+// leftOver is the verdict on a relying use that is not matched.
+func (s *settlement) leftOver(i uint32, r *record) Item {
+	item := s.item(r, tallystick.VerdictForeign, s.why[i], s.left.get(i), s.credentialOf(r))
+	if !s.book(r).closedPast(s.relying.until(r), s.options.Tolerance) {
+		item.Verdict, item.Reason = tallystick.VerdictPending, reasonOpen
+	} else if s.mayBeLost(r) {
+		item.Verdict, item.Reason = tallystick.VerdictPending, reasonLost
+	}
+	return item
 }
 
 func (s *settlement) item(r *record, verdict tallystick.Verdict, why Reason, count int64, root uint32) Item {

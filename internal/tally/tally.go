@@ -7,14 +7,16 @@
 // The rules are in docs/reconcile.md. The result is a function of the set of
 // records: their order, the files that they are spread over, and how often one
 // is repeated change nothing but the number of duplicates. To that end every
-// choice between two matches is made by what the records say, and two records
-// that say the same are one.
+// choice between two matches is made by what the records say, and two records of
+// one id are one. What has no id may be in one file several times, and then is
+// as many uses.
 //
-// A record is kept in some fifty bytes: identifiers as hashes, names as numbers.
+// A record is kept in some sixty bytes: identifiers as hashes, names as numbers.
 // Who wants to know more of a use reads it again at the place that it came from.
 package tally
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -45,12 +47,16 @@ type Tally struct {
 	books   books
 	holder  side
 	relying side
+	seed    maphash.Seed
+	file    uint64           // that the last record was from
+	repeats map[repeat]int64 // how often it has the same record again
 }
 
 // New returns an empty tally.
 func New(options Options) *Tally {
 	options.Tolerance = max(options.Tolerance, 0)
-	return &Tally{options: options, names: newNames(), parties: newParties(), kinds: newKinds(), books: newBooks()}
+	return &Tally{options: options, names: newNames(), parties: newParties(), kinds: newKinds(), books: newBooks(),
+		seed: maphash.MakeSeed(), repeats: map[repeat]int64{}}
 }
 
 // A Summary counts uses: a counted record is as many as it counts.
@@ -83,7 +89,10 @@ type Item struct {
 type Result struct {
 	Summary Summary
 	Items   []Item // by time
-	Books   []Book // of the holders, by name
+	// Doubtful is how many of the pending uses stay so, because a book lost uses
+	// of their time.
+	Doubtful int64
+	Books    []Book // of the holders, by name
 	// Names has every name of the credentials that have foreign uses, in the
 	// normal form, by Item.Credential.
 	Names map[uint32][]string
@@ -99,6 +108,8 @@ type Book struct {
 	// Missing is how many sequence numbers between its first and its last are
 	// not there.
 	Missing int64
+	// Lost is how many uses the book says that it could not write down.
+	Lost int64
 }
 
 // A Reason says why a use has its verdict.
@@ -116,6 +127,7 @@ const (
 	reasonNoBook
 	reasonBeforeBook
 	reasonOpen
+	reasonLost
 	reasonUnseen
 	reasonNotHeld
 )
@@ -133,6 +145,7 @@ func (r Reason) String() string {
 		reasonNoBook:             "no holder has any record of this credential",
 		reasonBeforeBook:         "no holder's record; it is earlier than the first record of the holder's book, which may have been cut there",
 		reasonOpen:               "the holder's book is not closed past this time and the tolerance",
+		reasonLost:               "the holder's book says that it lost uses of this time, and this may be one of them",
 		reasonUnseen:             "no relying party has a record of it",
 		reasonNotHeld:            "refused, and nothing shows that the key was held",
 	}[r]

@@ -61,7 +61,7 @@ func (s *settlement) indexTokens() {
 		if uti == 0 {
 			continue
 		}
-		slot, found := s.token.find(uti, s.utiOf)
+		slot, found := s.token.find(uti, s.hasUTI(uti))
 		if !found {
 			s.token.put(slot, uti, i)
 			continue
@@ -74,11 +74,13 @@ func (s *settlement) indexTokens() {
 	}
 }
 
-func (s *settlement) utiOf(i uint32) uint64 { return s.holder.at(i).uti }
+func (s *settlement) hasUTI(uti uint64) func(uint32) bool {
+	return func(i uint32) bool { return s.holder.at(i).uti == uti }
+}
 
 // eachWith calls do with every holder's record of a token id.
 func (s *settlement) eachWith(uti uint64, do func(i uint32)) {
-	slot, found := s.token.find(uti, s.utiOf)
+	slot, found := s.token.find(uti, s.hasUTI(uti))
 	if !found {
 		return
 	}
@@ -134,7 +136,7 @@ func (s *settlement) give(i, token uint32, given []uint32) {
 // same address, the same correlation id, then the nearer time.
 func (s *settlement) likelier(a, b, token uint32) bool {
 	h := s.holder.at(token)
-	key := func(i uint32) (key [5]int64) {
+	key := func(i uint32) (key [4]int64) {
 		r := s.relying.at(i)
 		if h.addr == 0 || r.addr != h.addr {
 			key[0] = 1

@@ -10,7 +10,7 @@ type Writer struct {
 	t     *Tally
 	where uint64
 	key   []byte
-	known map[uint64]uint32 // kinds that were met, by hash, so that the tally's lock is seldom needed
+	known map[string]uint32 // kinds that were met, so that the tally's lock is seldom needed
 	batch []entry
 }
 
@@ -20,6 +20,7 @@ type entry struct {
 	seq    uint64
 	more   extra
 	holder bool
+	named  bool // the same again is a duplicate, and not one more
 }
 
 // batchSize is how many records are added under one lock.
@@ -27,26 +28,33 @@ const batchSize = 512
 
 // Writer returns a writer.
 func (t *Tally) Writer() *Writer {
-	return &Writer{t: t, known: map[uint64]uint32{}, batch: make([]entry, 0, batchSize)}
+	return &Writer{t: t, known: map[string]uint32{}, batch: make([]entry, 0, batchSize)}
 }
 
-// At says what the next uses are called in the result.
+// FileShift is where in the argument of Writer.At the number of the file begins.
+const FileShift = 48
+
+// At says what the next uses are called in the result. The bits from FileShift
+// say which file they are from. Of a log whose records have no ids, equal ones in
+// one file are several uses, and in another file they are the same again: all of
+// one file is written and flushed before the next.
 func (w *Writer) At(where uint64) { w.where = where }
 
 // Use takes a use; nothing of it is kept.
 func (w *Writer) Use(u *tallystick.Use) {
-	e := entry{record: compress(u, w.where), seq: u.Seq, holder: u.Side == tallystick.SideHolder}
+	e := entry{record: compress(u, w.where), seq: u.Seq, holder: u.Side == tallystick.SideHolder, named: isNamed(u)}
+	w.key = identity(w.key[:0], u)
+	w.t.identify(&e.record, w.key)
 	if u.Count > 1 || u.IDs.Parent != "" {
 		e.more = extra{until: max(micro(u.Until), e.at), count: u.Count, parent: hashOf(u.IDs.Parent), loose: looseHash(u.IDs.Parent)}
 	}
-	hash := kindHash(u)
-	number, ok := w.known[hash]
+	w.key = kindKey(w.key[:0], u)
+	number, ok := w.known[string(w.key)]
 	if !ok {
-		w.key = kindKey(w.key[:0], u)
 		w.t.mu.Lock()
 		number = w.t.kindOf(w.key, u)
 		w.t.mu.Unlock()
-		w.known[hash] = number
+		w.known[string(w.key)] = number
 	}
 	e.kind = number
 	if w.batch = append(w.batch, e); len(w.batch) == batchSize {
@@ -59,6 +67,13 @@ func (w *Writer) Close(m tallystick.ClosingMark) {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	w.t.books.close(m)
+}
+
+// Lost takes what a holder's book lost.
+func (w *Writer) Lost(u *tallystick.Use) {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.books.lose(u)
 }
 
 // Flush hands over what was taken; call it at the end.
@@ -77,13 +92,17 @@ func (t *Tally) take(e *entry) {
 	if e.holder {
 		s = &t.holder
 	}
-	more := &e.more
-	if e.more == (extra{}) {
-		more = nil
+	if file := e.where >> FileShift; file != t.file {
+		t.file = file
+		clear(t.repeats)
 	}
-	before := s.len()
-	t.insert(s, e.record, more)
-	if e.holder && s.len() > before {
-		t.books.list[t.kinds.list[e.kind].source].add(e.at, e.seq)
+	isNew := t.insert(s, e)
+	if !e.holder {
+		return
+	}
+	book := &t.books.list[t.kinds.list[e.kind].source]
+	book.span(e.at)
+	if isNew {
+		book.add(e.seq)
 	}
 }

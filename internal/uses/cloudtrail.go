@@ -12,7 +12,7 @@ import (
 // sessions of Roles Anywhere, which a certificate opens.
 func cloudTrailFormat() Format {
 	return Format{
-		Name: "cloudtrail", About: "AWS CloudTrail: access keys, and certificates with Roles Anywhere", layout: byElement,
+		Name: "cloudtrail", layout: byElement,
 		is:     func(record string) bool { return hasMembers(record, "eventTime", "eventSource", "eventName") },
 		reader: stateless(readCloudTrail),
 	}

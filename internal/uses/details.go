@@ -12,7 +12,7 @@ import (
 )
 
 // Reader returns the function that reads the records of the log; see
-// Format.Following for whether several records can be read at once.
+// Log.Following for whether several records can be read at once.
 func (l *Log) Reader() ReadFunc { return l.Format.reader(l.settings) }
 
 // Following says that the records of the log must be read in their order.
@@ -23,6 +23,7 @@ type collector struct{ found []*tallystick.Use }
 
 func (c *collector) Use(u *tallystick.Use)        { c.found = append(c.found, Keep(u)) }
 func (c *collector) Close(tallystick.ClosingMark) {}
+func (c *collector) Lost(*tallystick.Use)         {}
 
 // Details reads the records at the given offsets again, which must ascend, and
 // calls found with the uses of each.

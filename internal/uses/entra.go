@@ -15,7 +15,7 @@ import (
 
 func entraSignInFormat() Format {
 	return Format{
-		Name: "entra-signin", About: "Entra ID sign-ins as Graph gives them (beta signIn objects)", layout: byElement,
+		Name: "entra-signin", layout: byElement,
 		is: func(record string) bool {
 			return hasMembers(record, "id", "createdDateTime") &&
 				(hasMembers(record, "servicePrincipalId") || hasMembers(record, "appId") || hasMembers(record, "uniqueTokenIdentifier") || hasMembers(record, "servicePrincipalCredentialKeyId"))
@@ -26,7 +26,7 @@ func entraSignInFormat() Format {
 
 func entraDiagnosticFormat() Format {
 	return Format{
-		Name: "entra-signin-diagnostic", About: "Entra ID sign-ins as diagnostic settings write them to storage and event hubs", layout: byElement,
+		Name: "entra-signin-diagnostic", layout: byElement,
 		is: func(record string) bool {
 			return hasMembers(record, "category", "properties") && strings.Contains(record, "SignInLogs")
 		},
@@ -36,7 +36,7 @@ func entraDiagnosticFormat() Format {
 
 func entraLogAnalyticsFormat() Format {
 	return Format{
-		Name: "entra-signin-la", About: "Entra ID sign-ins as Log Analytics gives them (AADServicePrincipalSignInLogs)", layout: byElement,
+		Name: "entra-signin-la", layout: byElement,
 		is: func(record string) bool {
 			return hasMembers(record, "ServicePrincipalId") && (hasMembers(record, "CreatedDateTime") || hasMembers(record, "TimeGenerated")) && !hasMembers(record, "RequestUri")
 		},

@@ -10,7 +10,6 @@
 package uses
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -22,6 +21,9 @@ import (
 type Sink interface {
 	Use(u *tallystick.Use)
 	Close(m tallystick.ClosingMark)
+	// Lost takes what a holder's book could not write down: Count uses of Source
+	// from Time to Until, of which it knows nothing else.
+	Lost(u *tallystick.Use)
 }
 
 // A ReadFunc reads one record. A record that says nothing about uses of
@@ -31,7 +33,8 @@ type ReadFunc func(record string, sink Sink) error
 
 // Settings are what the bytes of a log do not say.
 type Settings struct {
-	// Side is the side of a record that names none: whose file it is.
+	// Side is whose file it is: the side of a use record that names none. One
+	// that names the other is malformed. Where Side is "" it may be either.
 	Side tallystick.Side
 	// Near is a time not long after the log was written, for logs whose times
 	// name no year.
@@ -40,8 +43,7 @@ type Settings struct {
 
 // A Format is one way to write uses down.
 type Format struct {
-	Name  string
-	About string // half a sentence
+	Name string
 
 	// layout says where records begin and end.
 	layout layout
@@ -93,16 +95,6 @@ func FormatNames() []string {
 		names = append(names, f.Name)
 	}
 	return names
-}
-
-// Read reads records that are in memory already, as a file holds them.
-func (f Format) Read(records []string, settings Settings, sink Sink) error {
-	read := f.reader(settings)
-	var all error
-	for _, record := range records {
-		all = errors.Join(all, read(record, sink))
-	}
-	return all
 }
 
 // stateless is a reader that needs no settings.

@@ -61,13 +61,17 @@ func (p *printer) Close(m tallystick.ClosingMark) {
 	fmt.Fprintf(&p.out, "%s %s closed by %s\n", m.Closed.Format(time.RFC3339Nano), m.Side, m.Source)
 }
 
+func (p *printer) Lost(u *tallystick.Use) {
+	fmt.Fprintf(&p.out, "%s %s lost %d until %s by %s\n", u.Time.Format(time.RFC3339Nano), u.Side, u.Count, u.Until.Format(time.RFC3339Nano), u.Source)
+}
+
 // near is when the logs of testdata were written.
 var near = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // found returns what is in a file, one line each, with the malformed records.
 func found(t testing.TB, path, format string) string {
 	t.Helper()
-	log, err := Open(path, format, Settings{Side: tallystick.SideRelying, Near: near}, nil)
+	log, err := Open(path, format, Settings{Near: near}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 // token; they name the application and the token, never the key.
 func graphActivityFormat() Format {
 	return Format{
-		Name: "graph-activity", About: "Microsoft Graph activity logs (envelopes or Log Analytics rows)", layout: byElement,
+		Name: "graph-activity", layout: byElement,
 		is: func(record string) bool {
 			return hasMembers(record, "category", "properties") && strings.Contains(record, "MicrosoftGraphActivityLogs") ||
 				hasMembers(record, "RequestUri", "RequestMethod", "AppId")

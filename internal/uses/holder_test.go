@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/holder"
@@ -51,8 +52,28 @@ func TestABookOfAHolderIsRead(t *testing.T) {
 			t.Errorf("use %d is %+v, want %s", i, u, want)
 		}
 	}
-	if err := newUseReader(Settings{}).read(`{"v":1,"source":"s","side":"holder","seq":3,"time":"2026-11-22T10:00:00Z","until":"2026-11-22T10:01:00Z","lost":7}`, &got); err == nil || !strings.Contains(err.Error(), "lost 7") {
-		t.Errorf("uses that were lost: %v", err)
+}
+
+func TestALossIsRead(t *testing.T) {
+	const line = `{"v":1,"source":"s","side":"holder","seq":3,"time":"2026-11-22T10:00:00Z","until":"2026-11-22T10:01:00Z","lost":7}`
+	var got kept
+	if err := newUseReader(Settings{}).read(line, &got); err != nil || len(got.lost) != 1 || len(got.uses) != 0 {
+		t.Fatalf("%v, %+v", err, got)
+	}
+	if l := got.lost[0]; l.Source != "s" || l.Seq != 3 || l.Count != 7 || l.Until.Sub(l.Time) != time.Minute {
+		t.Errorf("%+v", l)
+	}
+	for name, wrong := range map[string]string{
+		"no number": strings.Replace(line, `:7`, `:"x"`, 1), "none": strings.Replace(line, ":7", ":0", 1), "no time": strings.Replace(line, `"time"`, `"tim"`, 1),
+		"backwards": strings.Replace(line, "10:01", "09:01", 1), "too many": strings.Replace(line, ":7", ":7000000000000", 1),
+	} {
+		if err := newUseReader(Settings{}).read(wrong, &got); err == nil {
+			t.Errorf("%s: %s is read", name, wrong)
+		}
+	}
+	got = kept{}
+	if err := newUseReader(Settings{}).read(strings.Replace(line, "holder", "relying", 1), &got); err != nil || len(got.lost) != 0 {
+		t.Errorf("what a relying party lost: %v, %+v", err, got)
 	}
 }
 
@@ -60,7 +81,9 @@ func TestABookOfAHolderIsRead(t *testing.T) {
 type kept struct {
 	uses  []tallystick.Use
 	marks []tallystick.ClosingMark
+	lost  []tallystick.Use
 }
 
 func (k *kept) Use(u *tallystick.Use)             { k.uses = append(k.uses, *u) }
+func (k *kept) Lost(u *tallystick.Use)            { k.lost = append(k.lost, *u) }
 func (k *kept) Close(mark tallystick.ClosingMark) { k.marks = append(k.marks, mark) }

@@ -16,7 +16,7 @@ import (
 // record counts what it stands for.
 func unifiedAuditFormat() Format {
 	return Format{
-		Name: "unified-audit", About: "Microsoft 365 unified audit log: mail operations by applications", layout: byElement,
+		Name: "unified-audit", layout: byElement,
 		is: func(record string) bool {
 			return hasMembers(record, "CreationTime", "Operation", "Workload") || hasMembers(record, "AuditData", "Operations")
 		},

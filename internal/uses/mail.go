@@ -14,7 +14,7 @@ import (
 // own that shares no id with it, and is not used.
 func dovecotFormat() Format {
 	return Format{
-		Name: "dovecot", About: "Dovecot log", layout: byLine,
+		Name: "dovecot", layout: byLine,
 		is: func(record string) bool {
 			return strings.Contains(record, "-login: ") && (strings.Contains(record, "user=<") || strings.Contains(record, "rip=") || strings.Contains(record, "SSL certificate")) ||
 				strings.Contains(record, " dovecot: ") || strings.Contains(record, " auth: Info: passwd-file(")
@@ -79,7 +79,7 @@ func between(s, open, end string) string {
 // certificates, which it names at smtpd_tls_loglevel 2 alone.
 func postfixFormat() Format {
 	return Format{
-		Name: "postfix", About: "Postfix log (certificates need smtpd_tls_loglevel = 2)", layout: byLine,
+		Name: "postfix", layout: byLine,
 		is: func(record string) bool {
 			return strings.Contains(record, " postfix/") || strings.Contains(record, "/smtpd[")
 		},

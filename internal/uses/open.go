@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -18,8 +20,11 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// ErrUnknownFormat is the error of a file that no format recognises.
-var ErrUnknownFormat = errors.New("couldn't recognise the format")
+// The errors of Open. That a file cannot be read is an *fs.PathError.
+var (
+	ErrUnknownFormat = errors.New("couldn't recognise the format")        // no format recognises the file
+	ErrTemporary     = errors.New("couldn't copy it to a temporary file") // of what can be read once
+)
 
 // A Log is an open file of uses, or the standard input. It can be read more than once.
 type Log struct {
@@ -27,12 +32,14 @@ type Log struct {
 	Format Format
 
 	file     *os.File
-	spooled  bool // file is a copy without a name
 	settings Settings
 	packed   bool // compressed
 	byLine   bool // records are lines: Format's layout, or JSON that is written so
 	empty    bool
 }
+
+// Side is the side that the file was named for.
+func (l *Log) Side() tallystick.Side { return l.settings.Side }
 
 // Open opens a file and finds out how it is written; a format other than ""
 // says so. A path of "-" is stdin. What cannot be read twice, such as a pipe, is
@@ -53,23 +60,20 @@ func Open(path, format string, settings Settings, stdin io.Reader) (*Log, error)
 // Close releases the file.
 func (l *Log) Close() error { return l.file.Close() }
 
-// Empty says that there is nothing in the file.
-func (l *Log) Empty() bool { return l.empty }
-
 func (l *Log) openFile(path string, stdin io.Reader) (err error) {
 	if path == "-" {
 		l.Name = "standard input"
 		return l.spool(stdin)
 	}
 	if l.file, err = os.Open(path); err != nil {
-		return fmt.Errorf("couldn't read %s: %w", path, unwrapPath(err))
+		return unreadable(path, err)
 	}
 	info, err := l.file.Stat()
 	if err != nil {
-		return errors.Join(fmt.Errorf("couldn't read %s: %w", path, unwrapPath(err)), l.file.Close())
+		return errors.Join(unreadable(path, err), l.file.Close())
 	}
 	if info.IsDir() {
-		return errors.Join(fmt.Errorf("couldn't read %s: %w: it is a directory", path, tallystick.ErrInvalid), l.file.Close())
+		return errors.Join(unreadable(path, syscall.EISDIR), l.file.Close())
 	}
 	if l.settings.Near.IsZero() {
 		l.settings.Near = info.ModTime().UTC()
@@ -82,9 +86,14 @@ func (l *Log) openFile(path string, stdin io.Reader) (err error) {
 	return l.spool(pipe)
 }
 
+// unreadable returns the error of a file under the name that it was given.
+func unreadable(name string, err error) error {
+	return &fs.PathError{Op: "couldn't read", Path: name, Err: unwrapPath(err)}
+}
+
 // unwrapPath drops the path that the error repeats.
 func unwrapPath(err error) error {
-	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
 	}
 	return err
@@ -94,15 +103,18 @@ func unwrapPath(err error) error {
 func (l *Log) spool(from io.Reader) error {
 	file, err := os.CreateTemp("", "tally-*")
 	if err != nil {
-		return fmt.Errorf("couldn't make a temporary file for %s: %w", l.Name, err)
+		return fmt.Errorf("couldn't read %s: %w: %w", l.Name, ErrTemporary, unwrapPath(err))
 	}
-	l.file, l.spooled = file, true
+	l.file = file
 	err = os.Remove(file.Name())
 	if err == nil {
 		_, err = io.Copy(file, from)
 	}
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok && pathErr.Op == "read" {
+		return errors.Join(unreadable(l.Name, err), file.Close())
+	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("couldn't copy %s to a temporary file: %w", l.Name, err), file.Close())
+		return errors.Join(fmt.Errorf("couldn't read %s: %w: %w", l.Name, ErrTemporary, unwrapPath(err)), file.Close())
 	}
 	if l.settings.Near.IsZero() {
 		l.settings.Near = time.Now().UTC()
@@ -116,14 +128,14 @@ func (l *Log) start() (io.ReadCloser, error) {
 	raw := bufio.NewReaderSize(io.NewSectionReader(l.file, 0, 1<<62), 256<<10)
 	magic, err := raw.Peek(4)
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("couldn't read %s: %w", l.Name, unwrapPath(err))
+		return nil, unreadable(l.Name, err)
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952 section 2.3.1
 		l.packed = true
 		r, err := gzip.NewReader(raw)
 		if err != nil {
-			return nil, fmt.Errorf("couldn't read %s as gzip: %w", l.Name, err)
+			return nil, unreadable(l.Name, err)
 		}
 		return packed{r}, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878 section 3.1.1
@@ -131,7 +143,7 @@ func (l *Log) start() (io.ReadCloser, error) {
 		// A frame may ask for a window of any size; 128 MiB is what zstd --long takes.
 		r, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return nil, fmt.Errorf("couldn't read %s as zstd: %w", l.Name, err)
+			return nil, unreadable(l.Name, err)
 		}
 		return packed{r.IOReadCloser()}, nil
 	}
@@ -152,7 +164,7 @@ func (l *Log) recognise(name string) error {
 	n, err := io.ReadFull(r, head)
 	whole := err == io.EOF || err == io.ErrUnexpectedEOF
 	if err != nil && !whole && n == 0 {
-		return fmt.Errorf("couldn't read %s: %w", l.Name, err)
+		return unreadable(l.Name, err)
 	}
 	text := strings.TrimPrefix(string(head[:n]), byteOrderMark)
 	json := strings.TrimLeft(text, " \t\r\n")

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -151,10 +153,27 @@ func TestUnknownFormats(t *testing.T) {
 	}
 }
 
+func TestErrorsNameTheFile(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "no: such\nfile")
+	for path, why := range map[string]error{missing: fs.ErrNotExist, t.TempDir(): syscall.EISDIR, write(t, []byte("\x1f\x8bnot gzip")): nil} {
+		_, err := Open(path, "", Settings{}, nil)
+		unreadable, ok := errors.AsType[*fs.PathError](err)
+		if !ok || unreadable.Path != path || why != nil && !errors.Is(err, why) || strings.Count(err.Error(), path) != 1 {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	if _, err := Open("-", "", Settings{}, strings.NewReader("{}")); !errors.Is(err, ErrTemporary) {
+		t.Errorf("without a place for temporary files: %v", err)
+	} else if _, ok := errors.AsType[*fs.PathError](err); ok {
+		t.Errorf("%v looks like a file that cannot be read", err)
+	}
+}
+
 // TestDetails reads every record again, of every format.
 func TestDetails(t *testing.T) {
 	for _, f := range Formats() {
-		log, err := Open(filepath.Join("testdata", f.Name+".log"), "", Settings{Side: tallystick.SideRelying, Near: near}, nil)
+		log, err := Open(filepath.Join("testdata", f.Name+".log"), "", Settings{Near: near}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,6 +204,7 @@ type sinkFunc func(*tallystick.Use)
 
 func (f sinkFunc) Use(u *tallystick.Use)      { f(u) }
 func (sinkFunc) Close(tallystick.ClosingMark) {}
+func (sinkFunc) Lost(*tallystick.Use)         {}
 
 // FuzzFormats reads anything as every format: it must end, and not panic.
 func FuzzFormats(f *testing.F) {
@@ -218,7 +238,7 @@ func FuzzFormats(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, format := range Formats() {
-			read := format.reader(Settings{Side: tallystick.SideRelying, Near: near})
+			read := format.reader(Settings{Near: near})
 			for _, record := range records {
 				format.is(record)
 				_ = read(record, sink)

@@ -16,7 +16,7 @@ import (
 // succeeded or a RESULT with an error.
 func openLDAPFormat() Format {
 	return Format{
-		Name: "openldap", About: "OpenLDAP slapd log at level stats", layout: byLine,
+		Name: "openldap", layout: byLine,
 		is: func(record string) bool {
 			return strings.Contains(record, " conn=") && (strings.Contains(record, " ACCEPT from ") || strings.Contains(record, " op=") || strings.Contains(record, " fd="))
 		},

@@ -4,6 +4,7 @@ package uses
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 
 func nginxFormat() Format {
 	return Format{
-		Name: "nginx", About: "nginx access log in the log_format of docs/reconcile.md", layout: byLine,
+		Name: "nginx", layout: byLine,
 		is:     func(record string) bool { return hasMembers(record, "ts", "verify", "sdn") },
 		reader: stateless(readNginx),
 	}
@@ -25,7 +26,7 @@ func nginxFormat() Format {
 
 func haproxyFormat() Format {
 	return Format{
-		Name: "haproxy", About: "haproxy log in the log-format of docs/reconcile.md", layout: byLine,
+		Name: "haproxy", layout: byLine,
 		is:     func(record string) bool { return hasMembers(jsonPart(record), "ts", "client", "verify", "sha256") },
 		reader: stateless(readHAProxy),
 	}
@@ -39,12 +40,16 @@ func jsonPart(record string) string {
 	return record
 }
 
-// flatMembers reads an object of scalars.
+// flatMembers reads an object of scalars. One that has a member twice was written
+// without escaping, and with text of whoever connected.
 func flatMembers(record string) (map[string]string, error) {
 	fields := map[string]string{}
 	c := cursor{text: record}
 	err := c.object(func(key string) error {
 		value, err := c.scalar()
+		if _, twice := fields[key]; twice && err == nil {
+			return fmt.Errorf("expected each member once, and %q is there twice", key)
+		}
 		fields[key] = value
 		return err
 	})
@@ -114,18 +119,16 @@ func readHAProxy(record string, sink Sink) error {
 		return nil // haproxy's own messages, and handshakes that failed, which name nobody
 	}
 	// An early form of the documented log-format put quotes round a quoted name.
-	f, err := flatMembers(strings.ReplaceAll(record, `""`, `"`))
+	f, err := flatMembers(record)
 	if err != nil {
-		if f, err = flatMembers(record); err != nil {
+		var quoted error
+		if f, quoted = flatMembers(strings.ReplaceAll(record, `""`, `"`)); quoted != nil {
 			return err
 		}
 	}
 	at, err := time.Parse("02/Jan/2006:15:04:05 -0700", f["ts"])
 	if err != nil {
 		return errors.New("expected ts to be a time such as 22/Nov/2026:04:57:19 +0000")
-	}
-	if precise, ok := unixTime(f["msec"]); ok {
-		at = precise
 	}
 	at = at.UTC()
 	if f["used"] == "0" || f["sha256"] == "" {

@@ -14,7 +14,7 @@ import (
 // useFormat is version 1 of the use record (docs/use-record.schema.json).
 func useFormat() Format {
 	return Format{
-		Name: "use", About: "use records, version 1: one JSON object a line", layout: byElement,
+		Name: "use", layout: byElement,
 		is: func(record string) bool {
 			return hasMembers(record, "v", "time") || hasMembers(record, "v", "closed") || hasMembers(record, "side", "credential", "time")
 		},
@@ -80,7 +80,25 @@ func (r *useRecord) emit(settings Settings, sink Sink) error {
 	if err := r.check(); err != nil {
 		return err
 	}
+	if r.u.Other["lost"] != "" {
+		return r.lost(sink)
+	}
+	if len(r.u.Credential) == 0 && r.u.IDs.UTI == "" {
+		return errors.New("expected credential: one name or several, such as \"x5t:1949...\"")
+	}
 	sink.Use(&r.u)
+	return nil
+}
+
+// lost gives on that a book could not write down uses. What a relying party lost
+// decides nothing: no verdict waits for it.
+func (r *useRecord) lost(sink Sink) (err error) {
+	if r.u.Count, err = readCount(r.u.Other["lost"]); err != nil {
+		return fmt.Errorf("lost: %w", err)
+	}
+	if r.u.Side == tallystick.SideHolder {
+		sink.Lost(&r.u)
+	}
 	return nil
 }
 
@@ -179,10 +197,14 @@ func idMember(c *cursor, ids *tallystick.UseIDs, name string) error {
 	return err
 }
 
-// sides sets the side, which a file may say for its records.
+// sides sets the side, which a file may say for its records. A record cannot say
+// another: who writes the logs of one side could speak for the other.
 func (r *useRecord) sides(settings Settings) error {
 	switch side := tallystick.Side(strings.ToLower(r.side)); side {
 	case tallystick.SideHolder, tallystick.SideRelying:
+		if settings.Side != "" && settings.Side != side {
+			return fmt.Errorf("expected a record of the %s side, as all of this file, and it is of side %s", settings.Side, side)
+		}
 		r.u.Side = side
 	case "":
 		r.u.Side = settings.Side
@@ -205,8 +227,8 @@ func (r *useRecord) check() (err error) {
 		}
 	}
 	if r.count != "" {
-		if u.Count, err = strconv.ParseInt(r.count, 10, 64); err != nil || u.Count < 1 || u.Count > maxCount {
-			return fmt.Errorf("expected a count from 1 to %d", int64(maxCount))
+		if u.Count, err = readCount(r.count); err != nil {
+			return err
 		}
 	}
 	if r.seq != "" {
@@ -227,18 +249,20 @@ func (r *useRecord) check() (err error) {
 	default:
 		return fmt.Errorf("expected level signature, request, token or call, and it is %q", r.level)
 	}
-	if lost := u.Other["lost"]; lost != "" {
-		return fmt.Errorf("expected all uses, and this book lost %s of them from %s to %s: what looks foreign then may be the holder's own", lost, r.time, r.until)
-	}
-	if len(u.Credential) == 0 && u.IDs.UTI == "" {
-		return errors.New("expected credential: one name or several, such as \"x5t:1949...\"")
-	}
 	u.Outcome = outcomeOf(r.outcome, u.Detail)
 	if u.Side == tallystick.SideHolder && strings.EqualFold(r.outcome, string(tallystick.OutcomeRefused)) && !hasEntraCode(u.Detail) {
 		// A holder knows that it used the key, though not why it was refused.
 		u.Outcome = tallystick.OutcomeRefused
 	}
 	return nil
+}
+
+func readCount(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > maxCount {
+		return 0, fmt.Errorf("expected a count from 1 to %d", int64(maxCount))
+	}
+	return n, nil
 }
 
 // maxCount bounds counted records, so that sums of them stay whole numbers.

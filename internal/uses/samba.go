@@ -15,7 +15,7 @@ import (
 // that was checked. Changes (dsdbChange ...) are no uses.
 func sambaFormat() Format {
 	return Format{
-		Name: "samba", About: "Samba AD JSON audit (auth_json_audit)", layout: byLine,
+		Name: "samba", layout: byLine,
 		is: func(record string) bool {
 			return hasMembers(record, "timestamp", "type") && (strings.Contains(record, `"Authentication"`) || strings.Contains(record, `"Authorization"`) || strings.Contains(record, `"dsdb`))
 		},

@@ -12,7 +12,7 @@ import (
 // postgresFormat is PostgreSQL's log with log_connections on.
 func postgresFormat() Format {
 	return Format{
-		Name: "postgresql", About: "PostgreSQL log with log_connections on and %m first in log_line_prefix", layout: byLine,
+		Name: "postgresql", layout: byLine,
 		is: func(record string) bool {
 			return strings.Contains(record, " LOG:  ") || strings.Contains(record, " FATAL:  ")
 		},
@@ -55,7 +55,7 @@ func readPostgres(record string, near time.Time, sink Sink) error {
 // taken is no attempt to break in: clients offer every key that they have.
 func openSSHFormat() Format {
 	return Format{
-		Name: "openssh", About: "OpenSSH sshd log as syslog writes it", layout: byLine,
+		Name: "openssh", layout: byLine,
 		is: func(record string) bool {
 			return strings.Contains(record, "sshd[") || strings.Contains(record, "sshd-session[") || strings.Contains(record, " ssh2: ") ||
 				strings.HasPrefix(record, "Accepted ") || strings.HasPrefix(record, "Connection closed by ")
@@ -66,14 +66,29 @@ func openSSHFormat() Format {
 	}
 }
 
-func readOpenSSH(record string, near time.Time, sink Sink) error {
-	head, event, ok := strings.Cut(record, "Accepted ")
-	outcome := tallystick.OutcomeSuccess
-	if !ok {
-		if head, event, ok = strings.Cut(record, "Failed "); !ok {
-			return nil
+// sshMessage parts what sshd says from who and when stand before it. Anything
+// else in the line may be the text of whoever connected, or of another program.
+func sshMessage(record string) (head, event string) {
+	head, event, ok := strings.Cut(record, ": ")
+	program, rest, _ := strings.Cut(head[strings.LastIndexByte(head, ' ')+1:], "[")
+	if pid, closed := strings.CutSuffix(rest, "]"); ok && closed && digits(pid) >= 0 {
+		switch program {
+		case "sshd", "sshd-session", "sshd-auth":
+			return head, event
 		}
-		outcome = tallystick.OutcomeAttempt
+	}
+	return "", record
+}
+
+func readOpenSSH(record string, near time.Time, sink Sink) error {
+	head, event := sshMessage(record)
+	outcome, verb := tallystick.OutcomeSuccess, "Accepted "
+	if !strings.HasPrefix(event, verb) {
+		outcome, verb = tallystick.OutcomeAttempt, "Failed "
+	}
+	event, ok := strings.CutPrefix(event, verb)
+	if !ok {
+		return nil
 	}
 	method, event, _ := strings.Cut(event, " for ")
 	user, event, ok := strings.Cut(event, " from ")

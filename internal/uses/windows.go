@@ -17,7 +17,7 @@ import (
 
 func windowsJSONFormat() Format {
 	return Format{
-		Name: "windows-json", About: "Windows Security events as JSON (flat, or as evtx tools write them)", layout: byElement,
+		Name: "windows-json", layout: byElement,
 		is: func(record string) bool {
 			lower := strings.ToLower(record)
 			return (strings.Contains(lower, `"eventid"`) || strings.Contains(lower, `"event_id"`)) &&
@@ -29,7 +29,7 @@ func windowsJSONFormat() Format {
 
 func windowsXMLFormat() Format {
 	return Format{
-		Name: "windows-xml", About: "Windows Security events as XML", layout: byEvent,
+		Name: "windows-xml", layout: byEvent,
 		is:     func(record string) bool { return strings.HasPrefix(record, "<Event") },
 		reader: stateless(readWindowsXML),
 	}

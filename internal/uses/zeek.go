@@ -14,7 +14,7 @@ import (
 
 func zeekJSONFormat() Format {
 	return Format{
-		Name: "zeek-json", About: "Zeek ssl.log as JSON", layout: byLine,
+		Name: "zeek-json", layout: byLine,
 		is: func(record string) bool {
 			return hasMembers(record, "ts", "uid", "id.orig_h") && (strings.Contains(record, "client_cert") || strings.Contains(record, `"cipher"`))
 		},
@@ -24,7 +24,7 @@ func zeekJSONFormat() Format {
 
 func zeekTSVFormat() Format {
 	return Format{
-		Name: "zeek-tsv", About: "Zeek ssl.log in tab-separated columns", layout: byLine,
+		Name: "zeek-tsv", layout: byLine,
 		is:        func(record string) bool { return strings.HasPrefix(record, "#separator \\x09") },
 		reader:    func(Settings) ReadFunc { return (&zeekTSV{}).read },
 		following: true,

@@ -48,8 +48,11 @@ func (s *Site) fillAll(r *http.Request, p *findingsPage, count int64) error {
 	p.All = allOf{Count: within, Elsewhere: count - within, Accepted: f.Accepted, Tomorrow: on(1), Quarter: on(90), NextYear: on(364)}
 	for _, of := range findingFields {
 		if v := p.Values.Get(of.Name); v != "" {
-			// A form has a field of its own for whom to assign to.
-			p.All.Fields = append(p.All.Fields, field{map[bool]string{true: "assigned_to", false: of.Name}[of.Name == "assignee"], v})
+			name := of.Name
+			if name == "assignee" {
+				name = "assigned_to" // a form has a field of its own for whom to assign to
+			}
+			p.All.Fields = append(p.All.Fields, field{name, v})
 		}
 	}
 	return nil

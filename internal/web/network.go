@@ -6,12 +6,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
@@ -26,6 +24,9 @@ type networkPage struct {
 	Edges []edge
 	Rows  []store.Endpoint
 	More  bool // endpoints that are not listed
+	// Partly is how many endpoints the drawing and the list were made of, when
+	// there are more; 0 is all.
+	Partly int64
 }
 
 // A cell is one address in the drawing of a block.
@@ -47,6 +48,8 @@ type edge struct {
 const (
 	networkPlaces = 2000 // that are drawn
 	networkList   = 50   // that are listed, the worst first
+	missPage      = 1000 // that are asked for at once
+	blockSize     = 256  // addresses
 	cellSize      = 20   // pixels
 	cellsLeft     = 36   // pixels; the width of the numbers
 	cellsInRow    = 16
@@ -54,15 +57,18 @@ const (
 
 // Network is one network.
 func (s *Site) Network(w http.ResponseWriter, r *http.Request) {
-	network, endpoints, err := s.Discovery.Network(r.Context(), actorOf(r), r.URL.Query().Get("name"), networkPlaces)
+	network, endpoints, err := s.Inventory.Network(r.Context(), actorOf(r), r.URL.Query().Get("name"), networkPlaces)
 	if err != nil {
 		s.Error(w, r, err)
 		return
 	}
-	slices.SortStableFunc(endpoints, func(a, b store.Endpoint) int { return int(b.Worst) - int(a.Worst) })
+	slices.SortFunc(endpoints, func(a, b store.Endpoint) int { return cmp.Or(int(b.Worst)-int(a.Worst), cmp.Compare(a.Place, b.Place)) })
 	p := &networkPage{
-		frame: frame{Title: clip(80, network.Name), Section: "networks"}, Tile: tileOf(network), Rows: head(networkList, endpoints),
-		More: network.Endpoints > int64(min(len(endpoints), networkList)),
+		frame: frame{Title: clip(80, network.Name), Section: "networks"}, Tile: s.tileOf(network), Rows: head(networkList, endpoints),
+		More: len(endpoints) > networkList,
+	}
+	if len(endpoints) == networkPlaces && network.Endpoints != networkPlaces {
+		p.Partly = networkPlaces
 	}
 	if block, err := netip.ParsePrefix(network.Name); err == nil && block.Addr().Is4() {
 		silent, err := s.silentAt(r.Context(), actorOf(r), network)
@@ -83,29 +89,24 @@ func (s *Site) silentAt(ctx context.Context, actor gate.Actor, network store.Net
 			continue
 		}
 		asked[m.Run] = true
-		misses, err := s.Discovery.Misses(ctx, actor, m.Run, store.MissFilter{Network: network.Name}, "", networkPlaces)
-		if err != nil {
-			return nil, err
-		}
-		for _, miss := range misses {
-			if address, ok := addressOf(miss.Place); ok {
-				silent[address] = miss.Error
+		// An address may have many ports, so a block takes some pages; no more
+		// are needed when each address is known.
+		var after tallystick.Place
+		for full := true; full && len(silent) < blockSize; {
+			misses, err := s.Discovery.Misses(ctx, actor, m.Run, store.MissFilter{Network: network.Name}, after, missPage)
+			if err != nil {
+				return nil, err
 			}
+			for _, miss := range misses {
+				if address, ok := miss.Place.Addr(); ok {
+					silent[address] = miss.Error
+				}
+				after = miss.Place
+			}
+			full = len(misses) == missPage
 		}
 	}
 	return silent, nil
-}
-
-// addressOf returns the address of an endpoint that is named by one.
-func addressOf(p tallystick.Place) (netip.Addr, bool) {
-	_, rest, _ := strings.Cut(string(p), "://")
-	hostport, _, _ := strings.Cut(rest, "/")
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = hostport
-	}
-	address, err := netip.ParseAddr(host)
-	return address.Unmap(), err == nil
 }
 
 // cellsOf draws a block of 256 addresses, sixteen to a row.
@@ -113,8 +114,8 @@ func cellsOf(block netip.Prefix, endpoints []store.Endpoint, silent map[netip.Ad
 	var cells []cell
 	var edges []edge
 	at := map[netip.Addr]*cell{}
-	cells = make([]cell, 0, 256)
-	for a, i := block.Masked().Addr(), 0; i < 256; a, i = a.Next(), i+1 {
+	cells = make([]cell, 0, blockSize)
+	for a, i := block.Masked().Addr(), 0; i < blockSize; a, i = a.Next(), i+1 {
 		c := cell{X: cellsLeft + i%cellsInRow*cellSize, Y: i / cellsInRow * cellSize, Class: "empty"}
 		if word, ok := silent[a]; ok {
 			c.Class, c.Label = "missed", a.String()+": "+clip(40, word)
@@ -126,7 +127,7 @@ func cellsOf(block netip.Prefix, endpoints []store.Endpoint, silent map[netip.Ad
 		}
 	}
 	for _, e := range endpoints {
-		a, ok := addressOf(e.Place)
+		a, ok := e.Place.Addr()
 		c := at[a]
 		if !ok || c == nil {
 			continue
@@ -136,15 +137,11 @@ func cellsOf(block netip.Prefix, endpoints []store.Endpoint, silent map[netip.Ad
 		if c.places > 1 {
 			c.URL = "/places?prefix=" + url.QueryEscape(e.Place.Scheme()+"://"+a.String()+":")
 		}
-		c.Label = fmt.Sprintf("%s: %s, at worst %s", a, plural(int64(c.places), "endpoint", "endpoints"), cmp.Or(severityWord(c.Worst), "no findings"))
+		worst := "no findings"
+		if c.Worst > 0 {
+			worst = c.Worst.String()
+		}
+		c.Label = fmt.Sprintf("%s: %s, at worst %s", a, plural(int64(c.places), "endpoint", "endpoints"), worst)
 	}
 	return cells, edges
-}
-
-// severityWord is the word for a severity; none is "".
-func severityWord(s tallystick.Severity) string {
-	if s == 0 {
-		return ""
-	}
-	return s.String()
 }

@@ -5,6 +5,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -24,6 +25,7 @@ type networkTile struct {
 	Missed                                      []missSum
 	Silent                                      int64 // places that did not answer
 	Share                                       int   // of the places that answered, in percent
+	Old                                         bool  // whether it must be said when this was counted
 }
 
 // A missSum is how many places did not answer for a reason.
@@ -35,9 +37,12 @@ type missSum struct {
 // networkRows is how many networks a page of the map has.
 const networkRows = 24
 
+// countAge is how old numbers may be without saying so.
+const countAge = 5 * time.Second
+
 // Networks is the map of networks.
 func (s *Site) Networks(w http.ResponseWriter, r *http.Request) {
-	list, err := s.Discovery.Networks(r.Context(), actorOf(r), r.URL.Query().Get("after"), networkRows+1)
+	list, err := s.Inventory.Networks(r.Context(), actorOf(r), r.URL.Query().Get("after"), networkRows+1)
 	if err != nil {
 		s.Error(w, r, err)
 		return
@@ -49,15 +54,16 @@ func (s *Site) Networks(w http.ResponseWriter, r *http.Request) {
 	}
 	p := &networksPage{frame: frame{Title: "Networks", Section: "networks"}, Pager: pagerOf(r, "after", 0, next)}
 	for _, n := range list {
-		p.Tiles = append(p.Tiles, tileOf(n))
+		p.Tiles = append(p.Tiles, s.tileOf(n))
 	}
 	s.render(w, r, http.StatusOK, "networks", p)
 }
 
-func tileOf(n store.Network) networkTile {
+func (s *Site) tileOf(n store.Network) networkTile {
 	name := url.QueryEscape(n.Name)
 	t := networkTile{
 		Network: n, URL: "/network?name=" + name, EndpointsURL: "/places?network=" + name, CredentialsURL: listURL("network", n.Name), Word: "none",
+		Old: s.Now().Sub(n.Counted) > countAge,
 	}
 	if n.Worst > 0 {
 		t.Word = n.Worst.String()

@@ -82,6 +82,19 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// A block whose addresses each missed on several ports is drawn to its end.
+func TestABlockIsDrawnWhole(t *testing.T) {
+	h := newHouse(t)
+	missed := map[string]string{}
+	for address := range 256 {
+		for port := range 5 {
+			missed[fmt.Sprintf("10.0.2.%d:%d", address, 8000+port)] = "timeout"
+		}
+	}
+	h.scanned("front-ends", nil, missed)
+	h.contains(h.page(viewer, "/network?name=10.0.2.0/24"), "10.0.2.0: timeout", "10.0.2.99: timeout", "10.0.2.255: timeout")
+}
+
 func TestNetworksPaging(t *testing.T) {
 	h := newHouse(t)
 	c := newAuthority(t, "Example CA").issue(newKey(t), "a.example.net", 1, 90)

@@ -5,6 +5,8 @@ package starttls
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // postgres is the SSLRequest of PostgreSQL.
@@ -25,7 +27,7 @@ func postgres(d *dialogue) error {
 	case 'E': // a server that cannot serve now, or one from before 7.1
 		return d.fail(Declined, "answered with an error")
 	}
-	return d.unlike("answered %s", quote(string(answer)))
+	return d.unlike("answered %s", network.Quote(string(answer)))
 }
 
 // What a MySQL or MariaDB client says that it can do, in an SSL request.
@@ -55,9 +57,9 @@ func mysql(d *dialogue) error {
 	capabilities, ok := mysqlCapabilities(greeting)
 	switch {
 	case greeting[0] == 0xff: // an error packet: too many connections, an address that it does not want
-		return d.fail(Declined, "%s", quote(string(greeting[3:])))
+		return d.fail(Declined, "%s", network.Quote(string(greeting[3:])))
 	case !ok:
-		return d.unlike("%s", quote(string(greeting)))
+		return d.unlike("%s", network.Quote(string(greeting)))
 	case capabilities&mysqlSSL == 0:
 		return d.fail(NoStartTLS, "it is not among the capabilities")
 	}

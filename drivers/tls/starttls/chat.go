@@ -7,6 +7,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"strings"
+
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // The namespaces of XMPP (RFC 6120 sections 4.8 and 5.4).
@@ -32,7 +34,7 @@ func xmpp(d *dialogue, content string) error {
 		}
 	}
 	if d.ahead[0] != '<' { // or the decoder would wait for one
-		return d.unlike("%s", quote(string(d.ahead)))
+		return d.unlike("%s", network.Quote(string(d.ahead)))
 	}
 	stream := xml.NewDecoder(d)
 	root, err := d.element(stream)
@@ -40,7 +42,7 @@ func xmpp(d *dialogue, content string) error {
 		return err
 	}
 	if root.Name != (xml.Name{Space: xmppStreams, Local: "stream"}) {
-		return d.unlike("<%s>", quote(root.Name.Local))
+		return d.unlike("<%s>", network.Quote(root.Name.Local))
 	}
 	d.spoken = true
 	offered, err := d.features(stream)
@@ -60,7 +62,7 @@ func xmpp(d *dialogue, content string) error {
 	case answer.Name == (xml.Name{Space: xmppTLS, Local: "failure"}):
 		return d.fail(NoStartTLS, "<failure>")
 	case answer.Name != (xml.Name{Space: xmppTLS, Local: "proceed"}):
-		return d.unlike("<%s>", quote(answer.Name.Local))
+		return d.unlike("<%s>", network.Quote(answer.Name.Local))
 	}
 	return d.skip(stream)
 }
@@ -74,7 +76,7 @@ func (d *dialogue) features(stream *xml.Decoder) (offered bool, err error) {
 	case features.Name == (xml.Name{Space: xmppStreams, Local: "error"}):
 		return false, d.streamError(stream)
 	case features.Name != (xml.Name{Space: xmppStreams, Local: "features"}):
-		return false, d.unlike("<%s>", quote(features.Name.Local))
+		return false, d.unlike("<%s>", network.Quote(features.Name.Local))
 	}
 	for {
 		token, err := d.token(stream)
@@ -100,9 +102,9 @@ func (d *dialogue) streamError(stream *xml.Decoder) error {
 	case err != nil:
 		return err
 	case condition.Name.Local == "host-unknown" || condition.Name.Local == "improper-addressing":
-		return d.fail(HostUnknown, "the server does not serve %s; name the domain that it serves", quote(d.host))
+		return d.fail(HostUnknown, "the server does not serve %s; name the domain that it serves", network.Quote(d.host))
 	}
-	return d.fail(Declined, "<%s>", quote(condition.Name.Local))
+	return d.fail(Declined, "<%s>", network.Quote(condition.Name.Local))
 }
 
 // element returns the next start of an element.
@@ -116,7 +118,7 @@ func (d *dialogue) element(stream *xml.Decoder) (xml.StartElement, error) {
 		case xml.StartElement:
 			return token, nil
 		case xml.EndElement:
-			return xml.StartElement{}, d.unlike("</%s>", quote(token.Name.Local))
+			return xml.StartElement{}, d.unlike("</%s>", network.Quote(token.Name.Local))
 		}
 	}
 }
@@ -144,7 +146,7 @@ func (d *dialogue) token(stream *xml.Decoder) (xml.Token, error) {
 	token, err := stream.Token()
 	var syntax *xml.SyntaxError
 	if errors.As(err, &syntax) {
-		return nil, d.unlike("%s", quote(syntax.Msg))
+		return nil, d.unlike("%s", network.Quote(syntax.Msg))
 	}
 	if _, ok := token.(xml.Directive); ok {
 		return nil, d.unlike("a document type")
@@ -176,11 +178,11 @@ func irc(d *dialogue) error {
 		case code == "670":
 			return nil
 		case code == "691" || code == "421" || code == "451": // failed, unknown, not before signing in
-			return d.fail(NoStartTLS, "%s", quote(line))
+			return d.fail(NoStartTLS, "%s", network.Quote(line))
 		case code == "ERROR":
-			return d.fail(Declined, "%s", quote(line))
+			return d.fail(Declined, "%s", network.Quote(line))
 		default:
-			return d.unlike("%s", quote(line))
+			return d.unlike("%s", network.Quote(line))
 		}
 		d.spoken = true
 	}
@@ -200,7 +202,7 @@ func nats(d *dialogue) error {
 		Available bool `json:"tls_available"`
 	}
 	if keyword != "INFO" || json.Unmarshal([]byte(text), &info) != nil {
-		return d.unlike("%s", quote(line))
+		return d.unlike("%s", network.Quote(line))
 	}
 	if !info.Required && !info.Available {
 		return d.fail(NoStartTLS, "INFO does not speak of TLS")

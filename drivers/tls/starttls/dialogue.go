@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // readLimit bounds what one dialogue reads, in bytes. The longest that were met
@@ -94,7 +96,7 @@ func (d *dialogue) line() (string, error) {
 		switch i := bytes.IndexAny(d.ahead[seen:], "\n\x00"); {
 		case i < 0:
 		case d.ahead[seen+i] == 0:
-			return "", d.unlike("%s", quote(string(d.ahead)))
+			return "", d.unlike("%s", network.Quote(string(d.ahead)))
 		default:
 			taken, err := d.take(seen + i + 1)
 			return strings.TrimSuffix(string(taken[:len(taken)-1]), "\r"), err
@@ -117,7 +119,7 @@ func (d *dialogue) send(format string, args ...any) error {
 // for something that was said under TLS.
 func (d *dialogue) nothingLeft() error {
 	if len(d.ahead) > 0 {
-		return d.fail(Injected, "%d bytes behind the answer: %s", len(d.ahead), quote(string(d.ahead)))
+		return d.fail(Injected, "%d bytes behind the answer: %s", len(d.ahead), network.Quote(string(d.ahead)))
 	}
 	return nil
 }
@@ -132,14 +134,5 @@ func (d *dialogue) unlike(format string, args ...any) error {
 	if d.spoken {
 		return d.fail(BadDialogue, format, args...)
 	}
-	return d.fail("not-"+d.name, format, args...)
-}
-
-// quote makes foreign text fit for a terminal and a log.
-func quote(text string) string {
-	const most = 120
-	if len(text) > most {
-		return fmt.Sprintf("%+q...", text[:most])
-	}
-	return fmt.Sprintf("%+q", text)
+	return d.fail(notA+d.name, format, args...)
 }

@@ -2,6 +2,8 @@
 
 package starttls
 
+import "github.com/tallystick/tallystick/driver/network"
+
 // The tags of the answer to an extended operation (RFC 4511 section 4.12).
 const (
 	berInteger       = 0x02
@@ -26,16 +28,16 @@ func ldap(d *dialogue) error {
 	done, _, okDone := ber(rest, ldapExtendedDone)
 	result, rest, okResult := ber(done, berEnumerated)
 	if !ok || !okDone || !okResult || len(id) != 1 || len(result) != 1 {
-		return d.unlike("answered %s", quote(string(message)))
+		return d.unlike("answered %s", network.Quote(string(message)))
 	}
 	d.spoken = true
 	switch {
 	case id[0] == 0: // a notice of disconnection (section 4.4.1)
-		return d.fail(Declined, "disconnected with result %d %s", result[0], quote(string(rest)))
+		return d.fail(Declined, "disconnected with result %d %s", result[0], network.Quote(string(rest)))
 	case id[0] != 1:
 		return d.unlike("answered message %d", id[0])
 	case result[0] != 0:
-		return d.fail(NoStartTLS, "result %d %s", result[0], quote(string(rest)))
+		return d.fail(NoStartTLS, "result %d %s", result[0], network.Quote(string(rest)))
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ package starttls
 import (
 	"strconv"
 	"strings"
+
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // smtp is RFC 3207; LMTP (RFC 2033) differs in the word of greeting.
@@ -68,9 +70,9 @@ func pop3(d *dialogue) error {
 			return err
 		case strings.HasPrefix(line, "-ERR"):
 			d.spoken = true
-			return d.fail(step.otherwise, "%s", quote(line))
+			return d.fail(step.otherwise, "%s", network.Quote(line))
 		case !strings.HasPrefix(line, "+OK"):
-			return d.unlike("%s", quote(line))
+			return d.unlike("%s", network.Quote(line))
 		}
 		d.spoken = true
 	}
@@ -87,11 +89,11 @@ func imap(d *dialogue) error {
 	switch word(greeting, 0) + " " + word(greeting, 1) {
 	case "* OK":
 	case "* PREAUTH": // STARTTLS is not allowed any more
-		return d.fail(NoStartTLS, "%s", quote(greeting))
+		return d.fail(NoStartTLS, "%s", network.Quote(greeting))
 	case "* BYE":
-		return d.fail(Declined, "%s", quote(greeting))
+		return d.fail(Declined, "%s", network.Quote(greeting))
 	default:
-		return d.unlike("%s", quote(greeting))
+		return d.unlike("%s", network.Quote(greeting))
 	}
 	d.spoken = true
 	if err := d.send("%s STARTTLS\r\n", tag); err != nil {
@@ -106,15 +108,15 @@ func imap(d *dialogue) error {
 		case first == "*" && second != "BYE":
 			continue // a server may say anything at any time (section 7)
 		case first == "*":
-			return d.fail(Declined, "%s", quote(line))
+			return d.fail(Declined, "%s", network.Quote(line))
 		case first != strings.ToUpper(tag):
-			return d.unlike("%s", quote(line))
+			return d.unlike("%s", network.Quote(line))
 		case second == "OK":
 			return nil
 		case second == "NO" || second == "BAD":
-			return d.fail(NoStartTLS, "%s", quote(line))
+			return d.fail(NoStartTLS, "%s", network.Quote(line))
 		default:
-			return d.unlike("%s", quote(line))
+			return d.unlike("%s", network.Quote(line))
 		}
 	}
 }
@@ -147,11 +149,11 @@ func (d *dialogue) sieveReply(otherwise string) (offered bool, err error) {
 		case first == "OK":
 			return offered, nil
 		case first == "NO":
-			return false, d.fail(otherwise, "%s", quote(line))
+			return false, d.fail(otherwise, "%s", network.Quote(line))
 		case first == "BYE":
-			return false, d.fail(Declined, "%s", quote(line))
+			return false, d.fail(Declined, "%s", network.Quote(line))
 		case !strings.HasPrefix(first, `"`):
-			return false, d.unlike("%s", quote(line))
+			return false, d.unlike("%s", network.Quote(line))
 		case first == `"STARTTLS"`:
 			offered = true
 		}
@@ -169,7 +171,7 @@ func (d *dialogue) skipLiteral(line string) error {
 		digits := strings.TrimSuffix(line[strings.LastIndexByte(line, '{')+1:len(line)-1], "+")
 		n, err := strconv.ParseUint(digits, 10, 31)
 		if err != nil {
-			return d.unlike("%s", quote(line))
+			return d.unlike("%s", network.Quote(line))
 		}
 		if _, err := d.take(int(n)); err != nil {
 			return err

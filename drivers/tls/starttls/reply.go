@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // A reply is an answer with a code of three digits (RFC 5321 section 4.2, RFC 959
@@ -16,7 +18,7 @@ type reply struct {
 }
 
 func (r reply) String() string {
-	return strconv.Itoa(r.code) + " " + quote(strings.Join(r.lines, " "))
+	return strconv.Itoa(r.code) + " " + network.Quote(strings.Join(r.lines, " "))
 }
 
 // offers says whether a line begins with a keyword. The first line is a greeting.
@@ -36,12 +38,12 @@ func (d *dialogue) reply() (reply, error) {
 		code, text, last, ok := splitReply(line)
 		switch {
 		case !ok && (d.name != "ftp" || r.lines == nil):
-			return r, d.unlike("%s", quote(line))
+			return r, d.unlike("%s", network.Quote(line))
 		case !ok, r.lines != nil && d.name == "ftp" && code != r.code:
 			r.lines = append(r.lines, line)
 			continue
 		case r.lines != nil && code != r.code:
-			return r, d.unlike("%s", quote(line))
+			return r, d.unlike("%s", network.Quote(line))
 		}
 		d.spoken = true
 		r.code, r.lines = code, append(r.lines, text)

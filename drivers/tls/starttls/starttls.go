@@ -28,8 +28,8 @@ import (
 // section 2).
 const self = "tallystick.invalid"
 
-// The words of an Error. Beside them there is "not-" and the name of the
-// dialogue, "not-smtp", for a server whose first words are of another protocol.
+// The words of an Error. Beside them there is notA with the name of the
+// dialogue.
 const (
 	NoStartTLS  = "no-starttls"  // it speaks the protocol, but does not begin TLS
 	Declined    = "declined"     // it speaks the protocol, but not with this visitor or not now
@@ -39,11 +39,19 @@ const (
 	Injected    = "injected"     // plain bytes came behind the answer that lets TLS begin
 )
 
+// notA begins the word for a server whose first words are of another protocol:
+// "not-smtp".
+const notA = "not-"
+
 // An Error says in one word why TLS cannot begin, and in a detail that quotes
 // the server with everything unprintable escaped.
 type Error struct{ Word, Detail string }
 
 func (e *Error) Error() string { return e.Word + ": " + e.Detail }
+
+// OtherProtocol says that the first words of the server were of another protocol
+// than the one it was asked in.
+func (e *Error) OtherProtocol() bool { return strings.HasPrefix(e.Word, notA) }
 
 // Upgrade speaks the preface of a protocol on conn, which must be fresh, until
 // the server is ready for a ClientHello. Not a byte behind the preface is taken

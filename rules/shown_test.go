@@ -14,14 +14,14 @@ import (
 	"github.com/tallystick/tallystick/rule/ruletest"
 )
 
-// A listeningEstate is an estate of endpoints alone.
-type listeningEstate struct {
+// A showingEstate is an estate of endpoints alone.
+type showingEstate struct {
 	fakeEstate
-	listeners []rule.Listener
+	shown []rule.Shown
 }
 
-func (e listeningEstate) Listeners(_ context.Context, fn func(rule.Listener) error) error {
-	for _, l := range e.listeners {
+func (e showingEstate) EachShown(_ context.Context, fn func(rule.Shown) error) error {
+	for _, l := range e.shown {
 		if err := fn(l); err != nil {
 			return err
 		}
@@ -31,7 +31,7 @@ func (e listeningEstate) Listeners(_ context.Context, fn func(rule.Listener) err
 
 // shows is an endpoint with a certificate for www.example.org that was issued
 // some days before now and lives for 90.
-func shows(place tallystick.Place, daysAgo int, edits ...func(*tallystick.Credential)) rule.Listener {
+func shows(place tallystick.Place, daysAgo int, edits ...func(*tallystick.Credential)) rule.Shown {
 	c := &tallystick.Credential{
 		ID: tallystick.Fingerprint(fmt.Sprintf("issued%03d", daysAgo)), Kind: tallystick.KindCertificate, Issuer: "CN=CA",
 		Key: tallystick.Key{Algorithm: "ecdsa-p256"}, Names: []string{"www.example.org"},
@@ -40,12 +40,12 @@ func shows(place tallystick.Place, daysAgo int, edits ...func(*tallystick.Creden
 	for _, edit := range edits {
 		edit(c)
 	}
-	return rule.Listener{Place: place, Certificate: c}
+	return rule.Shown{Place: place, Certificate: c}
 }
 
-func listenerFixtures() map[string]fixture {
-	estate := func(listeners ...rule.Listener) func(testing.TB) rule.Estate {
-		return func(testing.TB) rule.Estate { return listeningEstate{listeners: listeners} }
+func shownFixtures() map[string]fixture {
+	estate := func(shown ...rule.Shown) func(testing.TB) rule.Estate {
+		return func(testing.TB) rule.Estate { return showingEstate{shown: shown} }
 	}
 	return map[string]fixture{
 		"old-certificate-left": {
@@ -57,7 +57,7 @@ func listenerFixtures() map[string]fixture {
 	}
 }
 
-func TestListenersThatWereNotLeft(t *testing.T) {
+func TestEndpointsThatWereNotLeft(t *testing.T) {
 	const here, there = tallystick.Place("tls://192.0.2.7:443"), tallystick.Place("tls://192.0.2.8:443")
 	for what, edit := range map[string]func(*tallystick.Credential){
 		"another issuer":      func(c *tallystick.Credential) { c.Issuer = "CN=Other CA" },
@@ -66,24 +66,24 @@ func TestListenersThatWereNotLeft(t *testing.T) {
 		"a longer life":       func(c *tallystick.Credential) { c.NotAfter = now.AddDate(1, 0, 0) },
 		"signs itself":        func(c *tallystick.Credential) { c.SelfIssued = true },
 	} {
-		estate := listeningEstate{listeners: []rule.Listener{shows(here, 5), shows(there, 70, edit)}}
+		estate := showingEstate{shown: []rule.Shown{shows(here, 5), shows(there, 70, edit)}}
 		if hits := ruletest.Survey(t, oldCertificateLeft(), estate); hits != nil {
 			t.Errorf("%s: %+v", what, hits)
 		}
 	}
-	both := listeningEstate{listeners: []rule.Listener{shows(here, 5), shows(there, 70), shows(there, 5)}}
+	both := showingEstate{shown: []rule.Shown{shows(here, 5), shows(there, 70), shows(there, 5)}}
 	if hits := ruletest.Survey(t, oldCertificateLeft(), both); hits != nil {
 		t.Errorf("an endpoint that shows both: %+v", hits)
 	}
 }
 
-// TestListenersBehindOneName sees two addresses of one name.
-func TestListenersBehindOneName(t *testing.T) {
+// TestEndpointsBehindOneName sees two addresses of one name.
+func TestEndpointsBehindOneName(t *testing.T) {
 	fresh, old := shows("tls://www.example.org:443", 5), shows("tls://www.example.org:443", 70)
 	fresh.Address, old.Address = "192.0.2.7", "192.0.2.8"
 	other := shows("tls://mail.example.org:443", 80, func(c *tallystick.Credential) { c.Names = []string{"mail.example.org"} })
 	var told []string
-	for _, hit := range ruletest.Survey(t, oldCertificateLeft(), listeningEstate{listeners: []rule.Listener{other, old, fresh}}) {
+	for _, hit := range ruletest.Survey(t, oldCertificateLeft(), showingEstate{shown: []rule.Shown{other, old, fresh}}) {
 		told = append(told, hit.Evidence)
 	}
 	want := []string{"tls://www.example.org:443 (192.0.2.8) shows the certificate for www.example.org that ends on 2026-12-12; " +
@@ -93,10 +93,10 @@ func TestListenersBehindOneName(t *testing.T) {
 	}
 }
 
-func TestTooManyListenersAreNotCompared(t *testing.T) {
-	estate := listeningEstate{listeners: []rule.Listener{shows("tls://192.0.2.7:443", 5)}}
-	for n := range mostListeners {
-		estate.listeners = append(estate.listeners, shows(tallystick.Place(fmt.Sprintf("tls://192.0.2.8:%d", n)), 70))
+func TestTooManyEndpointsAreNotCompared(t *testing.T) {
+	estate := showingEstate{shown: []rule.Shown{shows("tls://192.0.2.7:443", 5)}}
+	for n := range mostShown {
+		estate.shown = append(estate.shown, shows(tallystick.Place(fmt.Sprintf("tls://192.0.2.8:%d", n)), 70))
 	}
 	if hits := ruletest.Survey(t, oldCertificateLeft(), estate); hits != nil {
 		t.Errorf("%d hits", len(hits))

@@ -17,23 +17,23 @@ import (
 )
 
 // A survey is told what the endpoints show as their own, by the names.
-func TestSurveyHearsOfListeners(t *testing.T) {
+func TestSurveyHearsWhatIsShown(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		now := noon
 		var heard []string
 		survey := rule.Rule{Name: "survey", Survey: func(ctx context.Context, estate rule.Estate, _ func(rule.Hit) error) error {
-			source, ok := estate.(rule.Listeners)
+			source, ok := estate.(rule.Shows)
 			if !ok {
-				return errors.New("the estate knows no listeners")
+				return errors.New("the estate does not know what is shown")
 			}
-			return source.Listeners(ctx, func(l rule.Listener) error {
+			return source.EachShown(ctx, func(l rule.Shown) error {
 				c := l.Certificate
 				heard = append(heard, fmt.Sprint(l.Place, " ", l.Address, " ", c.Names, c.Subject, c.Key.Algorithm, c.NotBefore.Equal(noon.AddDate(0, -1, 0))))
 				return nil
 			})
 		}}
 		e := engine(t, db, &now, survey)
-		listening := func(place tallystick.Place, position int, names ...string) tallystick.Sighting {
+		showing := func(place tallystick.Place, position int, names ...string) tallystick.Sighting {
 			var none *authority
 			_, c := none.certificate(t, "leaf", false, noon)
 			c.Names = names
@@ -41,11 +41,11 @@ func TestSurveyHearsOfListeners(t *testing.T) {
 			s.TLS = &tallystick.TLSFacts{Address: "192.0.2.9", Position: position}
 			return s
 		}
-		plain := listening("tls://b.example:443", 0, "a.example")
+		plain := showing("tls://b.example:443", 0, "a.example")
 		file := plain
 		file.Place, file.TLS = "file:///a.pem", nil
-		record(t, db, "files", file, plain, listening("tls://c.example:443", 0, "c.example"), listening("tls://a.example:443", 0, "a.example"),
-			listening("tls://d.example:443", 0), listening("tls://e.example:443", 1, "e.example"))
+		record(t, db, "files", file, plain, showing("tls://c.example:443", 0, "c.example"), showing("tls://a.example:443", 0, "a.example"),
+			showing("tls://d.example:443", 0), showing("tls://e.example:443", 1, "e.example"))
 		if err := e.Survey(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -10,23 +10,23 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// A ListenerRow is a TLS endpoint with a certificate that it shows as its own now.
-type ListenerRow struct {
+// A ShownRow is a TLS endpoint with a certificate that it shows as its own now.
+type ShownRow struct {
 	Place       tallystick.Place
 	Address     string
 	Certificate *tallystick.Credential // without Raw and Key.SPKI
 }
 
-// EachListener calls fn for every endpoint and each certificate with names that
+// EachShown calls fn for every endpoint and each certificate with names that
 // it shows as its own; those of the same names follow each other.
-func (db *DB) EachListener(ctx context.Context, fn func(ListenerRow) error) error {
+func (db *DB) EachShown(ctx context.Context, fn func(ShownRow) error) error {
 	const query = `SELECT c.fingerprint, c.kind, c.algorithm, c.subject, c.issuer, c.names, c.not_before, c.not_after, c.self_issued,
 		c.subject_key_id, c.authority_key_id, p.uri, s.facts
 		FROM sightings s JOIN credentials c ON c.id = s.credential_id JOIN places p ON p.id = s.place_id
 		WHERE s.scheme = 'tls' AND s.gone_since = 0 AND c.kind = 'certificate' AND c.names <> '[]' ORDER BY c.names, p.uri, c.id`
 	rows, err := db.read.QueryContext(ctx, query)
 	return db.wrap("couldn't read which endpoint shows what", each(rows, err, func(rows *sql.Rows) error {
-		l, own, err := scanListener(rows)
+		l, own, err := scanShown(rows)
 		if err != nil || !own {
 			return err
 		}
@@ -34,8 +34,8 @@ func (db *DB) EachListener(ctx context.Context, fn func(ListenerRow) error) erro
 	}))
 }
 
-// scanListener says own of a certificate that was not sent along with another one.
-func scanListener(rows *sql.Rows) (l ListenerRow, own bool, err error) {
+// scanShown says own of a certificate that was not sent along with another one.
+func scanShown(rows *sql.Rows) (l ShownRow, own bool, err error) {
 	var c tallystick.Credential
 	var names, facts string
 	var notBefore, notAfter int64

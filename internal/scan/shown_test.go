@@ -16,7 +16,7 @@ import (
 )
 
 // One of two addresses still shows the certificate that was renewed.
-func TestAListenerThatWasLeftBehind(t *testing.T) {
+func TestAnEndpointThatWasLeftBehind(t *testing.T) {
 	now := time.Date(2026, time.November, 22, 12, 0, 0, 0, time.UTC)
 	left := slices.DeleteFunc(rules.All(), func(r rule.Rule) bool { return r.Name != "old-certificate-left" })
 	s := scan.New(scan.Options{Rules: left, Now: func() time.Time { return now }, Progress: silent{}})

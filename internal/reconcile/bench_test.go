@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tally
+package reconcile
 
 import (
 	"fmt"
@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/tally"
 )
+
+var start = time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 
 // BenchmarkReconcile reads sign-ins as Graph gives them, 1.5 kB each.
 func BenchmarkReconcile(b *testing.B) {
@@ -34,7 +37,7 @@ func BenchmarkReconcile(b *testing.B) {
 	}
 	b.SetBytes(int64(holder.Len() + relying.Len()))
 	for b.Loop() {
-		files, err := Reconcile(b.Context(), Options{CloseAtEnd: true}, inputs, nil, start)
+		files, err := Run(b.Context(), tally.Options{CloseAtEnd: true}, inputs, nil, start)
 		if err != nil || files.Result.Summary.Matched != 20_000 {
 			b.Fatal(err, files.Result.Summary)
 		}

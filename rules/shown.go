@@ -13,7 +13,7 @@ import (
 	"github.com/tallystick/tallystick/rule"
 )
 
-func listenerRules() []rule.Rule { return []rule.Rule{oldCertificateLeft()} }
+func shownRules() []rule.Rule { return []rule.Rule{oldCertificateLeft()} }
 
 func oldCertificateLeft() rule.Rule {
 	return rule.Rule{
@@ -26,29 +26,29 @@ func oldCertificateLeft() rule.Rule {
 		URL:       "https://doi.org/10.6028/NIST.SP.1800-16",
 		Effective: day(2020, time.June, 16),
 		Do:        "Bring the newer certificate to this endpoint and let it reload; look for every other port and address that whatever renews it does not know.",
-		Survey:    surveyListeners,
+		Survey:    surveyShown,
 	}
 }
 
-// mostListeners bounds how many endpoints of the same names are compared with
+// mostShown bounds how many endpoints of the same names are compared with
 // each other. A certificate for more of them than that is not judged.
-const mostListeners = 10_000
+const mostShown = 10_000
 
-// surveyListeners compares the certificates of the same names with each other.
-func surveyListeners(ctx context.Context, estate rule.Estate, hit func(rule.Hit) error) error {
-	source, ok := estate.(rule.Listeners)
+// surveyShown compares the certificates of the same names with each other.
+func surveyShown(ctx context.Context, estate rule.Estate, hit func(rule.Hit) error) error {
+	source, ok := estate.(rule.Shows)
 	if !ok {
 		return nil
 	}
-	var same []rule.Listener
-	err := source.Listeners(ctx, func(l rule.Listener) error {
+	var same []rule.Shown
+	err := source.EachShown(ctx, func(l rule.Shown) error {
 		if len(same) > 0 && !slices.Equal(same[0].Certificate.Names, l.Certificate.Names) {
 			if err := tellLeftBehind(same, hit); err != nil {
 				return err
 			}
 			same = same[:0]
 		}
-		if len(same) <= mostListeners {
+		if len(same) <= mostShown {
 			same = append(same, l)
 		}
 		return nil
@@ -62,12 +62,12 @@ func surveyListeners(ctx context.Context, estate rule.Estate, hit func(rule.Hit)
 // tellLeftBehind reports the endpoints, all of the same names, whose
 // certificate was renewed elsewhere. One that shows both has several keys or a
 // renewal under way.
-func tellLeftBehind(same []rule.Listener, hit func(rule.Hit) error) error {
-	if len(same) < 2 || len(same) > mostListeners {
+func tellLeftBehind(same []rule.Shown, hit func(rule.Hit) error) error {
+	if len(same) < 2 || len(same) > mostShown {
 		return nil
 	}
 	// The newest first; the rest of the order makes the hits the same every time.
-	slices.SortFunc(same, func(a, b rule.Listener) int {
+	slices.SortFunc(same, func(a, b rule.Shown) int {
 		return cmp.Or(b.Certificate.NotBefore.Compare(a.Certificate.NotBefore), cmp.Compare(a.Certificate.ID, b.Certificate.ID),
 			cmp.Compare(a.Place, b.Place), cmp.Compare(a.Address, b.Address))
 	})
@@ -85,7 +85,7 @@ func tellLeftBehind(same []rule.Listener, hit func(rule.Hit) error) error {
 		at := endpoint{l.Place, l.Address}
 		shows[at] = append(shows[at], l.Certificate)
 	}
-	newest := map[string]rule.Listener{} // by issuer and kind of key
+	newest := map[string]rule.Shown{} // by issuer and kind of key
 	for _, l := range same {
 		family, _, _ := strings.Cut(l.Certificate.Key.Algorithm, "-")
 		kind := family + " " + l.Certificate.Issuer
@@ -118,7 +118,7 @@ func renews(c, old *tallystick.Credential) bool {
 }
 
 // leftBehind is the evidence.
-func leftBehind(l, latest rule.Listener) string {
+func leftBehind(l, latest rule.Shown) string {
 	at := string(l.Place)
 	if l.Address != "" {
 		at += " (" + l.Address + ")"

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tally
+// Package reconcile runs a tally over files: it opens them, reads them with
+// several goroutines, follows the hashes of holders' books, and reads what is not
+// matched again for its details. What the verdicts are is decided by package tally.
+package reconcile
 
 import (
 	"cmp"
@@ -14,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/tally"
 	"github.com/tallystick/tallystick/internal/uses"
 )
 
@@ -33,12 +37,19 @@ type Malformed struct {
 
 // Files is a tally over files.
 type Files struct {
-	Result Result
+	Result tally.Result
 	// Malformed names the first records of each file that could not be used;
 	// the summary counts all.
 	Malformed []Malformed
 	// Other counts records that say nothing about uses of credentials.
 	Other int64
+	// HolderMalformed counts those of the holders' files among the malformed
+	// ones: each may be a use that is missed there.
+	HolderMalformed int64
+	// Broken names the first places of each file where a holder's book does not
+	// follow from itself; BrokenCount counts all. They change no verdict.
+	Broken      []Broken
+	BrokenCount int64
 	// Unread has an error for each file that could not be read to its end. What
 	// was read of it counts.
 	Unread []error
@@ -46,14 +57,26 @@ type Files struct {
 	logs []*uses.Log
 }
 
+// ErrNothingRead is that a file has records, and none of them could be read.
+var ErrNothingRead = errors.New("no record could be read")
+
+type unreadError struct{ file, format string }
+
+func (e *unreadError) Error() string {
+	return fmt.Sprintf("no record of %s could be read as %s", e.file, e.format)
+}
+
+// Unwrap makes it ErrNothingRead.
+func (e *unreadError) Unwrap() error { return ErrNothingRead }
+
 // maxMalformed bounds how many malformed records of a file are named.
 const maxMalformed = 1000
 
-// Reconcile reads files and settles what is in them. The error is about a file
+// Run reads files and settles what is in them. The error is about a file
 // that cannot be opened or recognised, or about ctx. Close releases the files.
-func Reconcile(ctx context.Context, options Options, inputs []Input, stdin io.Reader, now time.Time) (*Files, error) {
+func Run(ctx context.Context, options tally.Options, inputs []Input, stdin io.Reader, now time.Time) (*Files, error) {
 	f := &Files{}
-	t := New(options)
+	t := tally.New(options)
 	settings := uses.Settings{Near: time.Time{}}
 	for _, in := range inputs {
 		settings.Side = in.Side
@@ -101,13 +124,14 @@ const offsetBits = 48
 // A reading is the reading of one file by several goroutines.
 type reading struct {
 	mu        sync.Mutex // guards what follows
+	read      int64      // records that could be used
 	malformed []Malformed
 	count     int64
 	other     int64
 }
 
 // read adds what is in a file, and returns how many records were malformed.
-func (f *Files) read(ctx context.Context, t *Tally, log *uses.Log, where uint64) (int64, error) {
+func (f *Files) read(ctx context.Context, t *tally.Tally, log *uses.Log, where uint64) (int64, error) {
 	var r reading
 	workers := runtime.GOMAXPROCS(0)
 	if log.Following() {
@@ -125,7 +149,9 @@ func (f *Files) read(ctx context.Context, t *Tally, log *uses.Log, where uint64)
 			}
 		})
 	}
+	books := newBooks(log)
 	err := log.Blocks(func(b *uses.Block) error {
+		books.follow(b)
 		select {
 		case blocks <- b:
 			return nil
@@ -138,39 +164,52 @@ func (f *Files) read(ctx context.Context, t *Tally, log *uses.Log, where uint64)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
+	if err == nil && r.count > 0 && r.read == 0 {
+		err = &unreadError{log.Name, log.Format.Name}
+	}
 	if err != nil {
 		f.Unread = append(f.Unread, err)
+	}
+	if log.Side() == tallystick.SideHolder {
+		f.HolderMalformed += r.count
 	}
 	slices.SortFunc(r.malformed, func(a, b Malformed) int { return cmp.Compare(a.Line, b.Line) })
 	f.Malformed = append(f.Malformed, r.malformed[:min(len(r.malformed), maxMalformed)]...)
 	f.Other += r.other
+	f.Broken = append(f.Broken, books.broken...)
+	f.BrokenCount += books.count
 	return r.count, nil
 }
 
 // A counting sink knows whether a record said anything.
 type counting struct {
-	*Writer
+	*tally.Writer
 	said bool
 }
 
 func (c *counting) Use(u *tallystick.Use)          { c.said = true; c.Writer.Use(u) }
 func (c *counting) Close(m tallystick.ClosingMark) { c.said = true; c.Writer.Close(m) }
+func (c *counting) Lost(u *tallystick.Use)         { c.said = true; c.Writer.Lost(u) }
 
 // block reads the records of a block.
-func (r *reading) block(log *uses.Log, b *uses.Block, read uses.ReadFunc, w *Writer, where uint64) {
+func (r *reading) block(log *uses.Log, b *uses.Block, read uses.ReadFunc, w *tally.Writer, where uint64) {
 	sink := counting{Writer: w}
-	other := int64(0)
+	other, good := int64(0), int64(0)
 	b.Each(func(record string, offset int64, line int) {
 		w.At(where | uint64(offset))
 		sink.said = false
 		if err := read(record, &sink); err != nil {
 			r.wrong(log, line, err)
-		} else if !sink.said {
+			return
+		}
+		good++
+		if !sink.said {
 			other++
 		}
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.read += good
 	r.other += other
 }
 
@@ -187,7 +226,7 @@ func (r *reading) wrong(log *uses.Log, line int, err error) {
 
 // A Verdict is an item with what its record says.
 type Verdict struct {
-	Item
+	tally.Item
 	Use  *tallystick.Use
 	File string
 }
@@ -216,7 +255,7 @@ func (f *Files) Each(ctx context.Context, do func(Verdict) error) error {
 }
 
 // details returns the uses of items, in their order.
-func (f *Files) details(ctx context.Context, items []Item) ([]*tallystick.Use, error) {
+func (f *Files) details(ctx context.Context, items []tally.Item) ([]*tallystick.Use, error) {
 	order := make([]int, len(items))
 	for i := range order {
 		order[i] = i
