@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/reconcile"
@@ -47,13 +50,37 @@ type summaryLine struct {
 
 // printVerdicts writes the lines.
 func printVerdicts(ctx context.Context, out io.Writer, files *reconcile.Files) error {
-	encoder := json.NewEncoder(out)
+	encoder := json.NewEncoder(escaping{out})
 	encoder.SetEscapeHTML(false)
 	err := files.Each(ctx, func(v reconcile.Verdict) error { return encoder.Encode(verdictLineOf(v)) })
 	if err != nil {
 		return err
 	}
 	return encoder.Encode(summaryLine{reconcileSummary{files.Result.Summary, files.BrokenCount}})
+}
+
+// An escaping writer writes JSON, and as \u escapes what could steer the terminal
+// of who looks at it: package json leaves C1 controls and the marks that turn the
+// writing round as they are, and they stand in no place but strings.
+type escaping struct{ out io.Writer }
+
+func (e escaping) Write(text []byte) (int, error) {
+	safe := make([]byte, 0, len(text))
+	for _, r := range string(text) {
+		switch {
+		case r < 0x7f || unicode.IsPrint(r):
+			safe = utf8.AppendRune(safe, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			safe = fmt.Appendf(safe, `\u%04x\u%04x`, high, low)
+		default:
+			safe = fmt.Appendf(safe, `\u%04x`, r)
+		}
+	}
+	if _, err := e.out.Write(safe); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 func verdictLineOf(v reconcile.Verdict) verdictLine {
