@@ -24,6 +24,7 @@ type explained struct {
 	firstSeen  time.Time
 	places     []string
 	servers    []sshServer
+	endpoints  []tlsEndpoint
 	holders    []string // where its private half is, by other credentials
 	sameKey    []string // other credentials of its key
 	findings   []tallystick.Finding
@@ -95,6 +96,9 @@ func (e *explained) print(out io.Writer) error {
 	e.identity(s)
 	if len(e.servers) > 0 {
 		e.servers[0].print(s, len(e.places) > 1)
+	}
+	if len(e.endpoints) > 0 {
+		e.endpoints[0].print(s)
 	}
 	s.list("Places", some(e.places))
 	s.list("Private half", some(e.holders))

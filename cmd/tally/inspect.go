@@ -198,6 +198,7 @@ func (p *program) explainAll(out io.Writer, found []scan.Found) error {
 		for _, j := range group {
 			e.places = append(e.places, placeLine(j.Place, j.Role, j.Facts))
 			e.addServer(j.Place, j.Facts.SSH)
+			e.addEndpoint(j.Place, j.Facts.TLS)
 			e.add(j.Findings)
 		}
 		if err := e.print(out); err != nil {
@@ -260,6 +261,7 @@ func (p *program) explainKnown(d *inventory.Detail) *explained {
 		e.places = append(e.places, line)
 		if s.GoneSince.IsZero() {
 			e.addServer(s.Place, s.Facts.SSH)
+			e.addEndpoint(s.Place, s.Facts.TLS)
 		}
 	}
 	for _, s := range d.Holders {
