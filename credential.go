@@ -58,6 +58,10 @@ const (
 	// open: its key is unknown, and its fingerprint is that of the container.
 	// Raw stays empty, because a container is not public.
 	KindSealed Kind = "sealed"
+	// KindNamed is a credential that is known by its uses alone: a log or a
+	// holder names it, and it was never sighted. Raw is its first name, in the
+	// normal form (see NormalName).
+	KindNamed Kind = "named"
 )
 
 // A Key is the public half of a key pair.

@@ -4,13 +4,17 @@
 // with the way it is kept, shown or accepted.
 //
 // A rule is a value: its name, what it cites and since when it holds are data,
-// so that reports can print them. It has one of two functions. Check judges a
-// single credential with everything known about it; it is called again when
-// something about the credential changes and when time alone could change the
-// answer, at the instants that rules.Recheck names. Survey judges many
-// credentials against each other. Both are pure: the same input gives the same
+// so that reports can print them. It has one function. Check judges a single
+// credential with everything known about it; it is called again when something
+// about the credential changes and when time alone could change the answer, at
+// the instants that rules.Recheck names. Survey judges many credentials against
+// each other. Use judges one use of a credential, Book the book of one source, and
+// Change one change of who gets in. All are pure: the same input gives the same
 // hits, whatever a survey has kept, and time comes in as Now. Package ruletest
 // holds rules to that.
+//
+// What Check, Survey and Book find is closed when it no longer holds. What Use and
+// Change find has happened, and stays until somebody has seen to it.
 //
 // A rule imports the root package, package parse and this one.
 package rule
@@ -23,7 +27,7 @@ import (
 )
 
 // A Rule says what is wrong, why, and what to do. Every field up to Do is
-// filled; exactly one of Check and Survey is.
+// filled; exactly one of its functions is.
 type Rule struct {
 	Name      string // kebab-case; a promise to users, never renamed
 	Title     string // "The certificate has expired"
@@ -36,6 +40,9 @@ type Rule struct {
 
 	Check  func(Subject) []Hit
 	Survey func(context.Context, Estate, func(Hit) error) error
+	Use    func(UseSubject) []Hit
+	Book   func(BookSubject) []Hit
+	Change func(ChangeSubject) []Hit
 }
 
 // A Subject is one credential with all that is known about it now.

@@ -4,7 +4,9 @@ package tally
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -250,4 +252,12 @@ func (t *table) put(at int, hash uint64, i uint32) {
 		}
 		t.slots[at] = s
 	}
+}
+
+// Key names the record of a use among all others: what two copies of one record
+// have in common, as 32 hexadecimal digits. It stands in stores, so it is the
+// first half of a SHA-256, which nobody can make meet.
+func Key(u *tallystick.Use) string {
+	sum := sha256.Sum256(identity(nil, u))
+	return hex.EncodeToString(sum[:16])
 }

@@ -26,7 +26,7 @@ var (
 )
 
 // Described checks the data of a rule: every field is filled and of its form,
-// and exactly one of Check and Survey is there.
+// and exactly one function is there.
 func Described(t testing.TB, r rule.Rule) {
 	t.Helper()
 	if !nameForm.MatchString(r.Name) {
@@ -52,8 +52,14 @@ func Described(t testing.TB, r rule.Rule) {
 	if r.Effective.IsZero() || !r.Effective.Equal(r.Effective.UTC().Truncate(24*time.Hour)) {
 		t.Errorf("%s: the effective date %v is not a day in UTC", r.Name, r.Effective)
 	}
-	if (r.Check == nil) == (r.Survey == nil) {
-		t.Errorf("%s: exactly one of Check and Survey is set", r.Name)
+	functions := 0
+	for _, set := range []bool{r.Check != nil, r.Survey != nil, r.Use != nil, r.Book != nil, r.Change != nil} {
+		if set {
+			functions++
+		}
+	}
+	if functions != 1 {
+		t.Errorf("%s: it has %d functions, not one", r.Name, functions)
 	}
 }
 

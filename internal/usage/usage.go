@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package usage answers what people ask about uses: who used which credential
+// from where, whether both sides saw it, and how far the books of the sources can
+// be trusted. It reads what package ledger keeps and package watch has made of it,
+// and changes nothing.
+package usage
+
+import (
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// A Usage answers. Its methods are safe to call from several goroutines.
+type Usage struct {
+	DB     *store.DB
+	Ledger *ledger.Ledger
+	Gate   *gate.Gate
+	Live   Live
+	Now    func() time.Time
+}
+
+// Live knows what is not settled yet: *watch.Watch. It is nil where nothing
+// watches, beside a running server say.
+type Live interface {
+	// Pending calls fn with the time of every use that waits for a book, and how
+	// many uses it counts; used 0 is of every credential.
+	Pending(used int64, fn func(at time.Time, count int64))
+}
+
+// A Bin is the uses of one step of time.
+type Bin struct {
+	At          time.Time `json:"at"` // when it begins
+	Holder      int64     `json:"holder"`
+	Relying     int64     `json:"relying"`
+	Foreign     int64     `json:"foreign"`     // of Relying
+	Pending     int64     `json:"pending"`     // of Relying
+	Unconfirmed int64     `json:"unconfirmed"` // of Holder
+	Attempts    int64     `json:"attempts"`    // beside Relying: nothing shows that the key was held
+}
+
+// A Chart is the uses of a time, step by step.
+type Chart struct {
+	From time.Time     `json:"from"`
+	To   time.Time     `json:"to"`
+	Step time.Duration `json:"step"` // nanoseconds
+	Bins []Bin         `json:"bins"`
+}
+
+// A Credential is one that was used, as the inventory has it.
+type Credential struct {
+	Fingerprint tallystick.Fingerprint `json:"fingerprint"`
+	Kind        tallystick.Kind        `json:"kind"`
+	Subject     string                 `json:"subject"`
+	Names       []string               `json:"names"` // under which its uses are recorded
+}
+
+// A Record is a use with its verdict.
+type Record struct {
+	Key        string             `json:"key"` // names the record, for its page
+	Credential Credential         `json:"credential"`
+	Verdict    tallystick.Verdict `json:"verdict"`
+	Reason     string             `json:"reason,omitempty"`
+	Incident   int64              `json:"incident,omitempty"`
+	Use        tallystick.Use     `json:"use"`
+}
+
+// An Incident is the foreign uses of one credential that are less than a day apart.
+type Incident struct {
+	ID         int64      `json:"id"`
+	Credential Credential `json:"credential"`
+	Opened     time.Time  `json:"opened"` // when it was first told
+	First      time.Time  `json:"first"`  // use
+	Last       time.Time  `json:"last"`
+	Uses       int64      `json:"uses"`
+	Parties    int64      `json:"parties"`
+	Addresses  int64      `json:"addresses"`
+	// TopAddresses and TopParties are those with the most uses, at most ten.
+	TopAddresses []Count `json:"top_addresses,omitempty"`
+	TopParties   []Count `json:"top_parties,omitempty"`
+}
+
+// A Count is how many uses there are of something.
+type Count struct {
+	Name string `json:"name"`
+	Uses int64  `json:"uses"`
+}
+
+// A Book is what one source has recorded on one side, and whether its silence can
+// be trusted.
+type Book struct {
+	ledger.Book
+	// Silent says that it should have been heard again by now.
+	Silent bool `json:"silent"`
+	// Source is how it is read; nil for a book that nothing reads any more.
+	Reading *store.Source `json:"reading,omitempty"`
+	// Late says how far behind now it is closed; zero when it is not closed at all.
+	Behind time.Duration `json:"behind"`
+}
+
+// A Connection is where a credential is accepted, as its uses show.
+type Connection struct {
+	Credential Credential `json:"credential"`
+	Party      string     `json:"party"`
+	First      time.Time  `json:"first"`
+	Last       time.Time  `json:"last"`
+	Holder     int64      `json:"holder"`
+	Relying    int64      `json:"relying"`
+	Foreign    int64      `json:"foreign"`
+}
