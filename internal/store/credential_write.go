@@ -5,6 +5,8 @@ package store
 import (
 	"cmp"
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -78,8 +80,9 @@ const (
 
 // termsOf returns the words that a person would search a credential by: each
 // name and, for names with dots, what follows each dot (so that "example.org"
-// finds "www.example.org"), the words of the subject, and the serial. The
-// fingerprint and the key id have columns of their own.
+// finds "www.example.org"), the words of the subject, the serial, and the SHA-1
+// thumbprint that directories and proxies name a certificate by. The fingerprint
+// and the key id have columns of their own.
 func termsOf(c *tallystick.Credential) []string {
 	seen := map[string]bool{}
 	var terms []string
@@ -89,6 +92,9 @@ func termsOf(c *tallystick.Credential) []string {
 			seen[term] = true
 			terms = append(terms, term)
 		}
+	}
+	if c.Kind == tallystick.KindCertificate && len(c.Raw) > 0 {
+		add(thumbprint(c.Raw))
 	}
 	for _, word := range strings.FieldsFunc(c.Subject, func(r rune) bool { return strings.ContainsRune(` ,+="\;<>`, r) }) {
 		if len(word) > 2 {
@@ -106,6 +112,13 @@ func termsOf(c *tallystick.Credential) []string {
 		add(c.Serial)
 	}
 	return terms
+}
+
+// thumbprint returns the SHA-1 of a certificate in hexadecimal: a name of it, that
+// proves nothing.
+func thumbprint(raw []byte) string {
+	sum := sha1.Sum(raw)
+	return hex.EncodeToString(sum[:])
 }
 
 // cutUTF8 shortens s to at most n bytes at a rune's edge. PostgreSQL refuses

@@ -29,10 +29,11 @@ type FindingRow struct {
 // At returns the place of the finding, or one of those of its credential.
 func (f FindingRow) At() tallystick.Place { return cmp.Or(f.Place, f.Where) }
 
-const findingColumns = `f.id, f.rule, f.severity, c.fingerprint, f.place, f.evidence, f.opened, f.closed, f.assignee,
-	f.accepted_by, f.accepted_reason, f.accepted_until, c.subject, c.kind, c.owner, st.places`
+// A finding about a source or a directory has no credential.
+const findingColumns = `f.id, f.rule, f.severity, COALESCE(c.fingerprint, ''), f.place, f.evidence, f.opened, f.closed, f.assignee,
+	f.accepted_by, f.accepted_reason, f.accepted_until, COALESCE(c.subject, ''), COALESCE(c.kind, ''), COALESCE(c.owner, ''), COALESCE(st.places, 0)`
 
-const findingFrom = `findings f JOIN credentials c ON c.id = f.credential_id JOIN standing st ON st.credential_id = c.id`
+const findingFrom = `findings f LEFT JOIN credentials c ON c.id = f.credential_id LEFT JOIN standing st ON st.credential_id = f.credential_id`
 
 func scanFinding(row scanner, more ...any) (FindingRow, error) {
 	var f FindingRow
@@ -91,7 +92,7 @@ func (f FindingFilter) where() *conditions {
 	}
 	for _, who := range []struct{ column, value string }{{`c.owner`, f.Owner}, {`f.assignee`, f.Assignee}} {
 		if who.value == "-" {
-			w.add(who.column + ` = ''`)
+			w.add(`COALESCE(` + who.column + `, '') = ''`)
 		} else if who.value != "" {
 			w.add(who.column+` = ?`, who.value)
 		}

@@ -61,6 +61,9 @@ func (db *DB) prepare(ctx context.Context, fresh bool, version int) error {
 		if err := db.placeNetworks(ctx); err != nil {
 			return err
 		}
+		if err := db.addThumbprints(ctx); err != nil {
+			return err
+		}
 		// What an engine knew of an index has gone with it. It would then choose
 		// plans by half of the truth, which are worse than those by none.
 		if err := db.Tidy(ctx); err != nil {

@@ -129,6 +129,7 @@ func (t *Tally) credentials(holderKinds []bool) (known map[uint32]*credential, u
 		c.calls, c.keyUses = c.calls || k.call(), c.keyUses || !k.call()
 		c.requests = c.requests || !k.call() && !k.signature()
 	}
+	t.addAssumed(known)
 	if t.options.CloseAtEnd {
 		unknown.closed = math.MaxInt64
 		for _, c := range known {
@@ -136,6 +137,22 @@ func (t *Tally) credentials(holderKinds []bool) (known map[uint32]*credential, u
 		}
 	}
 	return known, unknown
+}
+
+// addAssumed adds what is known of books beside their records.
+func (t *Tally) addAssumed(known map[uint32]*credential) {
+	for _, k := range t.assumed {
+		root := t.names.root(t.names.add([]string{k.Credential}, false))
+		c, ok := known[root]
+		if !ok {
+			c = &credential{closed: math.MaxInt64, first: math.MaxInt64}
+			known[root] = c
+		}
+		b := &t.books.list[t.books.number(k.Source)]
+		c.closed, c.first = min(c.closed, b.closed), min(c.first, micro(k.First))
+		c.utis, c.calls, c.requests = c.utis || k.UTIs, c.calls || k.Calls, c.requests || k.Requests
+		c.keyUses = c.keyUses || k.Requests || k.Signatures
+	}
 }
 
 // closedPast says whether the book is closed past a time and the tolerance.

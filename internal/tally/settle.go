@@ -24,6 +24,9 @@ type settlement struct {
 	taken []bool   // holder records of which a use, or a child, is matched
 	child []uint32 // of holder records, the record that was made with it, or none; nil when there are none
 	why   []Reason // of relying records
+	// hereByToken and thereByToken are the records that a token id matched, of the
+	// relying parties and of the holders; nil when nobody asks.
+	hereByToken, thereByToken []bool
 
 	token table                    // holder records by token id, the last of each
 	next  []uint32                 // of holder records, another with the same token id; nil when there are none
@@ -44,7 +47,30 @@ func (t *Tally) Settle(ctx context.Context) (Result, error) {
 		}
 		step()
 	}
+	s.tellMatched()
 	return s.result(), nil
+}
+
+// tellMatched tells which records are matched altogether.
+func (s *settlement) tellMatched() {
+	if s.options.Matched == nil {
+		return
+	}
+	for i := range uint32(s.relying.len()) {
+		if r := s.relying.at(i); s.left.get(i) == 0 && !s.isAttempt(r) {
+			s.options.Matched(r.where, s.hereByToken[i])
+		}
+	}
+	for i := range uint32(s.holder.len()) {
+		if s.free.get(i) > 0 {
+			continue
+		}
+		last := i
+		for s.child != nil && s.child[last] != none {
+			last = s.child[last]
+		}
+		s.options.Matched(s.holder.at(i).where, s.thereByToken[last])
+	}
 }
 
 // gather counts what there is to match.
@@ -63,6 +89,9 @@ func (s *settlement) gather() {
 		s.books.list[i].settleLosses()
 	}
 	s.lossyOf, s.silentLossy, s.allLossy = s.lossy(holderKinds)
+	if s.options.Matched != nil {
+		s.hereByToken, s.thereByToken = make([]bool, s.relying.len()), make([]bool, s.holder.len())
+	}
 	s.left = newAmounts(s.relying.len())
 	s.why = make([]Reason, s.relying.len())
 	for i := range uint32(s.relying.len()) {

@@ -34,6 +34,20 @@ type Options struct {
 	Tolerance time.Duration
 	// CloseAtEnd takes every holder's book for complete.
 	CloseAtEnd bool
+	// Matched is called for each record all of whose uses are matched, with its
+	// where. Certain says that a token id ties it to its other half, so that no
+	// further record but one of the same token changes that. Nil is nobody.
+	Matched func(where uint64, certain bool)
+}
+
+// A Known is what is known of a credential's book at one source beside the
+// records that the tally is given.
+type Known struct {
+	Credential string // one of its names
+	Source     string
+	First      time.Time // the first record of it there
+	// The book has records of these sorts about it.
+	UTIs, Calls, Signatures, Requests bool
 }
 
 // A Tally takes the records of both sides through its writers, and settles them.
@@ -45,6 +59,7 @@ type Tally struct {
 	parties parties
 	kinds   kinds
 	books   books
+	assumed []Known
 	holder  side
 	relying side
 	seed    maphash.Seed

@@ -40,6 +40,7 @@ func (s *settlement) matchTokens() {
 			s.why[i] = reasonStolenToken // unless one of the holder's calls is it, see matchRest
 		case s.kind(r).call():
 			s.left.set(i, 0) // the token speaks for its calls, and it is used many times
+			note(s.hereByToken, i)
 		default:
 			s.give(i, token.first, given)
 		}
@@ -48,6 +49,7 @@ func (s *settlement) matchTokens() {
 		if n != 0 {
 			s.left.set(n-1, 0)
 			s.why[n-1] = reasonNone
+			note(s.hereByToken, n-1)
 			s.takeToken(uint32(i))
 		}
 	}
@@ -166,6 +168,14 @@ func (s *settlement) takeToken(token uint32) {
 		if s.root(other) == s.root(h) && s.kind(other).call() == s.kind(h).call() {
 			s.free.set(i, 0)
 			s.taken[i] = true
+			note(s.thereByToken, i)
 		}
 	})
+}
+
+// note marks a record where anybody asks.
+func note(list []bool, i uint32) {
+	if list != nil {
+		list[i] = true
+	}
 }

@@ -76,6 +76,22 @@ func (w *Writer) Lost(u *tallystick.Use) {
 	w.t.books.lose(u)
 }
 
+// Know takes what is known of a book beside the records that are written: of a
+// tally over a part of all records, so that it comes to the same verdicts.
+func (w *Writer) Know(k Known) {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.books.number(k.Source)
+	w.t.assumed = append(w.t.assumed, k)
+}
+
+// Join makes one credential of all names.
+func (w *Writer) Join(names []string) {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.names.add(names, true)
+}
+
 // Flush hands over what was taken; call it at the end.
 func (w *Writer) Flush() {
 	w.t.mu.Lock()

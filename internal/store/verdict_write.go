@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// A Verdict is what was said last of a record that is not matched.
+type Verdict struct {
+	ID       int64
+	Record   string // see tally.Key
+	Used     int64
+	Verdict  tallystick.Verdict
+	Reason   string
+	Uses     int64
+	Time     time.Time
+	Side     tallystick.Side
+	Source   string
+	Party    string
+	Address  string
+	Said     time.Time
+	Incident int64
+	Use      string // version 1 of the use record, JSON
+}
+
+// IncidentGap is how long after a foreign use of a credential the next one is of
+// another incident.
+const IncidentGap = 24 * time.Hour
+
+var upsertVerdicts = bulk{
+	head: `INSERT INTO verdicts (id, record, used_id, verdict, reason, uses, time, side, source, party, address, said, use_record) VALUES `,
+	tail: ` ON CONFLICT (record) DO UPDATE SET used_id = excluded.used_id, verdict = excluded.verdict, reason = excluded.reason,
+		uses = excluded.uses, said = excluded.said`,
+	width: 13,
+}
+
+// SaveVerdicts writes down what is said of records that are not matched, and
+// forgets what was said of those in matched, which are now. It keeps the
+// incidents, and returns those that have changed.
+func (db *DB) SaveVerdicts(ctx context.Context, list []Verdict, matched []string) ([]int64, error) {
+	if len(list) == 0 && len(matched) == 0 {
+		return nil, nil
+	}
+	next, err := db.newIDs(ctx, int64(2*len(list)+1))
+	if err != nil {
+		return nil, err
+	}
+	var touched map[int64]bool
+	err = db.tx(ctx, func(tx *writing) error {
+		touched = map[int64]bool{}
+		for _, record := range matched {
+			var incident int64
+			err := tx.QueryRowContext(ctx, `DELETE FROM verdicts WHERE record = $1 RETURNING incident_id`, record).Scan(&incident)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			touched[incident] = true
+		}
+		var rows [][]any
+		for _, v := range list {
+			rows = append(rows, []any{
+				next, v.Record, v.Used, string(v.Verdict), v.Reason, v.Uses, micros(v.Time), string(v.Side), cleanText(v.Source),
+				cleanText(v.Party), cleanText(v.Address), micros(v.Said), cleanText(v.Use),
+			})
+			next++
+		}
+		if _, err := upsertVerdicts.exec(ctx, tx, rows); err != nil {
+			return err
+		}
+		for i := range list {
+			if err := giveIncident(ctx, tx, &list[i], next, touched); err != nil {
+				return err
+			}
+			next++
+		}
+		delete(touched, 0)
+		for incident := range touched {
+			if err := countIncident(ctx, tx, incident); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	incidents := make([]int64, 0, len(touched))
+	for id := range touched {
+		incidents = append(incidents, id)
+	}
+	return incidents, db.wrap("couldn't write down verdicts", err)
+}
+
+// giveIncident puts a foreign use with those that it belongs to, and takes any
+// other verdict out.
+func giveIncident(ctx context.Context, tx *writing, v *Verdict, id int64, touched map[int64]bool) error {
+	var old int64
+	if err := tx.QueryRowContext(ctx, `SELECT incident_id FROM verdicts WHERE record = $1`, v.Record).Scan(&old); err != nil {
+		return err
+	}
+	touched[old] = true
+	if v.Verdict != tallystick.VerdictForeign {
+		_, err := tx.ExecContext(ctx, `UPDATE verdicts SET incident_id = 0 WHERE record = $1 AND incident_id > 0`, v.Record)
+		return err
+	}
+	if v.Incident = old; old > 0 {
+		return nil
+	}
+	const near = `SELECT id FROM incidents WHERE used_id = $1 AND first_use <= $2 AND last_use >= $3 ORDER BY id LIMIT 1`
+	err := tx.QueryRowContext(ctx, near, v.Used, micros(v.Time.Add(IncidentGap)), micros(v.Time.Add(-IncidentGap))).Scan(&v.Incident)
+	if errors.Is(err, sql.ErrNoRows) {
+		v.Incident = id
+		const open = `INSERT INTO incidents (id, used_id, opened, first_use, last_use, uses, parties, addresses) VALUES ($1, $2, $3, $4, $4, 0, 0, 0)`
+		_, err = tx.ExecContext(ctx, open, id, v.Used, micros(v.Said), micros(v.Time))
+	}
+	if err != nil {
+		return err
+	}
+	touched[v.Incident] = true
+	// The span grows at once, for the next use of the same batch.
+	const grow = `UPDATE incidents SET first_use = CASE WHEN first_use > $2 THEN $2 ELSE first_use END,
+		last_use = CASE WHEN last_use < $2 THEN $2 ELSE last_use END WHERE id = $1`
+	if _, err := tx.ExecContext(ctx, grow, v.Incident, micros(v.Time)); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE verdicts SET incident_id = $1 WHERE record = $2`, v.Incident, v.Record)
+	return err
+}
+
+// countIncident settles the numbers of an incident. One whose last use was taken
+// back stays, with none.
+func countIncident(ctx context.Context, tx *writing, incident int64) error {
+	const count = `UPDATE incidents SET
+		uses = (SELECT COALESCE(SUM(uses), 0) FROM verdicts WHERE incident_id = $1),
+		parties = (SELECT COUNT(DISTINCT party) FROM verdicts WHERE incident_id = $1),
+		addresses = (SELECT COUNT(DISTINCT address) FROM verdicts WHERE incident_id = $1),
+		first_use = COALESCE((SELECT MIN(time) FROM verdicts WHERE incident_id = $1), first_use),
+		last_use = COALESCE((SELECT MAX(time) FROM verdicts WHERE incident_id = $1), last_use)
+		WHERE id = $1`
+	_, err := tx.ExecContext(ctx, count, incident)
+	return err
+}
+
+// VerdictsWithin returns what was said of the records of a credential between
+// two times, the second included: a key for each.
+func (db *DB) VerdictsWithin(ctx context.Context, used int64, from, to time.Time) (map[string]tallystick.Verdict, error) {
+	said := map[string]tallystick.Verdict{}
+	rows, err := db.read.QueryContext(ctx, `SELECT record, verdict FROM verdicts WHERE used_id = $1 AND time >= $2 AND time <= $3`, used, micros(from), micros(to))
+	return said, db.wrap("couldn't read verdicts", each(rows, err, func(rows *sql.Rows) error {
+		var record string
+		var v tallystick.Verdict
+		err := rows.Scan(&record, &v)
+		said[record] = v
+		return err
+	}))
+}
