@@ -27,9 +27,7 @@ type Used struct {
 type Watched struct {
 	Segment uint32
 	Books   []byte // of package watch: what the books lost, and what else is of no credential
-	Used    []Used // that have changed
-	// Merged are those that turned out to be one: the first went into the second.
-	Merged      [][2]int64
+	States  map[int64][]byte // of the credentials that have changed
 	Hours       []UseHour       // to be added
 	Connections []UseConnection // to be added
 }
@@ -48,6 +46,8 @@ type UseConnection struct {
 	Party           string
 	First, Last     time.Time
 	Holder, Relying int64 // uses
+	// Told is since when the relying party tells of uses; zero: it does not.
+	Told time.Time
 }
 
 // watchedSegment and watchedBooks are settings.
@@ -94,7 +94,7 @@ func (db *DB) NewUsedIDs(ctx context.Context, n int64) (int64, error) { return d
 var (
 	upsertUsed = bulk{
 		head:  `INSERT INTO used (id, credential_id, state) VALUES `,
-		tail:  ` ON CONFLICT (id) DO UPDATE SET credential_id = excluded.credential_id, state = excluded.state`,
+		tail:  ` ON CONFLICT (id) DO UPDATE SET credential_id = excluded.credential_id`,
 		width: 3,
 	}
 	upsertUsedNames = bulk{
@@ -108,19 +108,22 @@ var (
 		width: 4,
 	}
 	addConnections = bulk{
-		head: `INSERT INTO connections (used_id, party, first_use, last_use, holder, relying) VALUES `,
+		head: `INSERT INTO connections (used_id, party, first_use, last_use, holder, relying, told) VALUES `,
 		tail: ` ON CONFLICT (used_id, party) DO UPDATE SET
 			first_use = CASE WHEN excluded.first_use < connections.first_use THEN excluded.first_use ELSE connections.first_use END,
 			last_use = CASE WHEN excluded.last_use > connections.last_use THEN excluded.last_use ELSE connections.last_use END,
-			holder = connections.holder + excluded.holder, relying = connections.relying + excluded.relying`,
-		width: 6,
+			holder = connections.holder + excluded.holder, relying = connections.relying + excluded.relying,
+			told = CASE WHEN connections.told = 0 OR excluded.told > 0 AND excluded.told < connections.told THEN excluded.told ELSE connections.told END`,
+		width: 7,
 	}
 )
 
-// SaveWatched remembers what was watched, all of it or nothing.
-func (db *DB) SaveWatched(ctx context.Context, w Watched) error {
+// SaveUsed writes down which credentials there are: by what names they go, and
+// what the inventory calls them. In each pair of merged, the first has gone into the
+// second: all that is known of it goes there.
+func (db *DB) SaveUsed(ctx context.Context, list []Used, merged [][2]int64) error {
 	var fingerprints []tallystick.Fingerprint
-	for _, u := range w.Used {
+	for _, u := range list {
 		if u.Credential != "" {
 			fingerprints = append(fingerprints, u.Credential)
 		}
@@ -129,39 +132,71 @@ func (db *DB) SaveWatched(ctx context.Context, w Watched) error {
 	if err != nil {
 		return err
 	}
-	if err := db.Keep(ctx, watchedBooks, w.Books); err != nil {
-		return err
-	}
-	return db.wrap("couldn't save what was watched", db.tx(ctx, func(tx *writing) error {
-		for _, pair := range w.Merged {
+	return db.wrap("couldn't write down what was used", db.tx(ctx, func(tx *writing) error {
+		for _, pair := range merged {
 			if err := mergeUsed(ctx, tx, pair[0], pair[1]); err != nil {
 				return err
 			}
 		}
-		var used, names, hours, connections [][]any
-		for _, u := range w.Used {
-			used = append(used, []any{u.ID, ids[u.Credential], notNil(u.State)})
+		var used, names [][]any
+		for _, u := range list {
+			used = append(used, []any{u.ID, ids[u.Credential], []byte{}})
 			for _, name := range u.Names {
 				names = append(names, []any{cleanText(name), u.ID})
 			}
 		}
+		if _, err := upsertUsed.exec(ctx, tx, used); err != nil {
+			return err
+		}
+		_, err := upsertUsedNames.exec(ctx, tx, names)
+		return err
+	}))
+}
+
+// SaveWatched remembers what was watched, all of it or nothing.
+func (db *DB) SaveWatched(ctx context.Context, w Watched) error {
+	return db.wrap("couldn't save what was watched", db.tx(ctx, func(tx *writing) error {
+		var hours, connections [][]any
 		for _, h := range w.Hours {
 			hours = append(hours, []any{h.Used, micros(h.Hour), string(h.Side), h.Uses})
 		}
 		for _, c := range w.Connections {
-			connections = append(connections, []any{c.Used, cleanText(c.Party), micros(c.First), micros(c.Last), c.Holder, c.Relying})
+			connections = append(connections, []any{c.Used, cleanText(c.Party), micros(c.First), micros(c.Last), c.Holder, c.Relying, micros(c.Told)})
 		}
 		for _, write := range []struct {
 			bulk
 			rows [][]any
-		}{{upsertUsed, used}, {upsertUsedNames, names}, {addHours, inOrder(hours)}, {addConnections, inOrder(connections)}} {
+		}{{addHours, inOrder(hours)}, {addConnections, inOrder(connections)}} {
 			if _, err := write.exec(ctx, tx, write.rows); err != nil {
 				return err
 			}
 		}
+		for id, state := range w.States {
+			if _, err := tx.ExecContext(ctx, `UPDATE used SET state = $1 WHERE id = $2`, notNil(state), id); err != nil {
+				return err
+			}
+		}
+		const keep = `INSERT INTO kept (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+		if _, err := tx.ExecContext(ctx, keep, watchedBooks, notNil(w.Books)); err != nil {
+			return err
+		}
 		const remember = `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 		_, err := tx.ExecContext(ctx, remember, watchedSegment, itoa(int64(w.Segment)))
 		return err
+	}))
+}
+
+// EachParty calls fn for every relying party that tells of uses, of which
+// credential and since when.
+func (db *DB) EachParty(ctx context.Context, fn func(used int64, party string, told time.Time) error) error {
+	rows, err := db.read.QueryContext(ctx, `SELECT used_id, party, told FROM connections WHERE told > 0`)
+	return db.wrap("couldn't read relying parties", each(rows, err, func(rows *sql.Rows) error {
+		var used, told int64
+		var party string
+		if err := rows.Scan(&used, &party, &told); err != nil {
+			return err
+		}
+		return fn(used, party, timeOf(told))
 	}))
 }
 
@@ -184,8 +219,8 @@ func mergeUsed(ctx context.Context, tx *writing, from, into int64) error {
 	for _, query := range []string{
 		`INSERT INTO use_hours (used_id, hour, side, uses) SELECT $2, hour, side, uses FROM use_hours WHERE used_id = $1` + addHours.tail,
 		`DELETE FROM use_hours WHERE used_id = $1 AND used_id <> $2`,
-		`INSERT INTO connections (used_id, party, first_use, last_use, holder, relying)
-			SELECT $2, party, first_use, last_use, holder, relying FROM connections WHERE used_id = $1` + addConnections.tail,
+		`INSERT INTO connections (used_id, party, first_use, last_use, holder, relying, told)
+			SELECT $2, party, first_use, last_use, holder, relying, told FROM connections WHERE used_id = $1` + addConnections.tail,
 		`DELETE FROM connections WHERE used_id = $1 AND used_id <> $2`,
 		`UPDATE verdicts SET used_id = $2 WHERE used_id = $1`,
 		`UPDATE incidents SET used_id = $2 WHERE used_id = $1`,

@@ -157,3 +157,36 @@ func (db *DB) VerdictsWithin(ctx context.Context, used int64, from, to time.Time
 		return err
 	}))
 }
+
+// ClearedOfForeign returns the credentials that have open findings of some rules,
+// which speak of foreign uses, and no foreign use.
+func (db *DB) ClearedOfForeign(ctx context.Context, rules []string) ([]tallystick.Fingerprint, error) {
+	var keys []any
+	for _, rule := range rules {
+		keys = append(keys, rule)
+	}
+	var list []tallystick.Fingerprint
+	const query = `SELECT DISTINCT c.fingerprint FROM findings f JOIN credentials c ON c.id = f.credential_id
+		WHERE f.closed = 0 AND NOT EXISTS (SELECT 1 FROM verdicts v JOIN used u ON u.id = v.used_id WHERE u.credential_id = c.id AND v.verdict = 'foreign')
+		AND f.rule IN `
+	err := in(ctx, db, query, keys, func(rows *sql.Rows) error {
+		var f tallystick.Fingerprint
+		err := rows.Scan(&f)
+		list = append(list, f)
+		return err
+	})
+	return list, db.wrap("couldn't read whom foreign uses were taken back from", err)
+}
+
+// AllVerdicts returns all that is said with one verdict, in order of time: for
+// tests, and for those who export.
+func (db *DB) AllVerdicts(ctx context.Context, verdict tallystick.Verdict) ([]Verdict, error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT record, used_id, reason, uses, time, incident_id FROM verdicts WHERE verdict = $1 ORDER BY time, id`, string(verdict))
+	return collect(db, "couldn't read verdicts", rows, err, func(rows *sql.Rows) (Verdict, error) {
+		v := Verdict{Verdict: verdict}
+		var at int64
+		err := rows.Scan(&v.Record, &v.Used, &v.Reason, &v.Uses, &at, &v.Incident)
+		v.Time = timeOf(at)
+		return v, err
+	})
+}

@@ -4,6 +4,7 @@ package tally
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"strconv"
 	"strings"
 
@@ -94,7 +95,7 @@ func (p *parties) add(name string) uint32 {
 		number, ok := p.number[text]
 		if !ok {
 			number = uint32(len(p.number))
-			p.number[text] = number
+			p.number[strings.Clone(text)] = number
 		}
 		party.keys[i] = number
 	}
@@ -174,6 +175,20 @@ func kindKey(key []byte, u *tallystick.Use) []byte {
 		key = appendText(key, s)
 	}
 	return key
+}
+
+// kindHash hashes what kindKey appends, with the tally's secret, in a fraction of
+// the time. Nobody can make two kinds meet who does not know the secret; by chance
+// any two of a million do once in 36 million tallies.
+func kindHash(seed maphash.Seed, u *tallystick.Use) uint64 {
+	h := uint64(len(u.Credential))
+	for _, name := range u.Credential {
+		h = mix(h^prime2, maphash.String(seed, name))
+	}
+	for _, s := range [...]*string{&u.RelyingParty, &u.Source, (*string)(&u.Side), (*string)(&u.Level), (*string)(&u.Outcome)} {
+		h = mix(h^prime2, maphash.String(seed, *s))
+	}
+	return h
 }
 
 // appendText appends a text behind its length: it may have any bytes.

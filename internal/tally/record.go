@@ -43,12 +43,18 @@ func fromMicro(at int64) time.Time { return time.UnixMicro(at).UTC() }
 
 // compress makes a record of a use, all but its identity, kind and extra.
 func compress(u *tallystick.Use, where uint64) record {
-	r := record{at: micro(u.Time), where: where, corr: looseHash(u.IDs.Correlation), addr: looseHash(u.Address)}
-	if u.IDs.UTI != "" {
-		r.uti = hashOf(tallystick.NormalUTI(u.IDs.UTI))
+	return record{at: micro(u.Time), where: where, uti: hashUTI(u.IDs.UTI), ref: hashOf(refOf(u)),
+		corr: looseHash(u.IDs.Correlation), addr: looseHash(u.Address)}
+}
+
+// refOf returns the identifier that the relying party gave.
+func refOf(u *tallystick.Use) string {
+	for _, id := range [...]*string{&u.IDs.Request, &u.IDs.Queue, &u.IDs.Session, &u.IDs.Serial} {
+		if *id != "" {
+			return *id
+		}
 	}
-	r.ref = hashOf(cmp.Or(u.IDs.Request, u.IDs.Queue, u.IDs.Session, u.IDs.Serial, u.ID))
-	return r
+	return u.ID
 }
 
 // identity appends what two copies of one record have in common. Whoever gave the

@@ -251,7 +251,12 @@ func (g *group) byTime(list []member) {
 	if holders == 0 || holders == len(list) {
 		return
 	}
-	nearest(points, g.options.Tolerance.Microseconds(), func(relying, holder uint32) { g.take(relying, holder, 1) })
+	nearest(points, g.options.Tolerance.Microseconds(), func(relying, holder uint32) {
+		g.take(relying, holder, 1)
+		if g.options.Paired != nil {
+			g.options.Paired(g.relying.at(relying).where, g.settlement.holder.at(holder).where)
+		}
+	})
 }
 
 // take matches n uses of two records.

@@ -38,6 +38,9 @@ type Options struct {
 	// where. Certain says that a token id ties it to its other half, so that no
 	// further record but one of the same token changes that. Nil is nobody.
 	Matched func(where uint64, certain bool)
+	// Paired is called for the two halves of a single use, with their wheres: not for
+	// calls that their token speaks for, nor for counted records. Nil is nobody.
+	Paired func(relying, holder uint64)
 }
 
 // A Known is what is known of a credential's book at one source beside the
@@ -147,6 +150,18 @@ const (
 	reasonNotHeld
 )
 
+// ReasonAttempt is the reason of an attempt, in words.
+const ReasonAttempt = "refused, and nothing shows that the key was held"
+
+// IsUnknownToken says whether a record of the same token, which the tally was not
+// given, may decide otherwise.
+func (r Reason) IsUnknownToken() bool {
+	return r == reasonUnknownToken || r == reasonUnknownTokenCopied || r == reasonStolenToken || r == reasonNoBook || r == reasonBeforeBook
+}
+
+// IsOpen says whether the use waits for a book to be closed.
+func (r Reason) IsOpen() bool { return r == reasonOpen }
+
 // String returns half a sentence for people.
 func (r Reason) String() string {
 	return [...]string{
@@ -162,6 +177,6 @@ func (r Reason) String() string {
 		reasonOpen:               "the holder's book is not closed past this time and the tolerance",
 		reasonLost:               "the holder's book says that it lost uses of this time, and this may be one of them",
 		reasonUnseen:             "no relying party has a record of it",
-		reasonNotHeld:            "refused, and nothing shows that the key was held",
+		reasonNotHeld:            ReasonAttempt,
 	}[r]
 }

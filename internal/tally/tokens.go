@@ -50,6 +50,9 @@ func (s *settlement) matchTokens() {
 			s.left.set(n-1, 0)
 			s.why[n-1] = reasonNone
 			note(s.hereByToken, n-1)
+			if s.options.Paired != nil {
+				s.options.Paired(s.relying.at(n-1).where, s.holder.at(uint32(i)).where)
+			}
 			s.takeToken(uint32(i))
 		}
 	}

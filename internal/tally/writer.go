@@ -10,7 +10,7 @@ type Writer struct {
 	t     *Tally
 	where uint64
 	key   []byte
-	known map[string]uint32 // kinds that were met, so that the tally's lock is seldom needed
+	known map[uint64]uint32 // kinds that were met, by kindHash, so that the tally's lock is seldom needed
 	batch []entry
 }
 
@@ -28,7 +28,7 @@ const batchSize = 512
 
 // Writer returns a writer.
 func (t *Tally) Writer() *Writer {
-	return &Writer{t: t, known: map[string]uint32{}, batch: make([]entry, 0, batchSize)}
+	return &Writer{t: t, known: map[uint64]uint32{}, batch: make([]entry, 0, batchSize)}
 }
 
 // FileShift is where in the argument of Writer.At the number of the file begins.
@@ -48,18 +48,24 @@ func (w *Writer) Use(u *tallystick.Use) {
 	if u.Count > 1 || u.IDs.Parent != "" {
 		e.more = extra{until: max(micro(u.Until), e.at), count: u.Count, parent: hashOf(u.IDs.Parent), loose: looseHash(u.IDs.Parent)}
 	}
-	w.key = kindKey(w.key[:0], u)
-	number, ok := w.known[string(w.key)]
-	if !ok {
-		w.t.mu.Lock()
-		number = w.t.kindOf(w.key, u)
-		w.t.mu.Unlock()
-		w.known[string(w.key)] = number
-	}
-	e.kind = number
+	e.kind = w.kind(u)
 	if w.batch = append(w.batch, e); len(w.batch) == batchSize {
 		w.Flush()
 	}
+}
+
+// kind returns the number of a use's kind.
+func (w *Writer) kind(u *tallystick.Use) uint32 {
+	hash := kindHash(w.t.seed, u)
+	number, ok := w.known[hash]
+	if !ok {
+		w.key = kindKey(w.key[:0], u)
+		w.t.mu.Lock()
+		number = w.t.kindOf(w.key, u)
+		w.t.mu.Unlock()
+		w.known[hash] = number
+	}
+	return number
 }
 
 // Close takes a closing mark.

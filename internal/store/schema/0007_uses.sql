@@ -48,6 +48,7 @@ CREATE TABLE connections (
     last_use  BIGINT NOT NULL,
     holder    BIGINT NOT NULL,
     relying   BIGINT NOT NULL,
+    told      BIGINT NOT NULL DEFAULT 0, -- since when it tells of uses; 0: it does not
     PRIMARY KEY (used_id, party)
 ){{clustered}};
 CREATE INDEX connections_party ON connections (party, used_id);
@@ -80,6 +81,7 @@ CREATE TABLE verdicts (
     use_record  TEXT NOT NULL         -- version 1 of the use record, JSON
 );
 CREATE INDEX verdicts_time     ON verdicts (verdict, time, id);
+CREATE INDEX verdicts_at       ON verdicts (time, id);
 CREATE INDEX verdicts_used     ON verdicts (used_id, verdict, time, id);
 CREATE INDEX verdicts_incident ON verdicts (incident_id, time, id) WHERE incident_id > 0;
 
@@ -107,11 +109,28 @@ CREATE TABLE access_changes (
     source    TEXT NOT NULL,
     actor     TEXT NOT NULL,
     target    TEXT NOT NULL,
+    account   TEXT NOT NULL DEFAULT '', -- under which uses of it are recorded; '' is not known
     approved  TEXT NOT NULL DEFAULT '', -- by whom and why; '' is by nobody
     used_at   BIGINT NOT NULL DEFAULT 0, -- when the target was first used after it
     used_from TEXT NOT NULL DEFAULT '',
+    judged    BOOLEAN NOT NULL DEFAULT FALSE, -- whether the rules have seen it
     change    TEXT NOT NULL              -- JSON
 );
+CREATE INDEX access_changes_judged  ON access_changes (id) WHERE judged = FALSE;
 CREATE INDEX access_changes_time   ON access_changes (time, id);
 CREATE INDEX access_changes_target ON access_changes (target, time, id);
 CREATE INDEX access_changes_kind   ON access_changes (kind, time, id);
+CREATE INDEX access_changes_account ON access_changes (account, time, id) WHERE account > '';
+
+-- Changes that somebody announced before they were made.
+CREATE TABLE access_expectations (
+    id      {{id}},
+    target  TEXT NOT NULL,
+    kind    TEXT NOT NULL, -- '' is any
+    actor   TEXT NOT NULL, -- '' is anybody
+    since   BIGINT NOT NULL,
+    until   BIGINT NOT NULL,
+    by_whom TEXT NOT NULL,
+    reason  TEXT NOT NULL
+);
+CREATE INDEX access_expectations_target ON access_expectations (target, until);

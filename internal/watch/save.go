@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/profile"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// A state is what is saved of a credential.
+type state struct {
+	Holders map[string]*book `json:"holders,omitempty"`
+	Relying map[string]int64 `json:"relying,omitempty"`
+	Settled int64            `json:"settled,omitempty"`
+	// Open is the time of the earliest record that was in memory; 0 is none.
+	Open    int64  `json:"open,omitempty"`
+	Spans   []span `json:"spans,omitempty"`
+	Profile []byte `json:"profile,omitempty"`
+}
+
+// save remembers what was seen. All that came before is sealed for it, so that a
+// number says where it ends.
+func (w *Watch) save(ctx context.Context) error {
+	watched, err := w.snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("couldn't save what was watched: %w", err)
+	}
+	if err := w.writeNames(ctx); err == nil {
+		err = w.DB.SaveWatched(ctx, watched)
+	}
+	if err != nil {
+		w.giveBack(watched)
+	}
+	return err
+}
+
+// snapshot takes what there is to save, at an instant at which nobody puts records
+// in.
+func (w *Watch) snapshot(ctx context.Context) (store.Watched, error) {
+	w.door.Lock()
+	defer w.door.Unlock()
+	if err := w.Ledger.Seal(ctx); err != nil {
+		return store.Watched{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	watched := store.Watched{Segment: w.Ledger.Sealed(), States: map[int64][]byte{}}
+	var err error
+	if watched.Books, err = json.Marshal(w.losses); err != nil {
+		return watched, err
+	}
+	for id, one := range w.used {
+		if !one.dirty && len(one.open) == 0 {
+			continue
+		}
+		if watched.States[id], err = one.encode(); err != nil {
+			return watched, err
+		}
+		one.dirty = len(one.open) > 0 // what is open changes by itself
+	}
+	for key, n := range w.hours {
+		watched.Hours = append(watched.Hours, store.UseHour{Used: key.used, Hour: time.UnixMicro(key.hour), Side: key.side, Uses: n})
+	}
+	for key, p := range w.parties {
+		c := store.UseConnection{
+			Used: key.used, Party: key.party, First: time.UnixMicro(p.first), Last: time.UnixMicro(p.last), Holder: p.holder, Relying: p.relying,
+		}
+		if p.told > 0 {
+			c.Told = time.UnixMicro(p.told)
+		}
+		watched.Connections = append(watched.Connections, c)
+	}
+	clear(w.hours)
+	clear(w.parties)
+	clear(w.tries)
+	w.since = 0
+	return watched, nil
+}
+
+// giveBack takes back what could not be saved.
+func (w *Watch) giveBack(watched store.Watched) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range watched.Hours {
+		w.hours[hourKey{h.Used, micro(h.Hour), h.Side}] += h.Uses
+	}
+	for _, c := range watched.Connections {
+		p, ok := w.parties[partyKey{c.Used, c.Party}]
+		if !ok {
+			p = &partySeen{first: micro(c.First), last: micro(c.Last)}
+			w.parties[partyKey{c.Used, c.Party}] = p
+		}
+		p.first, p.last = min(p.first, micro(c.First)), max(p.last, micro(c.Last))
+		p.holder, p.relying = p.holder+c.Holder, p.relying+c.Relying
+		if !c.Told.IsZero() && (p.told == 0 || micro(c.Told) < p.told) {
+			p.told = micro(c.Told)
+		}
+	}
+	for id := range watched.States {
+		if one, ok := w.used[id]; ok {
+			one.dirty = true
+		}
+	}
+	w.since = max(w.since, 1)
+}
+
+func (one *used) encode() ([]byte, error) {
+	s := state{Holders: one.holders, Relying: one.relying, Settled: one.settled, Spans: one.spans, Profile: profile.Encode(nil, &one.profile)}
+	for _, e := range one.open {
+		if at := micro(e.use.Time); s.Open == 0 || at < s.Open {
+			s.Open = at
+		}
+	}
+	return json.Marshal(s)
+}
+
+// load takes up what was saved, reads what was open then, and takes what came since.
+func (w *Watch) load(ctx context.Context) error {
+	segment, books, err := w.DB.WatchedUpTo(ctx)
+	if err != nil {
+		return err
+	}
+	if len(books) > 0 {
+		if err := json.Unmarshal(books, &w.losses); err != nil {
+			return fmt.Errorf("couldn't read what the books lost: %w", err)
+		}
+	}
+	open := map[*used]int64{}
+	err = w.DB.EachUsed(ctx, func(u store.Used) error { return w.takeUp(u, open) })
+	if err != nil {
+		return err
+	}
+	err = w.DB.EachParty(ctx, func(id int64, party string, told time.Time) error {
+		if one, ok := w.used[id]; ok && len(one.parties) < maxParties {
+			one.parties[partyHash(party)] = micro(told)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for one, from := range open {
+		if err := w.reopen(ctx, one, from); err != nil {
+			return err
+		}
+	}
+	return w.Ledger.Arrived(ctx, segment, func(u *tallystick.Use) error {
+		if err := w.reserve(ctx, len(u.Credential)+1); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.takeAgain(copyOf(u), open)
+		return nil
+	})
+}
+
+// takeUp makes a credential of what was saved of it.
+func (w *Watch) takeUp(u store.Used, open map[*used]int64) error {
+	if len(u.Names) == 0 {
+		return nil // it has gone into another
+	}
+	one := &used{id: u.ID, names: u.Names, named: true, fingerprint: u.Credential, parties: map[uint64]int64{}, waiting: noTime, leaves: noTime}
+	var s state
+	if len(u.State) > 0 {
+		if err := json.Unmarshal(u.State, &s); err != nil {
+			return fmt.Errorf("couldn't read what was saved of credential %d: %w", u.ID, err)
+		}
+	}
+	one.holders, one.relying, one.settled, one.spans = s.Holders, s.Relying, s.Settled, s.Spans
+	if one.holders == nil {
+		one.holders = map[string]*book{}
+	}
+	if one.relying == nil {
+		one.relying = map[string]int64{}
+	}
+	if len(s.Profile) > 0 {
+		var err error
+		if one.profile, err = profile.Decode(s.Profile); err != nil {
+			return fmt.Errorf("couldn't read how credential %d was used: %w", u.ID, err)
+		}
+	}
+	if s.Open > 0 {
+		open[one] = s.Open
+	}
+	w.used[one.id] = one
+	for _, name := range u.Names {
+		w.names[name] = one
+	}
+	return nil
+}
+
+// reopen reads the records that were open, and others of their time, which settle
+// to what they had come to.
+func (w *Watch) reopen(ctx context.Context, one *used, from int64) error {
+	said, err := w.DB.VerdictsWithin(ctx, one.id, time.UnixMicro(from), time.UnixMicro(noTime/2))
+	if err != nil {
+		return err
+	}
+	one.settled = min(one.settled, from-1)
+	one.fresh = true
+	return w.Ledger.Scan(ctx, ledger.Query{Names: one.names, From: time.UnixMicro(from)}, func(u *tallystick.Use) error {
+		if u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
+			return nil
+		}
+		e := &entry{use: copyOf(u), owner: one}
+		e.said = said[e.name()]
+		one.open = append(one.open, e)
+		return nil
+	})
+}
+
+// takeAgain takes a record that came after what was saved. Where the open records
+// of its credential were read again, it is among them.
+func (w *Watch) takeAgain(u *tallystick.Use, open map[*used]int64) {
+	before := map[*used]int{}
+	for _, name := range u.Credential {
+		if one, ok := w.names[tallystick.NormalName(name)]; ok {
+			before[one.now()] = len(one.now().open)
+		}
+	}
+	w.take(u)
+	for one, n := range before {
+		if from, ok := open[one]; ok && micro(u.Time) >= from && one.into == nil && len(one.open) == n+1 && one.open[n].use == u {
+			one.open = one.open[:n]
+		}
+	}
+}

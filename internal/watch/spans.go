@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
+)
+
+// How much of what is late is settled in one round, so that what is new is not
+// held up for long.
+const (
+	spansInRound = 16
+	sliceTime    = time.Hour // of a span
+	maxSlice     = 500_000   // records
+)
+
+var errTooMany = errors.New("too many records")
+
+// settleSpans settles what came late, and what waited and need not any more.
+func (w *Watch) settleSpans(ctx context.Context) error {
+	for range spansInRound {
+		one, s, closed := w.dueSpan()
+		if one == nil {
+			return nil
+		}
+		waits, err := w.settleSpan(ctx, one, s, closed)
+		w.mu.Lock()
+		if err != nil {
+			one.now().addSpan(s)
+			w.mu.Unlock()
+			return err
+		}
+		if waits {
+			s.Wait = true
+			one.now().addSpan(s)
+		}
+		w.mu.Unlock()
+	}
+	w.Wake()
+	return nil
+}
+
+// dueSpan takes a span, or the beginning of one, that can be settled.
+func (w *Watch) dueSpan() (*used, span, map[bookName]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, one := range w.used {
+		if len(one.spans) == 0 {
+			continue
+		}
+		closed := w.holdersClosed(one) - w.Tolerance.Microseconds() - 1
+		for i, s := range one.spans {
+			to := min(s.To, s.From+sliceTime.Microseconds())
+			if s.Wait {
+				to = min(to, closed)
+			}
+			if to < s.From || s.Wait && closed <= s.Tried {
+				continue
+			}
+			one.spans = slices.Delete(one.spans, i, i+1)
+			if to < s.To {
+				one.spans = append(one.spans, span{From: to + 1, To: s.To, Wait: s.Wait, Tried: s.Tried})
+			}
+			one.dirty = true
+			return one, span{From: s.From, To: to, Wait: s.Wait, Tried: closed}, w.closed
+		}
+	}
+	return nil, span{}, nil
+}
+
+// settleSpan settles the records of a credential within a span, and says whether
+// some of them wait for a book.
+func (w *Watch) settleSpan(ctx context.Context, one *used, s span, closed map[bookName]int64) (waits bool, err error) {
+	w.mu.Lock()
+	names, settled, losses := slices.Clone(one.names), one.settled, w.lossesOf()
+	w.mu.Unlock()
+	entries, err := w.around(ctx, one, names, s)
+	if errors.Is(err, errTooMany) {
+		w.halve(one, s)
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	set := &set{entries: entries, used: map[*used]bool{one: true}, closed: closed, losses: losses}
+	core := coreOf(entries, s, w.Tolerance.Microseconds())
+	said, err := w.DB.VerdictsWithin(ctx, one.id, time.UnixMicro(core.From), time.UnixMicro(core.To))
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		at := micro(e.use.Time)
+		if e.aside = at < core.From || at > core.To || at > settled; !e.aside {
+			e.said = said[e.name()]
+		}
+	}
+	if err := w.settleWithin(ctx, set); err != nil {
+		return false, err
+	}
+	if err := w.say(ctx, w.changed(set)); err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		at := micro(e.use.Time)
+		waits = waits || !e.aside && s.From <= at && at <= s.To && e.verdict == tallystick.VerdictPending && e.why.IsOpen()
+	}
+	return waits, w.tellOwners(ctx, one, entries)
+}
+
+// halve makes two spans of one that has too many records to be settled at once.
+func (w *Watch) halve(one *used, s span) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	middle := s.From + (s.To-s.From)/2
+	one.now().addSpan(span{From: s.From, To: middle, Wait: s.Wait})
+	one.now().addSpan(span{From: middle + 1, To: s.To, Wait: s.Wait})
+}
+
+func (w *Watch) settleWithin(ctx context.Context, set *set) error {
+	if err := set.settle(ctx, w.Tolerance); err != nil {
+		return err
+	}
+	return w.seek(ctx, set)
+}
+
+func (w *Watch) lossesOf() map[string][]lost {
+	all := make(map[string][]lost, len(w.losses))
+	for source, list := range w.losses {
+		all[source] = list
+	}
+	return all
+}
+
+// coreOf returns the time about which something new is known when something new is
+// known about a span: to the next pause before it and after it, where none is near
+// for a few times the tolerance. The entries are in order of time.
+func coreOf(entries []*entry, s span, tolerance int64) span {
+	core := span{From: s.From - busyBack*tolerance, To: s.To + busyBack*tolerance}
+	latest := int64(-1 << 62)
+	for _, e := range entries {
+		at := micro(e.use.Time)
+		if at > latest+tolerance {
+			if at <= s.From {
+				core.From = at
+			} else if latest+tolerance >= s.To && latest < core.To {
+				core.To = latest
+				break
+			}
+		}
+		latest = max(latest, until(e.use))
+	}
+	return core
+}
+
+// around reads the records of a span from the ledger, with those before and after
+// it as far as they may decide about them.
+func (w *Watch) around(ctx context.Context, one *used, names []string, s span) ([]*entry, error) {
+	tolerance := w.Tolerance.Microseconds()
+	from, to := s.From-2*busyBack*tolerance, s.To+2*busyBack*tolerance
+	var entries []*entry
+	q := ledger.Query{Names: names, From: time.UnixMicro(from), To: time.UnixMicro(to + 1)}
+	err := w.Ledger.Scan(ctx, q, func(u *tallystick.Use) error {
+		if u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
+			return nil
+		}
+		if len(entries) == maxSlice && s.To-s.From > time.Second.Microseconds() {
+			return errTooMany
+		}
+		entries = append(entries, &entry{use: copyOf(u), owner: one})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(entries, func(a, b *entry) int { return cmp.Compare(micro(a.use.Time), micro(b.use.Time)) })
+	return entries, nil
+}
+
+// tellOwners has the uses of tokens settled again that only now have a holder's
+// record, where they are recorded under other names.
+func (w *Watch) tellOwners(ctx context.Context, one *used, entries []*entry) error {
+	for _, e := range entries {
+		u := e.use
+		if e.aside || u.Side != tallystick.SideHolder || u.IDs.UTI == "" || e.verdict == tallystick.VerdictMatched && e.certain {
+			continue
+		}
+		err := w.Ledger.ByID(ctx, u.IDs.UTI, func(other *tallystick.Use) error {
+			if other.Side != tallystick.SideRelying || !isWeak(other) {
+				return nil
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if owner := w.usedOf(copyOf(other)); owner != one.now() && micro(other.Time) <= owner.settled {
+				owner.addSpan(span{From: micro(other.Time), To: until(other)})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package watch is the tally while it goes on: every use that comes in passes its
+// door, into the ledger and then before the rules, and is matched as soon as the
+// books that speak of it are closed past its time.
+//
+// What a use comes to is decided by package tally, which settles sets of records.
+// Here it is decided which records are settled together:
+//
+//   - Those that came lately are in memory. Each round settles the credentials that
+//     something is new about: a record, or how far a book is closed. A record whose
+//     other half a token id names leaves at once, any other when nothing that is
+//     still to come can be its half: both sides are closed past it, and for longer
+//     than the tolerance nothing was used.
+//   - What comes later than that is settled with what the ledger has of its time,
+//     span by span. So is what waits for a book so long that it would fill the
+//     memory.
+//
+// What is said of a record that is not matched is written down (store.Verdict) and
+// changes when a late record changes it; in the end it is what one tally over all
+// records says. What was seen is saved with the number of the newest sealed segment,
+// so that a process that is killed takes up what came since.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/tally"
+	"github.com/tallystick/tallystick/rule"
+)
+
+// Config is what Open needs.
+type Config struct {
+	DB     *store.DB
+	Ledger *ledger.Ledger
+	Rules  []rule.Rule // those over uses and books are run
+	// Directory is told of uses after changes of who gets in; nil is nobody.
+	Directory Directory
+	// Network names the network of an address; nil is rule.NetworkOf.
+	Network func(netip.Addr) string
+	// Tolerance is tally.DefaultTolerance when it is 0.
+	Tolerance time.Duration
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// A Directory keeps changes of who gets in.
+type Directory interface {
+	Take(ctx context.Context, changes []tallystick.Change) error
+	// Used says that a credential was used, under some names, and returns when one
+	// was last added to what they open by other than an approved change; zero when
+	// none was lately.
+	Used(u *tallystick.Use) time.Time
+}
+
+// A Watch is the open tally. Its methods are safe to call from several goroutines.
+type Watch struct {
+	Config
+	byRule map[string]rule.Rule
+	useful []rule.Rule // those over uses
+
+	// door is held by whoever puts records into the ledger, until they are in the
+	// open ones too, and by itself while what was seen is saved: then nothing is
+	// between the two.
+	door sync.RWMutex
+
+	mu      sync.Mutex
+	used    map[int64]*used
+	names   map[string]*used  // by name, as written and in the normal form
+	tokens  *tokens           // whose a token is
+	losses  map[string][]lost // by book
+	nextID  int64             // of the ids that were taken for new ones
+	endID   int64
+	since   int64                   // records since what was seen was last saved
+	merged  [][2]int64              // that are not written down yet
+	hours   map[hourKey]int64       // since then
+	parties map[partyKey]*partySeen // since then
+	raised  map[raisedKey]string    // findings and their evidence, so that each is written once
+	raise   []finding               // that are to be written
+	tries   map[int64]int           // attempts that were written down since what was seen was saved
+	said    []store.Verdict         // attempts that are to be written down
+	// takenBack says that a use is no longer foreign, so that findings may close.
+	takenBack bool
+	closed    map[bookName]int64 // how far books are closed, as of the last round
+	skews     map[skewPair]*skew
+	counts    Counts
+
+	wake chan struct{}
+}
+
+type bookName struct {
+	source string
+	side   tallystick.Side
+}
+
+// Counts are for those who measure.
+type Counts struct {
+	Taken   int64 // records
+	Open    int64 // records in memory
+	Spans   int64 // that wait for a book, or for their turn
+	Matched int64 // records, since the start
+	Said    map[tallystick.Verdict]int64
+	Round   time.Duration // how long the last round took
+}
+
+// A lost is what a holder's book could not write down.
+type lost struct {
+	From, To int64 // microseconds
+	Seq      uint64
+	Count    int64
+}
+
+// Open takes up the tally where it was left. It reads what came since.
+func Open(ctx context.Context, c Config) (*Watch, error) {
+	if c.Tolerance == 0 {
+		c.Tolerance = tally.DefaultTolerance
+	}
+	if c.Network == nil {
+		c.Network = func(a netip.Addr) string { return rule.NetworkOf(a).String() }
+	}
+	w := &Watch{
+		Config: c, byRule: map[string]rule.Rule{}, used: map[int64]*used{}, names: map[string]*used{}, tokens: &tokens{},
+		losses: map[string][]lost{}, hours: map[hourKey]int64{}, parties: map[partyKey]*partySeen{}, raised: map[raisedKey]string{},
+		tries: map[int64]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
+	}
+	for _, r := range c.Rules {
+		w.byRule[r.Name] = r
+		if r.Use != nil {
+			w.useful = append(w.useful, r)
+		}
+	}
+	if err := w.load(ctx); err != nil {
+		return nil, fmt.Errorf("couldn't take up the tally: %w", err)
+	}
+	return w, nil
+}
+
+// Append takes in what a source has read. When it returns nil, all of it is in the
+// ledger for good, and is tallied; after an error the same may be appended again,
+// and what was there already changes nothing. The uses belong to the watch from
+// then on.
+func (w *Watch) Append(ctx context.Context, _ string, batch ledger.Batch, changes []tallystick.Change) (ledger.Appended, error) {
+	if len(changes) > 0 && w.Directory != nil {
+		if err := w.Directory.Take(ctx, changes); err != nil {
+			return ledger.Appended{}, err
+		}
+	}
+	if err := w.reserve(ctx, len(batch.Uses)); err != nil {
+		return ledger.Appended{}, err
+	}
+	w.door.RLock()
+	defer w.door.RUnlock()
+	added, err := w.Ledger.Append(ctx, batch)
+	if err != nil {
+		return added, err
+	}
+	w.mu.Lock()
+	for i := range batch.Uses {
+		if added.IsNew(i) {
+			w.take(&batch.Uses[i])
+		}
+	}
+	w.mu.Unlock()
+	if added.Added > 0 || len(batch.Marks) > 0 {
+		w.Wake()
+	}
+	return added, nil
+}
+
+// reserve makes sure that there are ids for as many new credentials as n records
+// can bring: nothing may fail once the ledger has them.
+func (w *Watch) reserve(ctx context.Context, n int) error {
+	w.mu.Lock()
+	enough := w.endID-w.nextID >= int64(n)
+	w.mu.Unlock()
+	if enough {
+		return nil
+	}
+	const block = 1 << 16
+	n = max(2*n, block)
+	first, err := w.DB.NewUsedIDs(ctx, int64(n))
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nextID, w.endID = first, first+int64(n)
+	return nil
+}
+
+// Wake has what is due settled now. It does not wait.
+func (w *Watch) Wake() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// How often things are done, at most and at least.
+const (
+	shortestRound = 200 * time.Millisecond
+	longestRound  = 5 * time.Second
+	saveEvery     = time.Hour
+	saveRecords   = 400 << 10 // before the ledger seals by itself
+	judgeEvery    = 30 * time.Second
+)
+
+// Run settles what is due until ctx ends, and saves what was seen. What could not
+// be done is tried again, and failed is told.
+func (w *Watch) Run(ctx context.Context, failed func(error)) error {
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	var saved, judged time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return w.end(ctx)
+		case <-w.wake:
+		case <-tick.C:
+		}
+		began := time.Now()
+		err := w.round(ctx)
+		if now := time.Now(); now.Sub(judged) > judgeEvery {
+			judged = now
+			err = errors.Join(err, w.refresh(ctx), w.judgeBooks(ctx))
+		}
+		w.mu.Lock()
+		w.counts.Round = time.Since(began)
+		full := w.since >= saveRecords
+		some := w.since > 0
+		w.mu.Unlock()
+		if full || some && time.Since(saved) > saveEvery {
+			saved = time.Now()
+			err = errors.Join(err, w.save(ctx))
+		}
+		if err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+		// A round that took long is followed by a pause, so that those who put
+		// records in come to their turn.
+		select {
+		case <-ctx.Done():
+		case <-time.After(max(shortestRound, time.Since(began)/2)):
+		}
+		tick.Reset(longestRound)
+	}
+}
+
+// end saves what was seen when the program stops.
+func (w *Watch) end(ctx context.Context) error {
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(ctx.Err(), w.round(stopping), w.save(stopping))
+}
+
+// Counts returns how much there is.
+func (w *Watch) Counts() Counts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.counts
+	c.Said = map[tallystick.Verdict]int64{}
+	for verdict, n := range w.counts.Said {
+		c.Said[verdict] = n
+	}
+	for _, one := range w.used {
+		c.Open += int64(len(one.open))
+		c.Spans += int64(len(one.spans))
+	}
+	return c
+}
+
+// Pending calls fn with the time of every use of a relying party that waits, and
+// how many it counts; used 0 is of every credential.
+func (w *Watch) Pending(id int64, fn func(at time.Time, count int64)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, one := range w.used {
+		if id != 0 && one.id != id {
+			continue
+		}
+		for _, e := range one.open {
+			if e.use.Side == tallystick.SideRelying && e.verdict == tallystick.VerdictPending {
+				fn(e.use.Time, e.use.Count)
+			}
+		}
+	}
+}
