@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -48,45 +47,73 @@ func (db *DB) ResolveUsed(ctx context.Context, names []string) (tallystick.Finge
 	return "", nil
 }
 
-// NameCredential makes a credential that is known by its uses alone, unless it is
-// there, and returns its fingerprint.
-func (db *DB) NameCredential(ctx context.Context, name string, seen time.Time) (tallystick.Fingerprint, error) {
-	name = cleanText(name)
-	c := tallystick.Credential{ID: tallystick.FingerprintOf([]byte(name)), Kind: tallystick.KindNamed, Subject: name, Raw: []byte(name)}
-	id, err := db.newIDs(ctx, 1)
+// A Name is that of a credential which is known by its uses alone.
+type Name struct {
+	Name string
+	Seen time.Time // first
+}
+
+// NameCredentials makes credentials that are known by their uses alone, unless
+// they are there, and returns their fingerprints.
+func (db *DB) NameCredentials(ctx context.Context, list []Name) ([]tallystick.Fingerprint, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	next, err := db.newIDs(ctx, int64(len(list)))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	words := []string{cutUTF8(strings.ToLower(name), maxTermLen)}
-	if _, value, ok := strings.Cut(words[0], ":"); ok && value != "" {
-		words = append(words, value)
-	}
-	return c.ID, db.wrap("couldn't record a credential by its name", db.tx(ctx, func(tx *writing) error {
-		var old int64
-		err := tx.QueryRowContext(ctx, `SELECT id FROM credentials WHERE fingerprint = $1`, string(c.ID)).Scan(&old)
-		if err == nil || !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		row := []any{
-			id, string(c.ID), string(c.Kind), "", "", int64(0), c.Subject, "", "", stringsText(nil), int64(0), endMicros(time.Time{}),
-			"", false, false, false, stringsText(nil), "", "", "", micros(seen), searchText(words), false,
-		}
-		terms := [][]any{}
-		for _, word := range slices.Compact(words) {
-			terms = append(terms, []any{word, id})
+	fingerprints := make([]tallystick.Fingerprint, len(list))
+	return fingerprints, db.wrap("couldn't record credentials by their names", db.tx(ctx, func(tx *writing) error {
+		var credentials, bodies, terms [][]any
+		isNew := map[tallystick.Fingerprint]bool{}
+		for i, one := range list {
+			name := cleanText(one.Name)
+			id, f := next+int64(i), tallystick.FingerprintOf([]byte(name))
+			fingerprints[i] = f
+			var old int64
+			err := tx.QueryRowContext(ctx, `SELECT id FROM credentials WHERE fingerprint = $1`, string(f)).Scan(&old)
+			if err == nil || isNew[f] {
+				continue
+			} else if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			isNew[f] = true
+			words := nameWords(name)
+			credentials = append(credentials, []any{
+				id, string(f), string(tallystick.KindNamed), "", "", int64(0), name, "", "", stringsText(nil), int64(0), endMicros(time.Time{}),
+				"", false, false, false, stringsText(nil), "", "", "", micros(one.Seen), searchText(words), false,
+			})
+			bodies = append(bodies, []any{id, []byte(name), []byte{}})
+			for _, word := range words {
+				terms = append(terms, []any{word, id})
+			}
+			// The rules judge what is somewhere, and never this.
+			const standing = `INSERT INTO standing (credential_id, places, recheck_at) VALUES ($1, 0, $2)`
+			if _, err := tx.ExecContext(ctx, standing, id, endMicros(time.Time{})); err != nil {
+				return err
+			}
 		}
 		for _, write := range []struct {
 			bulk
 			rows [][]any
-		}{{insertCredentials, [][]any{row}}, {insertBodies, [][]any{{id, c.Raw, []byte{}}}}, {insertTerms, terms}} {
+		}{{insertCredentials, credentials}, {insertBodies, bodies}, {insertTerms, terms}} {
 			if _, err := write.exec(ctx, tx, write.rows); err != nil {
 				return err
 			}
 		}
-		const standing = `INSERT INTO standing (credential_id, places, recheck_at) VALUES ($1, 0, $2)`
-		_, err = tx.ExecContext(ctx, standing, id, endMicros(time.Time{})) // the rules judge what is somewhere
-		return err
+		return nil
 	}))
+}
+
+// nameWords are what a search finds a credential by that has but a name: all of
+// it, and what is behind its kind.
+func nameWords(name string) []string {
+	words := []string{cutUTF8(strings.ToLower(name), maxTermLen)}
+	if _, value, ok := strings.Cut(words[0], ":"); ok && value != "" {
+		words = append(words, value)
+	}
+	return words
 }
 
 // SightedOf returns what the inventory has of credentials, by fingerprint.

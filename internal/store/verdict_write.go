@@ -181,12 +181,12 @@ func (db *DB) ClearedOfForeign(ctx context.Context, rules []string) ([]tallystic
 // AllVerdicts returns all that is said with one verdict, in order of time: for
 // tests, and for those who export.
 func (db *DB) AllVerdicts(ctx context.Context, verdict tallystick.Verdict) ([]Verdict, error) {
-	rows, err := db.read.QueryContext(ctx, `SELECT record, used_id, reason, uses, time, incident_id FROM verdicts WHERE verdict = $1 ORDER BY time, id`, string(verdict))
+	rows, err := db.read.QueryContext(ctx, `SELECT record, used_id, reason, uses, time, said, incident_id FROM verdicts WHERE verdict = $1 ORDER BY time, id`, string(verdict))
 	return collect(db, "couldn't read verdicts", rows, err, func(rows *sql.Rows) (Verdict, error) {
 		v := Verdict{Verdict: verdict}
-		var at int64
-		err := rows.Scan(&v.Record, &v.Used, &v.Reason, &v.Uses, &at, &v.Incident)
-		v.Time = timeOf(at)
+		var at, said int64
+		err := rows.Scan(&v.Record, &v.Used, &v.Reason, &v.Uses, &at, &said, &v.Incident)
+		v.Time, v.Said = timeOf(at), timeOf(said)
 		return v, err
 	})
 }

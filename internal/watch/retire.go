@@ -35,9 +35,11 @@ func (w *Watch) retire(s *set) {
 }
 
 func (w *Watch) retireFrom(one *used) {
+	one.sweep()
 	for _, e := range one.open {
 		if e.done = e.verdict == tallystick.VerdictMatched && e.certain; e.done {
 			w.counts.Matched++
+			w.halves.leave(e)
 		}
 	}
 	one.open = slices.DeleteFunc(one.open, func(e *entry) bool { return e.done })
@@ -54,11 +56,13 @@ func (w *Watch) retireFrom(one *used) {
 		}
 	}
 	if n > 0 {
+		w.leave(one.open[:n])
 		one.open = slices.Delete(one.open, 0, n)
 		one.settled = max(one.settled, last+tolerance)
 		one.dirty = true
 	}
 	if len(one.open) > maxOpen {
+		w.leave(one.open[:len(one.open)-maxOpen/2])
 		one.park(len(one.open) - maxOpen/2)
 	}
 	one.waiting, one.leaves = noTime, noTime

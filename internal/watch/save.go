@@ -212,24 +212,24 @@ func (w *Watch) reopen(ctx context.Context, one *used, from int64) error {
 		}
 		e := &entry{use: copyOf(u), owner: one}
 		e.said = said[e.name()]
-		one.open = append(one.open, e)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.open(e)
 		return nil
 	})
 }
 
 // takeAgain takes a record that came after what was saved. Where the open records
 // of its credential were read again, it is among them.
-func (w *Watch) takeAgain(u *tallystick.Use, open map[*used]int64) {
-	before := map[*used]int{}
+func (w *Watch) takeAgain(u *tallystick.Use, reopened map[*used]int64) {
+	there := false
 	for _, name := range u.Credential {
 		if one, ok := w.names[tallystick.NormalName(name)]; ok {
-			before[one.now()] = len(one.now().open)
+			from, ok := reopened[one]
+			there = there || ok && micro(u.Time) >= from
 		}
 	}
-	w.take(u)
-	for one, n := range before {
-		if from, ok := open[one]; ok && micro(u.Time) >= from && one.into == nil && len(one.open) == n+1 && one.open[n].use == u {
-			one.open = one.open[:n]
-		}
+	if one := w.note(u); one != nil && !there {
+		w.open(&entry{use: u, owner: one})
 	}
 }

@@ -25,10 +25,9 @@ func (w *Watch) changed(s *set) saying {
 	defer w.mu.Unlock()
 	var out saying
 	for _, e := range s.entries {
-		if e.aside {
-			continue
+		if !e.aside && !e.paired {
+			w.compare(e, &out)
 		}
-		w.compare(e, &out)
 	}
 	return out
 }
@@ -80,14 +79,16 @@ func (w *Watch) say(ctx context.Context, out saying) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range out.entries {
-		e.said = e.saying
+		if e.said = e.saying; e.paired {
+			w.outbox.unsaid = append(w.outbox.unsaid, e.name())
+		}
 		w.counts.Said[e.said]++
 	}
 	for _, e := range out.news {
 		w.judge(e.owner.now(), e.use, tallystick.VerdictForeign, e.reason)
 	}
 	if len(out.matched) > 0 {
-		w.takenBack = true
+		w.outbox.takenBack = true
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ func (w *Watch) hit(one *used, r *rule.Rule, hit rule.Hit) {
 	if hit.Severity != 0 {
 		severity = hit.Severity
 	}
-	w.raise = append(w.raise, finding{one, tallystick.Finding{Rule: r.Name, Severity: severity, Place: hit.Place, Evidence: hit.Evidence}})
+	w.outbox.raise = append(w.outbox.raise, finding{one, tallystick.Finding{Rule: r.Name, Severity: severity, Place: hit.Place, Evidence: hit.Evidence}})
 }
 
 // A finding waits until its credential has a name in the inventory.
@@ -153,35 +154,57 @@ type finding struct {
 // write writes down findings and attempts.
 func (w *Watch) write(ctx context.Context) error {
 	w.mu.Lock()
-	raise, said, back := w.raise, w.said, w.takenBack
-	w.raise, w.said, w.takenBack = nil, nil, false
+	out := w.outbox
+	w.outbox = outbox{}
 	w.mu.Unlock()
-	err := w.writeAll(ctx, raise, said, back)
+	err := w.writeAll(ctx, out)
 	if err != nil {
 		w.mu.Lock()
-		w.raise, w.said, w.takenBack = append(raise, w.raise...), append(said, w.said...), w.takenBack || back
+		out.add(w.outbox)
+		w.outbox = out
 		w.mu.Unlock()
 	}
 	return err
 }
 
-func (w *Watch) writeAll(ctx context.Context, raise []finding, said []store.Verdict, back bool) error {
-	if _, err := w.DB.SaveVerdicts(ctx, said, nil); err != nil {
+// An outbox is what is to be written at the end of a round.
+type outbox struct {
+	raise  []finding       // findings
+	said   []store.Verdict // attempts
+	unsaid []string        // records of which nothing is said any more
+	// takenBack says that a use is no longer foreign, so that findings may close.
+	takenBack bool
+}
+
+func (o *outbox) add(other outbox) {
+	o.raise, o.said, o.unsaid = append(o.raise, other.raise...), append(o.said, other.said...), append(o.unsaid, other.unsaid...)
+	o.takenBack = o.takenBack || other.takenBack
+}
+
+func (w *Watch) writeAll(ctx context.Context, out outbox) error {
+	if _, err := w.DB.SaveVerdicts(ctx, out.said, out.unsaid); err != nil {
+		return err
+	}
+	raise := out.raise
+	about := make([]*used, 0, len(raise))
+	for i := range raise {
+		about = append(about, raise[i].one)
+	}
+	if err := w.nameAll(ctx, about); err != nil {
 		return err
 	}
 	list := make([]tallystick.Finding, 0, len(raise))
+	w.mu.Lock()
 	for i := range raise {
 		f := raise[i].Finding
-		var err error
-		if f.Credential, err = w.credentialOf(ctx, raise[i].one); err != nil {
-			return err
-		}
+		f.Credential = raise[i].one.now().fingerprint
 		list = append(list, f)
 	}
+	w.mu.Unlock()
 	if err := w.DB.RaiseFindings(ctx, list, w.Now()); err != nil {
 		return err
 	}
-	if !back {
+	if !out.takenBack && len(out.unsaid) == 0 {
 		return nil
 	}
 	return w.closeCleared(ctx)
@@ -208,27 +231,32 @@ func (w *Watch) closeCleared(ctx context.Context) error {
 	return nil
 }
 
-// credentialOf returns what the inventory calls a credential, where it gets an
-// entry if it has none.
-func (w *Watch) credentialOf(ctx context.Context, one *used) (tallystick.Fingerprint, error) {
+// nameAll gives credentials entries in the inventory that have none.
+func (w *Watch) nameAll(ctx context.Context, list []*used) error {
 	w.mu.Lock()
-	one = one.now()
-	f, name, first := one.fingerprint, one.names[0], one.profile.First
+	var wanted []*used
+	var names []store.Name
+	for _, one := range list {
+		if one = one.now(); one.fingerprint != "" {
+			continue
+		}
+		first := one.profile.First
+		if first.IsZero() {
+			first = w.Now()
+		}
+		wanted, names = append(wanted, one), append(names, store.Name{Name: one.names[0], Seen: first})
+	}
 	w.mu.Unlock()
-	if f != "" {
-		return f, nil
-	}
-	if first.IsZero() {
-		first = w.Now()
-	}
-	f, err := w.DB.NameCredential(ctx, name, first)
+	found, err := w.DB.NameCredentials(ctx, names)
 	if err != nil {
-		return "", err
+		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	one.fingerprint, one.named = f, false
-	return f, nil
+	for i, one := range wanted {
+		one.fingerprint, one.named = found[i], false
+	}
+	return nil
 }
 
 // writeNames writes down which credentials there are: what is said of uses names
@@ -294,27 +322,29 @@ func (w *Watch) ask(ctx context.Context, list []*used) error {
 	for len(list) > 0 {
 		page := list[:min(len(list), 500)]
 		list = list[len(page):]
-		var known []tallystick.Fingerprint
 		for _, one := range page {
 			w.mu.Lock()
-			names := one.names
+			names := slices.Clone(one.names)
 			w.mu.Unlock()
 			f, err := w.DB.ResolveUsed(ctx, names)
 			if err != nil {
 				return err
 			}
-			if f == "" {
-				if f, err = w.credentialOf(ctx, one); err != nil {
-					return err
-				}
-			}
 			w.mu.Lock()
-			if one.fingerprint != f {
+			if f != "" && one.fingerprint != f {
 				one.fingerprint, one.named = f, false
 			}
 			w.mu.Unlock()
-			known = append(known, f)
 		}
+		if err := w.nameAll(ctx, page); err != nil {
+			return err
+		}
+		var known []tallystick.Fingerprint
+		w.mu.Lock()
+		for _, one := range page {
+			known = append(known, one.fingerprint)
+		}
+		w.mu.Unlock()
 		found, err := w.DB.SightedOf(ctx, known)
 		if err != nil {
 			return err

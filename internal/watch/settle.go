@@ -178,10 +178,12 @@ func (w *Watch) due() *set {
 		s.losses[source] = list
 	}
 	for _, one := range w.used {
-		if len(one.open) == 0 {
+		if one.sweep(); len(one.open) == 0 {
+			one.fresh = false
 			continue
 		}
 		if !anyHolder {
+			w.leave(one.open)
 			one.park(len(one.open))
 			continue
 		}
@@ -194,6 +196,13 @@ func (w *Watch) due() *set {
 		s.used[one] = true
 	}
 	return s
+}
+
+// leave has records leave the halves.
+func (w *Watch) leave(list []*entry) {
+	for _, e := range list {
+		w.halves.leave(e)
+	}
 }
 
 // lateness is how late a record of a relying party is taken to be at most, where

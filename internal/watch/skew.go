@@ -51,14 +51,19 @@ func (w *Watch) compareClocks(s *set) {
 		if !here.certain && here.verdict != tallystick.VerdictMatched {
 			continue
 		}
-		key := skewPair{here.use.Source, there.use.Source}
-		one, ok := w.skews[key]
-		if !ok {
-			one = &skew{}
-			w.skews[key] = one
-		}
-		one.add(micro(here.use.Time) - micro(there.use.Time))
+		w.compareClock(here.use, there.use)
 	}
+}
+
+// compareClock takes the times of the halves of a use.
+func (w *Watch) compareClock(relying, holder *tallystick.Use) {
+	key := skewPair{relying.Source, holder.Source}
+	one, ok := w.skews[key]
+	if !ok {
+		one = &skew{}
+		w.skews[key] = one
+	}
+	one.add(micro(relying.Time) - micro(holder.Time))
 }
 
 // A Skew is how much later the records of a relying party's source are than those

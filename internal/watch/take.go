@@ -33,11 +33,19 @@ const tooEarly = 24 * time.Hour
 
 // take takes a record that is new. w.mu is held.
 func (w *Watch) take(u *tallystick.Use) {
+	if one := w.note(u); one != nil {
+		w.open(&entry{use: copyOf(u), owner: one}) // a copy, or one record would hold its whole batch
+	}
+}
+
+// note counts a record and learns from it. It returns whose it is, nil when that
+// was all there is to it.
+func (w *Watch) note(u *tallystick.Use) *used {
 	w.since++
 	w.counts.Taken++
 	if u.Side == tallystick.SideHolder && u.Other["lost"] != "" && len(u.Credential) == 0 {
 		w.lose(u)
-		return
+		return nil
 	}
 	one := w.usedOf(u)
 	one.dirty = true
@@ -46,35 +54,60 @@ func (w *Watch) take(u *tallystick.Use) {
 	if u.Time.Before(w.Now().Add(tooEarly)) {
 		profile.Learn(&one.profile, u)
 	}
-	if u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
-		w.try(one, u)
-		return
-	}
-	w.put(one, u)
-}
-
-// put puts a record among the open ones, unless it is late.
-func (w *Watch) put(one *used, u *tallystick.Use) {
-	at := micro(u.Time)
 	if u.Side == tallystick.SideHolder {
 		one.learnBook(u)
 		if u.IDs.UTI != "" && u.Level != tallystick.LevelCall {
 			w.tokens.put(tallystick.NormalUTI(u.IDs.UTI), one)
 		}
-	} else {
-		one.relying[u.Source] = max(one.relying[u.Source], at)
-		one.tells(partyHash(u.RelyingParty), at)
-		if owner := w.speaksFor(one, u); owner != nil {
-			w.counts.Matched++
+		return one
+	}
+	if u.Outcome == tallystick.OutcomeAttempt {
+		w.try(one, u)
+		return nil
+	}
+	one.relying[u.Source] = max(one.relying[u.Source], micro(u.Time))
+	one.tells(partyHash(u.RelyingParty), micro(u.Time))
+	if w.isSpokenFor(one, u) {
+		w.counts.Matched++
+		return nil
+	}
+	return one
+}
+
+// open puts a record among the open ones, unless it is late or its other half is
+// there.
+func (w *Watch) open(e *entry) {
+	at := micro(e.use.Time)
+	if at <= e.owner.settled {
+		e.owner.addSpan(span{From: at, To: until(e.use)})
+		return
+	}
+	if isSimple(e.use) {
+		if other := w.halves.match(e); other != nil {
+			w.pair(e, other)
 			return
 		}
 	}
-	if at <= one.settled {
-		one.addSpan(span{From: at, To: until(u)})
-		return
+	e.owner.open = append(e.owner.open, e)
+	e.owner.fresh = true
+}
+
+// pair takes note that two records are the halves of a use. The one that was there
+// leaves with the next round.
+func (w *Watch) pair(e, other *entry) {
+	other.paired, other.token = true, ""
+	e.owner.gone++
+	w.counts.Matched += 2
+	for _, half := range []*entry{e, other} {
+		if half.said != "" { // before its other half came
+			w.outbox.unsaid = append(w.outbox.unsaid, half.name())
+		}
 	}
-	one.open = append(one.open, &entry{use: u, owner: one})
-	one.fresh = true
+	if e.use.Side == tallystick.SideRelying {
+		w.compareClock(e.use, other.use)
+	} else {
+		w.compareClock(other.use, e.use)
+	}
 }
 
 // maxParties bounds how many relying parties of a credential are known to have a
@@ -103,17 +136,14 @@ func partyHash(name string) uint64 {
 	return h.Sum64()
 }
 
-// speaksFor returns the holder whose token a call was made with, where the holder
-// does not write its calls down: the token then speaks for them.
-func (w *Watch) speaksFor(one *used, u *tallystick.Use) *used {
-	if u.Level != tallystick.LevelCall || u.IDs.UTI == "" || u.Outcome == tallystick.OutcomeAttempt {
-		return nil
+// isSpokenFor says whether a call was made with a token of a holder that does not
+// write its calls down: the token then speaks for them.
+func (w *Watch) isSpokenFor(one *used, u *tallystick.Use) bool {
+	if u.Level != tallystick.LevelCall || u.IDs.UTI == "" {
+		return false
 	}
 	owner := w.tokens.get(tallystick.NormalUTI(u.IDs.UTI))
-	if owner == nil || owner.hasCalls() || owner != one && !(isWeak(u) && len(one.holders) == 0) {
-		return nil
-	}
-	return owner
+	return owner != nil && !owner.hasCalls() && (owner == one || isWeak(u) && len(one.holders) == 0)
 }
 
 // count adds a record to the numbers that pages show.
@@ -162,7 +192,7 @@ const maxTries = 1000
 // try writes down an attempt.
 func (w *Watch) try(one *used, u *tallystick.Use) {
 	if w.tries[one.id]++; w.tries[one.id] <= maxTries {
-		w.said = append(w.said, w.verdictOf(&entry{use: u, owner: one, verdict: tallystick.VerdictAttempt, reason: tally.ReasonAttempt}))
+		w.outbox.said = append(w.outbox.said, w.verdictOf(&entry{use: u, owner: one, verdict: tallystick.VerdictAttempt, reason: tally.ReasonAttempt}))
 	}
 }
 

@@ -28,6 +28,7 @@ type used struct {
 	profile rule.Profile
 
 	open    []*entry // records in memory, as they came
+	gone    int      // how many of them were paired meanwhile, and leave
 	fresh   bool     // some have come since it was last settled
 	waiting int64    // the earliest time of a record that waits for a book; noTime is none
 	leaves  int64    // when the books are closed past this, something may leave
@@ -64,11 +65,13 @@ type entry struct {
 	said    tallystick.Verdict // that is written down; "" is none
 	saying  tallystick.Verdict // that is being written down
 	done    bool               // it leaves
+	paired  bool               // its other half has come
 	certain bool               // a token id ties it to its other half
 	left    int64              // uses that are not matched
 	why     tally.Reason
-	aside   bool // it is there for the sake of others, and nothing is said of it
-	sought  bool // the ledger was asked for others of its token
+	aside   bool   // it is there for the sake of others, and nothing is said of it
+	sought  bool   // the ledger was asked for others of its token
+	token   string // under which it is among the halves; "" is not
 }
 
 // A span is a time, in microseconds, both ends included. Verdicts on what is in it
@@ -181,7 +184,7 @@ func (w *Watch) merge(a, b *used) *used {
 	for _, e := range b.open {
 		e.owner = a
 	}
-	a.open = append(a.open, b.open...)
+	a.open, a.gone = append(a.open, b.open...), a.gone+b.gone
 	// What was settled of the two was settled apart: what the one had foreign and
 	// the other unconfirmed may be two halves.
 	if b.settled > 0 && a.settled > 0 {
@@ -294,6 +297,14 @@ func (one *used) hasCalls() bool {
 		}
 	}
 	return false
+}
+
+// sweep drops open records that were paired.
+func (one *used) sweep() {
+	if one.gone > 0 {
+		one.open = slices.DeleteFunc(one.open, func(e *entry) bool { return e.paired })
+		one.gone = 0
+	}
 }
 
 // closedBy returns up to when all books of a side that speak of it are closed.

@@ -77,6 +77,7 @@ type Watch struct {
 	used    map[int64]*used
 	names   map[string]*used  // by name, as written and in the normal form
 	tokens  *tokens           // whose a token is
+	halves  halves            // open records that wait for the other record of their token
 	losses  map[string][]lost // by book
 	nextID  int64             // of the ids that were taken for new ones
 	endID   int64
@@ -85,14 +86,11 @@ type Watch struct {
 	hours   map[hourKey]int64       // since then
 	parties map[partyKey]*partySeen // since then
 	raised  map[raisedKey]string    // findings and their evidence, so that each is written once
-	raise   []finding               // that are to be written
 	tries   map[int64]int           // attempts that were written down since what was seen was saved
-	said    []store.Verdict         // attempts that are to be written down
-	// takenBack says that a use is no longer foreign, so that findings may close.
-	takenBack bool
-	closed    map[bookName]int64 // how far books are closed, as of the last round
-	skews     map[skewPair]*skew
-	counts    Counts
+	outbox  outbox
+	closed  map[bookName]int64 // how far books are closed, as of the last round
+	skews   map[skewPair]*skew
+	counts  Counts
 
 	wake chan struct{}
 }
@@ -128,7 +126,7 @@ func Open(ctx context.Context, c Config) (*Watch, error) {
 		c.Network = func(a netip.Addr) string { return rule.NetworkOf(a).String() }
 	}
 	w := &Watch{
-		Config: c, byRule: map[string]rule.Rule{}, used: map[int64]*used{}, names: map[string]*used{}, tokens: &tokens{},
+		Config: c, byRule: map[string]rule.Rule{}, used: map[int64]*used{}, names: map[string]*used{}, tokens: &tokens{}, halves: halves{},
 		losses: map[string][]lost{}, hours: map[hourKey]int64{}, parties: map[partyKey]*partySeen{}, raised: map[raisedKey]string{},
 		tries: map[int64]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
 	}
@@ -272,7 +270,7 @@ func (w *Watch) Counts() Counts {
 		c.Said[verdict] = n
 	}
 	for _, one := range w.used {
-		c.Open += int64(len(one.open))
+		c.Open += int64(len(one.open) - one.gone)
 		c.Spans += int64(len(one.spans))
 	}
 	return c
@@ -288,7 +286,7 @@ func (w *Watch) Pending(id int64, fn func(at time.Time, count int64)) {
 			continue
 		}
 		for _, e := range one.open {
-			if e.use.Side == tallystick.SideRelying && e.verdict == tallystick.VerdictPending {
+			if e.use.Side == tallystick.SideRelying && e.verdict == tallystick.VerdictPending && !e.paired {
 				fn(e.use.Time, e.use.Count)
 			}
 		}
