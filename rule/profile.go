@@ -7,11 +7,126 @@ import (
 	"time"
 )
 
+// How much a Profile holds of each, so that one takes at most 3 kB.
+const (
+	MaxNetworks = 16
+	MaxStays    = 8
+	MaxHours    = 4
+)
+
 // A Profile is how a credential was used so far, in bounded memory. The zero
-// value is that of a credential that was never used.
+// value is that of a credential that was never used. Package profile, which
+// keeps it, says what depends on the order in which records came; the methods
+// only read. Attempts are not in it: they prove nothing, and teach nothing.
 type Profile struct {
-	First, Last time.Time // of its uses
+	First, Last time.Time // of its uses, by either side
+	// Uses is how many were recorded, of both sides together: one that both
+	// have recorded is there twice.
+	Uses            int64
+	Holder, Relying SideUses
+	LastRefused     time.Time // when a relying party last refused it although the key was held
+	// Pause is the longest time between two uses that followed each other.
+	Pause time.Duration
+
+	// Networks are where relying parties saw it used from, in no order.
+	Networks []Network
+	// Forgotten says that there were more networks than are kept, so that one
+	// which is not there need not be new.
+	Forgotten bool
+	// Stays are the last times at which it was used from one network without a
+	// break, the newest last.
+	Stays []Stay
+
+	// Hours are the newest hours in which relying parties saw it, the newest last.
+	Hours  []Hour
+	Rhythm Rhythm // of the hours before those
+}
+
+// SideUses are the uses that one side recorded.
+type SideUses struct {
+	First, Last time.Time
 	Uses        int64
+}
+
+// A Network is one that a credential was used from; see NetworkOf.
+type Network struct {
+	Prefix      netip.Prefix
+	First, Last time.Time
+	Uses        int64
+}
+
+// A Stay is uses that followed each other from one network.
+type Stay struct {
+	Prefix   netip.Prefix
+	From, To time.Time
+}
+
+// An Hour is at which relying parties a credential was used in one hour.
+type Hour struct {
+	Start   time.Time // UTC
+	Parties Sketch
+}
+
+// A Rhythm has the most relying parties of an hour, for each hour of a weekday and
+// of a day at the weekend (UTC). What was high fades by an eighth each day that it
+// is not reached again.
+type Rhythm [2][24]uint16
+
+// slotOf returns the place of an hour in a rhythm.
+func (r *Rhythm) slotOf(at time.Time) *uint16 {
+	at = at.UTC()
+	kind := 0
+	if day := at.Weekday(); day == time.Saturday || day == time.Sunday {
+		kind = 1
+	}
+	return &r[kind][at.Hour()]
+}
+
+// Note adds an hour that is over.
+func (r *Rhythm) Note(h *Hour) {
+	slot := r.slotOf(h.Start)
+	*slot = max(uint16(h.Parties.Count()), *slot-(*slot+7)/8)
+}
+
+// Most returns the most relying parties that the hour of at, the one before or the
+// one after usually has: summer time moves a rhythm by an hour.
+func (r *Rhythm) Most(at time.Time) int {
+	return int(max(*r.slotOf(at.Add(-time.Hour)), *r.slotOf(at), *r.slotOf(at.Add(time.Hour))))
+}
+
+// PartiesAt returns at how many relying parties the credential was used in the
+// hour of at; 0 when that hour is no longer known.
+func (p *Profile) PartiesAt(at time.Time) int {
+	start := at.Truncate(time.Hour)
+	for i := range p.Hours {
+		if p.Hours[i].Start.Equal(start) {
+			return p.Hours[i].Parties.Count()
+		}
+	}
+	return 0
+}
+
+// Network returns what is known of a network; nil when nothing is.
+func (p *Profile) Network(prefix netip.Prefix) *Network {
+	for i := range p.Networks {
+		if p.Networks[i].Prefix == prefix {
+			return &p.Networks[i]
+		}
+	}
+	return nil
+}
+
+// Located returns when it was first seen in a network that is still known, and
+// how many uses were.
+func (p *Profile) Located() (first time.Time, uses int64) {
+	for i := range p.Networks {
+		n := &p.Networks[i]
+		if first.IsZero() || n.First.Before(first) {
+			first = n.First
+		}
+		uses += n.Uses
+	}
+	return first, uses
 }
 
 // NetworkOf returns the prefix that stands for the network of an address: 24 bits

@@ -13,10 +13,13 @@ import (
 // All returns every rule, sorted by name within its family. It is the only list.
 func All() []rule.Rule {
 	return slices.Concat(
+		bookRules(),
 		chainRules(),
+		changeRules(),
 		clientRules(readDistrust()),
 		distrustedRules(),
 		expiryRules(),
+		foreignRules(),
 		shownRules(),
 		namingRules(),
 		privateKeyRules(),
@@ -25,6 +28,8 @@ func All() []rule.Rule {
 		sshServerRules(),
 		stapleRules(),
 		tlsRules(),
+		useHabitRules(),
+		useLifeRules(),
 		weakRules(),
 	)
 }

@@ -25,11 +25,15 @@ var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // A fixture shows a rule at work on one thing that it must name and one, as
 // like to the first as can be, that it must leave alone. A rule with Check has
-// Firing and Silent; a rule with Survey has FiringEstate and SilentEstate.
-// Each is a function, so that keys are made only for the rule under test.
+// Firing and Silent; a rule with Survey has FiringEstate and SilentEstate, and so
+// on. Those that take work to make are functions, so that they are made only for
+// the rule under test.
 type fixture struct {
 	Firing, Silent             func(testing.TB) rule.Subject
 	FiringEstate, SilentEstate func(testing.TB) rule.Estate
+	FiringUse, SilentUse       func() rule.UseSubject
+	FiringBook, SilentBook     rule.BookSubject
+	FiringChange, SilentChange rule.ChangeSubject
 	// Evidence is a text that the evidence of the firing one contains.
 	Evidence string
 }

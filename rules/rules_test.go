@@ -24,11 +24,14 @@ var update = flag.Bool("update", false, "write docs/rules.md anew")
 func fixtures(t testing.TB) map[string]fixture {
 	all := make(map[string]fixture)
 	for _, family := range []map[string]fixture{
+		bookFixtures(),
 		chainFixtures(),
 		chainSignatureFixtures(),
+		changeFixtures(),
 		clientFixtures(),
 		distrustedFixtures(),
 		expiryFixtures(),
+		foreignFixtures(),
 		groupFixtures(),
 		shownFixtures(),
 		namingFixtures(),
@@ -38,6 +41,8 @@ func fixtures(t testing.TB) map[string]fixture {
 		sshServerFixtures(),
 		stapleFixtures(),
 		tlsFixtures(),
+		useHabitFixtures(),
+		useLifeFixtures(),
 		weakFixtures(),
 	} {
 		for name := range family {
@@ -90,8 +95,15 @@ func TestEveryRuleFiresAndIsSilent(t *testing.T) {
 
 // judge returns the hits of a rule on its two fixtures.
 func judge(t *testing.T, r rule.Rule, f fixture) (firing, silent []rule.Hit) {
-	if r.Check != nil {
+	switch {
+	case r.Check != nil:
 		return ruletest.Check(t, r, f.Firing(t)), ruletest.Check(t, r, f.Silent(t))
+	case r.Use != nil:
+		return ruletest.Use(t, r, f.FiringUse()), ruletest.Use(t, r, f.SilentUse())
+	case r.Book != nil:
+		return ruletest.Book(t, r, f.FiringBook), ruletest.Book(t, r, f.SilentBook)
+	case r.Change != nil:
+		return ruletest.Change(t, r, f.FiringChange), ruletest.Change(t, r, f.SilentChange)
 	}
 	return ruletest.Survey(t, r, f.FiringEstate(t)), ruletest.Survey(t, r, f.SilentEstate(t))
 }

@@ -6,7 +6,7 @@
 // how much memory stands for it, and how long after the closing of its book a
 // foreign use was a finding.
 //
-//	go run ./bench/watch [-rate 100000] [-for 10m] [-credentials 500] [-parties 3600]
+//	go run ./bench/watch [-rate 100000] [-for 10m] [-credentials 500] [-parties 72]
 package main
 
 import (
@@ -45,7 +45,7 @@ func main() {
 	flag.IntVar(&s.rate, "rate", 100_000, "records a second, of both sides together; 0 is as many as can be")
 	flag.DurationVar(&s.length, "for", time.Minute, "how long")
 	flag.IntVar(&s.credentials, "credentials", 500, "how many credentials")
-	flag.IntVar(&s.parties, "parties", 3600, "how many relying parties")
+	flag.IntVar(&s.parties, "parties", 72, "how many relying parties each of them is used with")
 	flag.DurationVar(&s.tolerance, "tolerance", tally.DefaultTolerance, "of the tally")
 	flag.DurationVar(&s.theft, "theft", time.Second, "how often a thief makes a use")
 	flag.StringVar(&s.dir, "dir", "", "where (default: a temporary directory)")
@@ -119,7 +119,8 @@ type bench struct {
 // pair makes the two halves of a use.
 func (b *bench) pair(at time.Time) (holder, relying tallystick.Use) {
 	b.n++
-	credential, party := int(b.n)%b.credentials, b.random.IntN(b.parties)
+	credential := int(b.n) % b.credentials
+	party := credential*b.parties + b.random.IntN(b.parties)
 	key := "entra-key:" + guid(uint64(credential), 7)
 	uti, correlation := guid(uint64(b.n), b.random.Uint64()), guid(b.random.Uint64(), uint64(b.n))
 	base := tallystick.Use{

@@ -19,11 +19,11 @@ var jobName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // check notes what is well-formed and makes no sense. Whether there are such
 // drivers, options and rules is known to those who have them.
 func (c *Config) check(d *decoder) {
-	if c.Listen != "" {
-		_, port, err := net.SplitHostPort(c.Listen)
-		if n, nan := strconv.ParseUint(port, 10, 16); err != nil || nan != nil || n == 0 && port != "0" {
-			d.wrong("listen", "it is an address and a port, such as %s", defaultListen)
-		}
+	if c.Listen != "" && !isAddress(c.Listen) {
+		d.wrong("listen", "it is an address and a port, such as %s", defaultListen)
+	}
+	if c.Syslog != "" && !isAddress(c.Syslog) {
+		d.wrong("syslog", "it is an address and a port, such as 0.0.0.0:6514")
 	}
 	if !c.Database.IsZero() && !isPostgres(c.Database) {
 		d.wrong("database", "it is a URL that begins with postgres://; leave it out to use SQLite in the data directory")
@@ -33,6 +33,12 @@ func (c *Config) check(d *decoder) {
 	}
 	if c.TLS.Certificate == "" && c.TLS.Key != "" || c.TLS.Certificate != "" && c.TLS.Key == "" {
 		d.wrong("tls", "certificate and key go together: set both, or none")
+	}
+	if c.Tally.Tolerance < 0 || c.Tally.Tolerance > time.Hour {
+		d.wrong("tally.tolerance", "it is between 0s and 1h")
+	}
+	if c.Tally.Keep != 0 && c.Tally.Keep < 24*time.Hour {
+		d.wrong("tally.keep", "it is at least 24h")
 	}
 	c.checkJobs(d)
 	for i, rule := range c.Annotations {
@@ -47,6 +53,13 @@ func (c *Config) check(d *decoder) {
 			d.wrong(path+".reason", "it says why the rule does not apply")
 		}
 	}
+}
+
+// isAddress says whether a text is an address and a port to listen on.
+func isAddress(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	n, nan := strconv.ParseUint(port, 10, 16)
+	return err == nil && nan == nil && (n > 0 || port == "0")
 }
 
 func (c *Config) checkJobs(d *decoder) {
@@ -86,9 +99,9 @@ func (r AnnotationRule) check(d *decoder, path string) {
 		}
 	}
 	switch tallystick.Kind(m.Kind) {
-	case "", tallystick.KindCertificate, tallystick.KindKey, tallystick.KindSSHCertificate, tallystick.KindSealed:
+	case "", tallystick.KindCertificate, tallystick.KindKey, tallystick.KindSSHCertificate, tallystick.KindSealed, tallystick.KindNamed:
 	default:
-		d.wrong(path+".match.kind", "it is one of certificate, key, ssh-certificate, sealed")
+		d.wrong(path+".match.kind", "it is one of certificate, key, ssh-certificate, sealed, named")
 	}
 	for i, tag := range r.Tags {
 		if tag == "" || len(tag) > maxTag || strings.ContainsFunc(tag, notInTag) {

@@ -37,9 +37,24 @@ type Config struct {
 	// self-signed certificate is made in the data directory.
 	TLS TLS `yaml:"tls"`
 
+	// The address and port to take syslog messages at, over TLS (RFC 5425), from
+	// the senders that `tally source add --kind syslog` has registered; usually
+	// ADDR:6514. It shows the certificate of the pages. Without it nothing listens.
+	Syslog string `yaml:"syslog"`
+
 	// A file that holds the token with which a scraper may read /metrics, sent
 	// as a bearer token. Without it, /metrics takes API tokens only.
 	MetricsTokenFile string `yaml:"metrics_token_file"`
+
+	// How uses of credentials are kept and matched.
+	Tally Tally `yaml:"tally"`
+
+	// A file that says which operator each network belongs to, so that uses from
+	// another prefix of the same operator are not called new: the table of
+	// iptoasn.com (ip2asn-combined.tsv) or GeoLite2 ASN as CSV, packed with gzip or
+	// not. Without it a network is 24 bits of an IPv4 address, or 48 of an IPv6
+	// address. It is read at the start.
+	ASNTable string `yaml:"asn_table"`
 
 	// Where to look for credentials, and how often. When the list is empty,
 	// Tallystick looks at this machine once a day: its files, its trust
@@ -65,6 +80,18 @@ type TLS struct {
 
 	// A PEM file with the private key of the certificate.
 	Key string `yaml:"key"`
+}
+
+// Tally says how uses are kept and matched.
+type Tally struct {
+	// How far apart the two records of one use may be where no token id ties them:
+	// the difference of the clocks, and the time that a request takes. The default
+	// is 2m.
+	Tolerance time.Duration `yaml:"tolerance"`
+
+	// For how long uses are kept. What is older is removed, and is not taken in
+	// again. The default is 9600h, which is 400 days.
+	Keep time.Duration `yaml:"keep"`
 }
 
 // A Job is one place, or several of one sort, that is looked at again and again.
@@ -151,7 +178,8 @@ type Match struct {
 	// A pattern for the issuer.
 	Issuer string `yaml:"issuer"`
 
-	// One of certificate, key, ssh-certificate and sealed.
+	// One of certificate, key, ssh-certificate, sealed (that nobody could open)
+	// and named (known by its uses alone).
 	Kind string `yaml:"kind"`
 
 	// A pattern for the algorithm of the key, such as `rsa-*`.

@@ -38,6 +38,7 @@ func TestDefaults(t *testing.T) {
 	day := 24 * time.Hour
 	want := &config.Config{
 		Listen: "127.0.0.1:8443", Data: "/home/ada/.local/share/tallystick",
+		Tally: config.Tally{Tolerance: 2 * time.Minute, Keep: 9600 * time.Hour},
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Every: day},
 			{Name: "truststore", Driver: "truststore", Every: day},
@@ -85,6 +86,9 @@ func TestFull(t *testing.T) {
 		Listen: "10.0.0.5:8443", Data: "/var/lib/tallystick", DatabaseFile: dir + "/database-url",
 		TLS:              config.TLS{Certificate: dir + "/tls/tally.pem", Key: dir + "/tls/tally.key"},
 		MetricsTokenFile: dir + "/metrics-token",
+		Syslog:           "10.0.0.5:6514",
+		ASNTable:         "/usr/share/asn/ip2asn.tsv.gz",
+		Tally:            config.Tally{Tolerance: 30 * time.Second, Keep: 2400 * time.Hour},
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
 				Options: map[string]driver.Secret{
@@ -145,10 +149,11 @@ func TestMistakes(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"lisen: x\n", `1:1: unknown key "lisen": did you mean "listen"?`},
 		{"tls:\n  Certficate: x\n", `2:3: unknown key "Certficate": did you mean "certificate"?`},
-		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, metrics_token_file, discovery, annotate, rules`},
+		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, asn_table, discovery, annotate, rules`},
 		{"discovery:\n  - name: a\n    driver: files\n    target: [/etc]\n", `4:5: unknown key "target": did you mean "targets"?`},
 		{"listen: 8443\n", `1:9: listen: it is an address and a port, such as 127.0.0.1:8443`},
 		{"listen: localhost:https\n", `1:9: listen: it is an address and a port, such as 127.0.0.1:8443`},
+		{"syslog: 6514\n", `1:9: syslog: it is an address and a port, such as 0.0.0.0:6514`},
 		{"listen: [a]\n", `1:9: listen: it is a text`},
 		{"database: hunter2\n", `1:11: database: it is a URL that begins with postgres://; leave it out to use SQLite in the data directory`},
 		{"database: postgres://hunter2@x/\ndatabase_file: y\n", `2:16: database_file: it takes the place of database: set one of the two`},
@@ -162,7 +167,7 @@ func TestMistakes(t *testing.T) {
 		{"discovery:\n  - name: a\n    driver: b\n    off: yes\n", `4:10: discovery[0].off: it is true or false`},
 		{"discovery:\n  - name: a\n    driver: b\n    options: {p: [hunter2]}\n", `4:18: discovery[0].options.p: it is a text`},
 		{"annotate:\n  - owner: x\n", `2:5: annotate[0].match: it says which credentials the rule is about; place: '**' is about all that are somewhere`},
-		{"annotate:\n  - match: {kind: cert}\n    owner: x\n", `2:19: annotate[0].match.kind: it is one of certificate, key, ssh-certificate, sealed`},
+		{"annotate:\n  - match: {kind: cert}\n    owner: x\n", `2:19: annotate[0].match.kind: it is one of certificate, key, ssh-certificate, sealed, named`},
 		{"annotate:\n  - match: {name: x}\n", `2:5: annotate[0]: the rule says nothing: set owner, environment, tags or notes`},
 		{"annotate:\n  - match: {name: x}\n    tags: [a b]\n", `3:12: annotate[0].tags[0]: a tag has no spaces and no commas, and at most 100 bytes`},
 		{"annotate:\n  - match: {name: *.example.com}\n", `2:19: "*" is not supported here: write it out, or put it in quotes if it is text`},

@@ -19,6 +19,9 @@ import (
 const (
 	defaultListen = "127.0.0.1:8443"
 	defaultEvery  = 24 * time.Hour
+	defaultKeep   = 400 * 24 * time.Hour
+
+	defaultTolerance = 2 * time.Minute
 )
 
 // defaultJobs returns what is looked at when the file names nothing.
@@ -62,7 +65,7 @@ func Load(path string, getenv func(string) string) (*Config, error) {
 
 // resolve makes paths absolute.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.Data, &c.DatabaseFile, &c.MetricsTokenFile, &c.TLS.Certificate, &c.TLS.Key} {
+	for _, path := range []*string{&c.Data, &c.DatabaseFile, &c.MetricsTokenFile, &c.ASNTable, &c.TLS.Certificate, &c.TLS.Key} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
@@ -80,6 +83,12 @@ func (c *Config) fill(getenv func(string) string) error {
 			return err
 		}
 		c.Data = dir
+	}
+	if c.Tally.Tolerance == 0 {
+		c.Tally.Tolerance = defaultTolerance
+	}
+	if c.Tally.Keep == 0 {
+		c.Tally.Keep = defaultKeep
 	}
 	if len(c.Discovery) == 0 {
 		c.Discovery = defaultJobs()

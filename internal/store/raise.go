@@ -10,7 +10,9 @@ import (
 )
 
 // RaiseFindings opens findings about what has happened, and renews the words of
-// those that are open. It closes none: what has happened does not end by itself.
+// those that are open, unless what they say is worse. What is new about one that
+// was accepted has not been accepted: it stands open again. None is closed: what
+// has happened does not end by itself.
 // A finding without a credential is about its place alone, a source or an account
 // of a directory. Those about a credential that is not known are left out.
 func (db *DB) RaiseFindings(ctx context.Context, list []tallystick.Finding, now time.Time) error {
@@ -88,13 +90,25 @@ func (w *judging) add(ctx context.Context, credential int64, list []tallystick.F
 		return err
 	}
 	kept := map[findingKey]openFinding{}
+	var news []tallystick.Finding
 	for _, f := range list {
 		k := findingKey{f.Rule, string(f.Place)}
-		if old, ok := open[k]; ok {
+		old, ok := open[k]
+		switch {
+		case !ok:
+		case old.severity > f.Severity || old.evidence == cleanText(f.Evidence):
+			continue
+		default:
 			kept[k] = old
+			const again = `UPDATE findings SET accepted_by = '', accepted_reason = '', accepted_until = 0, accepted_within = '' WHERE id = $1 AND accepted_until > 0`
+			if _, err := w.tx.ExecContext(ctx, again, old.id); err != nil {
+				return err
+			}
 		}
+		news = append(news, f)
+		open[k] = openFinding{severity: f.Severity, evidence: cleanText(f.Evidence), id: old.id}
 	}
-	if _, err := w.replace(ctx, Judgement{RowID: credential, Findings: list}, kept); err != nil {
+	if _, err := w.replace(ctx, Judgement{RowID: credential, Findings: news}, kept); err != nil {
 		return err
 	}
 	return countFindings(ctx, w.tx, credential, w.now)

@@ -233,3 +233,17 @@ func mergeUsed(ctx context.Context, tx *writing, from, into int64) error {
 	}
 	return nil
 }
+
+// EachUseHour calls fn for each hour of each credential and side.
+func (db *DB) EachUseHour(ctx context.Context, fn func(UseHour) error) error {
+	rows, err := db.read.QueryContext(ctx, `SELECT used_id, hour, side, uses FROM use_hours ORDER BY used_id, hour, side`)
+	return db.wrap("couldn't read how much was used", each(rows, err, func(rows *sql.Rows) error {
+		var h UseHour
+		var hour int64
+		if err := rows.Scan(&h.Used, &hour, &h.Side, &h.Uses); err != nil {
+			return err
+		}
+		h.Hour = timeOf(hour)
+		return fn(h)
+	}))
+}

@@ -5,6 +5,8 @@ package watch
 import (
 	"context"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
@@ -117,7 +119,7 @@ func (w *Watch) judge(one *used, u *tallystick.Use, verdict tallystick.Verdict, 
 		Gone: one.sighted.Gone, Blocked: one.blocked, Networks: one.networks, Network: w.Network,
 	}
 	if w.Directory != nil && verdict == "" && u.Side == tallystick.SideRelying {
-		subject.ChangedAt = w.Directory.Used(u)
+		subject.ChangedAt = w.changedBefore(one, u)
 	}
 	for i := range w.useful {
 		r := &w.useful[i]
@@ -125,6 +127,49 @@ func (w *Watch) judge(one *used, u *tallystick.Use, verdict tallystick.Verdict, 
 			w.hit(one, r, hit)
 		}
 	}
+}
+
+// soonAfter is how long after a change of who gets in a use is told to who keeps
+// the changes.
+const soonAfter = 30 * time.Minute
+
+// changedBefore returns when what a use signs in as was last given a credential.
+func (w *Watch) changedBefore(one *used, u *tallystick.Use) time.Time {
+	at := w.Directory.Changed(one.names, u.Time)
+	if !at.IsZero() && u.Time.Sub(at) <= soonAfter && u.Outcome == tallystick.OutcomeSuccess {
+		const most = 10_000
+		if len(w.outbox.soon) < most {
+			w.outbox.soon = append(w.outbox.soon, soon{one, u.Time, u.Address})
+		}
+	}
+	return at
+}
+
+// A soon is a use soon after a change.
+type soon struct {
+	one     *used
+	at      time.Time
+	address string
+}
+
+// tellDirectory tells of uses soon after changes.
+func (w *Watch) tellDirectory(ctx context.Context, list []soon) error {
+	for _, s := range list {
+		w.mu.Lock()
+		var accounts, credentials []string
+		for _, name := range s.one.now().names {
+			if strings.HasPrefix(name, "account:") {
+				accounts = append(accounts, name)
+			} else {
+				credentials = append(credentials, name)
+			}
+		}
+		w.mu.Unlock()
+		if err := w.Directory.Used(ctx, accounts, credentials, s.at, s.address); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hit keeps a finding to be written, unless the same was.
@@ -172,17 +217,22 @@ type outbox struct {
 	raise  []finding       // findings
 	said   []store.Verdict // attempts
 	unsaid []string        // records of which nothing is said any more
+	soon   []soon          // uses soon after changes
 	// takenBack says that a use is no longer foreign, so that findings may close.
 	takenBack bool
 }
 
 func (o *outbox) add(other outbox) {
 	o.raise, o.said, o.unsaid = append(o.raise, other.raise...), append(o.said, other.said...), append(o.unsaid, other.unsaid...)
+	o.soon = append(o.soon, other.soon...)
 	o.takenBack = o.takenBack || other.takenBack
 }
 
 func (w *Watch) writeAll(ctx context.Context, out outbox) error {
 	if _, err := w.DB.SaveVerdicts(ctx, out.said, out.unsaid); err != nil {
+		return err
+	}
+	if err := w.tellDirectory(ctx, out.soon); err != nil {
 		return err
 	}
 	raise := out.raise

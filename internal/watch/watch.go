@@ -53,13 +53,14 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// A Directory keeps changes of who gets in.
+// A Directory keeps changes of who gets in: *directory.Directory.
 type Directory interface {
 	Take(ctx context.Context, changes []tallystick.Change) error
-	// Used says that a credential was used, under some names, and returns when one
-	// was last added to what they open by other than an approved change; zero when
-	// none was lately.
-	Used(u *tallystick.Use) time.Time
+	// Changed returns when a credential was last added, before a time, to what is
+	// used under some names, other than by an announced change; zero is never.
+	Changed(names []string, before time.Time) time.Time
+	// Used says that something was used: an account, with credentials.
+	Used(ctx context.Context, accounts, credentials []string, at time.Time, address string) error
 }
 
 // A Watch is the open tally. Its methods are safe to call from several goroutines.

@@ -99,3 +99,40 @@ func TestSurvey(t *testing.T) {
 		}
 	}
 }
+
+func TestUse(t *testing.T) {
+	calls := 0
+	for what, judge := range map[string]func(rule.UseSubject) []rule.Hit{
+		"":               func(rule.UseSubject) []rule.Hit { return []rule.Hit{{Evidence: "blue"}} },
+		"no evidence":    func(rule.UseSubject) []rule.Hit { return []rule.Hit{{}} },
+		"a credential":   func(rule.UseSubject) []rule.Hit { return []rule.Hit{{Evidence: "blue", Credential: "a1"}} },
+		"twice":          func(rule.UseSubject) []rule.Hit { return []rule.Hit{{Evidence: "blue"}, {Evidence: "blue"}} },
+		"a memory":       func(rule.UseSubject) []rule.Hit { calls++; return make([]rule.Hit, 0, calls)[:calls%2] },
+		"a write":        func(s rule.UseSubject) []rule.Hit { s.Profile.Uses++; return nil },
+		"a deep write":   func(s rule.UseSubject) []rule.Hit { s.Profile.Stays[0].To = time.Now(); return nil },
+		"a credential's": func(s rule.UseSubject) []rule.Hit { s.Credential.Subject += "x"; return nil },
+		"each use":       func(s rule.UseSubject) []rule.Hit { return []rule.Hit{{Evidence: s.Use.RelyingParty}} },
+	} {
+		r, rec := sound(), &recorder{TB: t}
+		r.Check, r.Use = nil, judge
+		Use(rec, r, rule.UseSubject{
+			Use: &tallystick.Use{RelyingParty: "https:a"}, Credential: &tallystick.Credential{}, Profile: &rule.Profile{Stays: make([]rule.Stay, 1)},
+		})
+		if rec.failed != (what != "") {
+			t.Errorf("%q: failed is %v", what, rec.failed)
+		}
+	}
+}
+
+func TestBookAndChange(t *testing.T) {
+	r, rec := sound(), &recorder{TB: t}
+	r.Book = func(s rule.BookSubject) []rule.Hit { return []rule.Hit{{Evidence: s.Now.String()}} }
+	if Book(rec, r, rule.BookSubject{}); !rec.failed {
+		t.Error("a text that changes by the minute was let pass")
+	}
+	r, rec = sound(), &recorder{TB: t}
+	r.Change = func(s rule.ChangeSubject) []rule.Hit { s.Near[0].Grants[0] = "less"; return nil }
+	if Change(rec, r, rule.ChangeSubject{Change: &tallystick.Change{}, Near: []tallystick.Change{{Grants: []string{"more"}}}}); !rec.failed {
+		t.Error("a write was let pass")
+	}
+}

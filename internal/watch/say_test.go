@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/store"
+
+	_ "modernc.org/sqlite" // a second hand on the store
+)
+
+const (
+	party = "entra:11111111-0000-4000-8000-000000000000/00000003-0000-0000-c000-000000000000"
+	key   = "entra-key:7f1d5c1e-6a1f-4d0e-9b5e-2f6f3b0a9c11"
+)
+
+func token(n int) string { return fmt.Sprintf("%08d-2222-4000-8000-000000000000", n) }
+
+func held(at time.Time, uti string) tallystick.Use {
+	return tallystick.Use{
+		Source: "broker", Side: tallystick.SideHolder, Level: tallystick.LevelToken, Time: at, Until: at, Count: 1, Outcome: tallystick.OutcomeSuccess,
+		Credential: []string{key}, RelyingParty: party, Address: "203.0.113.7", IDs: tallystick.UseIDs{UTI: uti},
+	}
+}
+
+func relied(at time.Time, uti, address string) tallystick.Use {
+	return tallystick.Use{
+		ID: "r-" + uti + at.String(), Source: "entra", Side: tallystick.SideRelying, Level: tallystick.LevelToken, Time: at, Until: at, Count: 1,
+		Outcome: tallystick.OutcomeSuccess, Credential: []string{key}, RelyingParty: party, Address: address, IDs: tallystick.UseIDs{UTI: uti},
+	}
+}
+
+// findings returns the rules of open findings, with their severities.
+func (b *bench) findings(t *testing.T) map[string]string {
+	t.Helper()
+	page, err := b.DB.Findings(t.Context(), store.FindingFilter{Now: b.now}, store.PageRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, f := range page.Items {
+		about := f.Subject
+		if about == "" {
+			about = string(f.Place)
+		}
+		all[f.Rule] = about + " " + f.Severity.String()
+	}
+	return all
+}
+
+func TestForeignUseIsAFindingUntilItsOtherHalfComes(t *testing.T) {
+	b := newBench(t)
+	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"), relied(noon.Add(time.Minute), token(2), "198.51.100.9"))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 0 {
+		t.Fatalf("before the book is closed: %v", got)
+	}
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Fatalf("foreign are %v; want the use of token 2", got)
+	}
+	if got := b.findings(t)["foreign-use"]; got != key+" critical" {
+		t.Errorf("the finding is %q", got)
+	}
+	// The book lied: a record from before its closing mark comes after it.
+	b.append(t, held(noon.Add(time.Minute), token(2)))
+	b.rest(t)
+	if err := b.judgeBooks(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 0 {
+		t.Errorf("foreign are still %v", got)
+	}
+	got := b.findings(t)
+	if _, ok := got["foreign-use"]; ok {
+		t.Errorf("the finding is still open: %v", got)
+	}
+	if !strings.HasPrefix(got["record-after-close"], "book:holder/broker ") {
+		t.Errorf("nothing says that the book lied: %v", got)
+	}
+}
+
+func TestReplayThatComesWhenTheFirstUseHasLeftTheMemory(t *testing.T) {
+	b := newBench(t)
+	b.append(t, held(noon, token(1)), relied(noon.Add(time.Second), token(1), "203.0.113.7"))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
+	b.close(t, "entra", tallystick.SideRelying, noon.Add(time.Hour))
+	b.rest(t)
+	if c := b.Counts(); c.Open != 0 {
+		t.Fatalf("%d records are in memory", c.Open)
+	}
+	b.append(t, relied(noon.Add(2*time.Hour), token(1), "198.51.100.9"))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(3*time.Hour))
+	b.rest(t)
+	list, err := b.DB.AllVerdicts(t.Context(), tallystick.VerdictForeign)
+	if err != nil || len(list) != 1 || !strings.Contains(list[0].Reason, "replayed") || !list[0].Time.Equal(noon.Add(2*time.Hour)) {
+		t.Errorf("foreign are %+v, %v; want the replay", list, err)
+	}
+	if got := b.findings(t); got["replayed-request"] == "" {
+		t.Errorf("findings are %v", got)
+	}
+}
+
+func TestCallsAreTheirTokens(t *testing.T) {
+	b := newBench(t)
+	call := func(n int, uti string) tallystick.Use {
+		u := relied(noon.Add(time.Duration(n)*time.Minute), uti, "203.0.113.7")
+		u.Source, u.Level, u.Credential = "graph", tallystick.LevelCall, []string{"account:entra-app/1a2b"}
+		return u
+	}
+	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"))
+	for n := range 20 {
+		b.append(t, call(n, token(1)))
+	}
+	b.append(t, call(30, token(9)))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(24*time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v; want the call with a token that nobody received", got)
+	}
+	// Started again, nobody remembers the token but the ledger.
+	b.stop(t)
+	b.start(t)
+	b.append(t, call(40, token(1)))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("after a restart foreign are %v; want no further one", got)
+	}
+}
+
+func TestWithoutAHolderUsesWaitInTheLedger(t *testing.T) {
+	b := newBench(t)
+	for n := range 500 {
+		b.append(t, relied(noon.Add(time.Duration(n)*time.Minute), token(n), "198.51.100.9"))
+	}
+	b.rest(t)
+	if c := b.Counts(); c.Open != 0 || c.Spans == 0 {
+		t.Errorf("%d records in memory and %d spans; want them to wait in the ledger", c.Open, c.Spans)
+	}
+	b.stop(t)
+	b.start(t)
+	b.append(t, held(noon, token(0)))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(24*time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 499 {
+		t.Errorf("%d are foreign; want 499", len(got))
+	}
+}
+
+func TestStoreAwayForAWhile(t *testing.T) {
+	b := newBench(t)
+	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"))
+	b.rest(t)
+	other, err := sql.Open("sqlite", filepath.Join(b.dir, "tally.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	conn, err := other.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, relied(noon.Add(time.Minute), token(2), "198.51.100.9"))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
+	if err := b.round(t.Context()); err == nil {
+		t.Fatal("a round with the store away was well")
+	}
+	if _, err := conn.ExecContext(t.Context(), `ROLLBACK`); err != nil {
+		t.Fatal(err)
+	}
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v; want the one that came while the store was away", got)
+	}
+	if got := b.findings(t); got["foreign-use"] == "" {
+		t.Errorf("findings are %v", got)
+	}
+}
+
+func TestWhatABookLostMayBeAnyUse(t *testing.T) {
+	b := newBench(t)
+	lost := tallystick.Use{
+		Source: "broker", Side: tallystick.SideHolder, Time: noon, Until: noon.Add(10 * time.Minute), Count: 7, Level: tallystick.LevelRequest,
+		Outcome: tallystick.OutcomeSuccess, Other: map[string]string{"lost": "7"},
+	}
+	b.append(t, held(noon.Add(-time.Hour), token(1)), lost, relied(noon.Add(time.Minute), token(2), "203.0.113.7"), relied(noon.Add(time.Hour), token(3), "203.0.113.7"))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(24*time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v; want the one that the book cannot have lost", got)
+	}
+}
+
+func TestClocksAreCompared(t *testing.T) {
+	b := newBench(t)
+	for n := range 50 {
+		at := noon.Add(time.Duration(n) * time.Second)
+		b.append(t, held(at, token(n)), relied(at.Add(45*time.Second), token(n), "203.0.113.7"))
+	}
+	b.rest(t)
+	if got := b.Skews(); len(got) != 1 || got[0].By != 45*time.Second {
+		t.Errorf("the clocks differ by %+v; want 45 s", got)
+	}
+	if err := b.judgeBooks(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.findings(t); got["clock-skew"] == "" {
+		t.Errorf("findings are %v", got)
+	}
+}
+
+func TestCountsSurviveACrash(t *testing.T) {
+	b := newBench(t)
+	for n := range 100 {
+		at := noon.Add(time.Duration(n) * time.Minute)
+		b.append(t, held(at, token(n)), relied(at, token(n), "203.0.113.7"))
+		if n%30 == 0 {
+			if err := b.save(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n%45 == 0 {
+			b.stop(t)
+			b.start(t)
+		}
+	}
+	if err := b.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	err := b.DB.EachUseHour(t.Context(), func(h store.UseHour) error {
+		got[string(h.Side)] += h.Uses
+		return nil
+	})
+	if err != nil || got["holder"] != 100 || got["relying"] != 100 {
+		t.Errorf("counted are %v, %v; want 100 of each side", got, err)
+	}
+}
