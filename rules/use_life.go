@@ -142,12 +142,20 @@ func useOfGone() rule.Rule {
 	}
 }
 
-// keyNames are the kinds of names that mean a key or a certificate. Accounts and
-// subjects are not among them: they open with a password as well, of which
-// nothing is ever sighted.
-var keyNames = [...]string{"aws-key:", "cert-sha256:", "entra-key:", "spki-sha256:", "ssh:", "windows-key:", "x5t:"}
+// isKeyName says whether a name is that of a key or a certificate. Accounts and
+// subjects are not: they open with a password as well, of which nothing is ever
+// sighted.
+func isKeyName(name string) bool {
+	kind, _, _ := strings.Cut(name, ":")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case "aws-key", "cert-sha256", "entra-key", "spki-sha256", "ssh", "windows-key", "x5t", "x5t-s256", "x5t#s256":
+		return true
+	}
+	return false
+}
 
 func useNeverSighted() rule.Rule {
+	found := one(0, "used, and never seen at any place") // once, because it is asked of every use
 	return rule.Rule{
 		Name:  "use-never-sighted",
 		Title: "A key is used that was never found",
@@ -162,11 +170,8 @@ func useNeverSighted() rule.Rule {
 			if s.Credential != nil && s.Credential.Kind != tallystick.KindNamed || s.Use.Outcome == tallystick.OutcomeAttempt {
 				return nil
 			}
-			for _, name := range s.Use.Credential {
-				normal := tallystick.NormalName(name)
-				if slices.ContainsFunc(keyNames[:], func(kind string) bool { return strings.HasPrefix(normal, kind) }) {
-					return one(0, "used, and never seen at any place")
-				}
+			if slices.ContainsFunc(s.Use.Credential, isKeyName) {
+				return found
 			}
 			return nil
 		}),

@@ -25,11 +25,11 @@ type Used struct {
 // Watched is what package watch remembers, at an instant at which it had seen
 // every record of the segments up to Segment and none after.
 type Watched struct {
-	Segment uint32
-	Books   []byte // of package watch: what the books lost, and what else is of no credential
-	States  map[int64][]byte // of the credentials that have changed
-	Hours       []UseHour       // to be added
-	Connections []UseConnection // to be added
+	Segment     uint32
+	Books       []byte           // of package watch: what the books lost, and what else is of no credential
+	States      map[int64][]byte // of the credentials that have changed
+	Hours       []UseHour        // to be added
+	Connections []UseConnection  // to be added
 }
 
 // A UseHour is how many uses one side recorded in an hour.
@@ -50,8 +50,8 @@ type UseConnection struct {
 	Told time.Time
 }
 
-// watchedSegment and watchedBooks are settings.
-const watchedSegment, watchedBooks = "watched-segment", "watched-books"
+// Settings of SaveWatched and SaveCounts.
+const watchedSegment, watchedBooks, watchedCounted = "watched-segment", "watched-books", "watched-counted"
 
 // EachUsed calls fn for every credential that was used.
 func (db *DB) EachUsed(ctx context.Context, fn func(Used) error) error {
@@ -78,14 +78,49 @@ func (db *DB) EachUsed(ctx context.Context, fn func(Used) error) error {
 	}))
 }
 
-// WatchedUpTo returns what SaveWatched said last of the ledger as a whole.
-func (db *DB) WatchedUpTo(ctx context.Context) (segment uint32, books []byte, err error) {
-	err = db.read.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, watchedSegment).Scan(&segment)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, nil, db.wrap("couldn't read how far the ledger was watched", err)
+// WatchedUpTo returns what SaveWatched said last of the ledger as a whole, and how
+// many records that came since have been counted by SaveCounts.
+func (db *DB) WatchedUpTo(ctx context.Context) (segment uint32, counted int64, books []byte, err error) {
+	for name, value := range map[string]any{watchedSegment: &segment, watchedCounted: &counted} {
+		err = db.read.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(value)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return 0, 0, nil, db.wrap("couldn't read how far the ledger was watched", err)
+		}
 	}
 	books, err = db.Kept(ctx, watchedBooks)
-	return segment, books, err
+	return segment, counted, books, err
+}
+
+// SaveCounts adds to what was counted, so that it can be seen before the next
+// SaveWatched; counted is how many records since the last one it is of in all.
+func (db *DB) SaveCounts(ctx context.Context, hours []UseHour, connections []UseConnection, counted int64) error {
+	return db.wrap("couldn't save what was counted", db.tx(ctx, func(tx *writing) error {
+		if err := addCounts(ctx, tx, hours, connections); err != nil {
+			return err
+		}
+		return setSetting(ctx, tx, watchedCounted, itoa(counted))
+	}))
+}
+
+func setSetting(ctx context.Context, tx *writing, name, value string) error {
+	const remember = `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	_, err := tx.ExecContext(ctx, remember, name, value)
+	return err
+}
+
+func addCounts(ctx context.Context, tx *writing, list []UseHour, used []UseConnection) error {
+	var hours, connections [][]any
+	for _, h := range list {
+		hours = append(hours, []any{h.Used, micros(h.Hour), string(h.Side), h.Uses})
+	}
+	for _, c := range used {
+		connections = append(connections, []any{c.Used, cleanText(c.Party), micros(c.First), micros(c.Last), c.Holder, c.Relying, micros(c.Told)})
+	}
+	if _, err := addHours.exec(ctx, tx, inOrder(hours)); err != nil {
+		return err
+	}
+	_, err := addConnections.exec(ctx, tx, inOrder(connections))
+	return err
 }
 
 // NewUsedIDs returns the first of n ids in a row for credentials that are used.
@@ -156,20 +191,8 @@ func (db *DB) SaveUsed(ctx context.Context, list []Used, merged [][2]int64) erro
 // SaveWatched remembers what was watched, all of it or nothing.
 func (db *DB) SaveWatched(ctx context.Context, w Watched) error {
 	return db.wrap("couldn't save what was watched", db.tx(ctx, func(tx *writing) error {
-		var hours, connections [][]any
-		for _, h := range w.Hours {
-			hours = append(hours, []any{h.Used, micros(h.Hour), string(h.Side), h.Uses})
-		}
-		for _, c := range w.Connections {
-			connections = append(connections, []any{c.Used, cleanText(c.Party), micros(c.First), micros(c.Last), c.Holder, c.Relying, micros(c.Told)})
-		}
-		for _, write := range []struct {
-			bulk
-			rows [][]any
-		}{{addHours, inOrder(hours)}, {addConnections, inOrder(connections)}} {
-			if _, err := write.exec(ctx, tx, write.rows); err != nil {
-				return err
-			}
+		if err := addCounts(ctx, tx, w.Hours, w.Connections); err != nil {
+			return err
 		}
 		for id, state := range w.States {
 			if _, err := tx.ExecContext(ctx, `UPDATE used SET state = $1 WHERE id = $2`, notNil(state), id); err != nil {
@@ -180,9 +203,10 @@ func (db *DB) SaveWatched(ctx context.Context, w Watched) error {
 		if _, err := tx.ExecContext(ctx, keep, watchedBooks, notNil(w.Books)); err != nil {
 			return err
 		}
-		const remember = `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
-		_, err := tx.ExecContext(ctx, remember, watchedSegment, itoa(int64(w.Segment)))
-		return err
+		if err := setSetting(ctx, tx, watchedCounted, "0"); err != nil {
+			return err
+		}
+		return setSetting(ctx, tx, watchedSegment, itoa(int64(w.Segment)))
 	}))
 }
 

@@ -5,6 +5,7 @@ package watch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,8 +66,17 @@ func (w *Watch) snapshot(ctx context.Context) (store.Watched, error) {
 		}
 		one.dirty = len(one.open) > 0 // what is open changes by itself
 	}
+	watched.Hours, watched.Connections = w.takeCounts()
+	clear(w.tries)
+	w.since, w.counted = 0, 0
+	return watched, nil
+}
+
+// takeCounts takes what was counted since it was saved.
+func (w *Watch) takeCounts() ([]store.UseHour, []store.UseConnection) {
+	hours, connections := make([]store.UseHour, 0, len(w.hours)), make([]store.UseConnection, 0, len(w.parties))
 	for key, n := range w.hours {
-		watched.Hours = append(watched.Hours, store.UseHour{Used: key.used, Hour: time.UnixMicro(key.hour), Side: key.side, Uses: n})
+		hours = append(hours, store.UseHour{Used: key.used, Hour: time.UnixMicro(key.hour), Side: key.side, Uses: n})
 	}
 	for key, p := range w.parties {
 		c := store.UseConnection{
@@ -75,23 +85,58 @@ func (w *Watch) snapshot(ctx context.Context) (store.Watched, error) {
 		if p.told > 0 {
 			c.Told = time.UnixMicro(p.told)
 		}
-		watched.Connections = append(watched.Connections, c)
+		connections = append(connections, c)
 	}
 	clear(w.hours)
 	clear(w.parties)
-	clear(w.tries)
-	w.since = 0
-	return watched, nil
+	return hours, connections
+}
+
+// saveCounts saves what was counted, for those who look at it, and how many records it
+// is of, so that a process that is killed does not count them twice.
+func (w *Watch) saveCounts(ctx context.Context) error {
+	w.door.Lock() // no record is in the ledger and not counted
+	w.mu.Lock()
+	since := w.since
+	if since == w.counted {
+		w.mu.Unlock()
+		w.door.Unlock()
+		return nil
+	}
+	hours, connections := w.takeCounts()
+	w.mu.Unlock()
+	w.door.Unlock()
+	err := errors.Join(w.writeNames(ctx), w.DB.SaveCounts(ctx, hours, connections, since))
+	if err != nil {
+		w.giveBackCounts(hours, connections)
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counted = since
+	return nil
 }
 
 // giveBack takes back what could not be saved.
 func (w *Watch) giveBack(watched store.Watched) {
+	w.giveBackCounts(watched.Hours, watched.Connections)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, h := range watched.Hours {
+	for id := range watched.States {
+		if one, ok := w.used[id]; ok {
+			one.dirty = true
+		}
+	}
+	w.since = max(w.since, 1)
+}
+
+func (w *Watch) giveBackCounts(hours []store.UseHour, connections []store.UseConnection) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range hours {
 		w.hours[hourKey{h.Used, micro(h.Hour), h.Side}] += h.Uses
 	}
-	for _, c := range watched.Connections {
+	for _, c := range connections {
 		p, ok := w.parties[partyKey{c.Used, c.Party}]
 		if !ok {
 			p = &partySeen{first: micro(c.First), last: micro(c.Last)}
@@ -103,12 +148,6 @@ func (w *Watch) giveBack(watched store.Watched) {
 			p.told = micro(c.Told)
 		}
 	}
-	for id := range watched.States {
-		if one, ok := w.used[id]; ok {
-			one.dirty = true
-		}
-	}
-	w.since = max(w.since, 1)
 }
 
 func (one *used) encode() ([]byte, error) {
@@ -123,7 +162,7 @@ func (one *used) encode() ([]byte, error) {
 
 // load takes up what was saved, reads what was open then, and takes what came since.
 func (w *Watch) load(ctx context.Context) error {
-	segment, books, err := w.DB.WatchedUpTo(ctx)
+	segment, counted, books, err := w.DB.WatchedUpTo(ctx)
 	if err != nil {
 		return err
 	}
@@ -158,6 +197,11 @@ func (w *Watch) load(ctx context.Context) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.takeAgain(copyOf(u), open)
+		if w.since == counted { // that was the last that is in the counts
+			clear(w.hours)
+			clear(w.parties)
+			w.counted = counted
+		}
 		return nil
 	})
 }

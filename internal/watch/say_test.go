@@ -231,6 +231,11 @@ func TestCountsSurviveACrash(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if n%20 == 0 {
+			if err := b.saveCounts(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if n%45 == 0 {
 			b.stop(t)
 			b.start(t)

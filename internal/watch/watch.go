@@ -83,6 +83,7 @@ type Watch struct {
 	nextID  int64             // of the ids that were taken for new ones
 	endID   int64
 	since   int64                   // records since what was seen was last saved
+	counted int64                   // of those, the ones whose counts are saved
 	merged  [][2]int64              // that are not written down yet
 	hours   map[hourKey]int64       // since then
 	parties map[partyKey]*partySeen // since then
@@ -211,6 +212,7 @@ const (
 	saveEvery     = time.Hour
 	saveRecords   = 400 << 10 // before the ledger seals by itself
 	judgeEvery    = 30 * time.Second
+	countEvery    = 10 * time.Second
 )
 
 // Run settles what is due until ctx ends, and saves what was seen. What could not
@@ -218,7 +220,7 @@ const (
 func (w *Watch) Run(ctx context.Context, failed func(error)) error {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
-	var saved, judged time.Time
+	saved, judged, counted := time.Now(), time.Time{}, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -240,6 +242,10 @@ func (w *Watch) Run(ctx context.Context, failed func(error)) error {
 		if full || some && time.Since(saved) > saveEvery {
 			saved = time.Now()
 			err = errors.Join(err, w.save(ctx))
+		}
+		if time.Since(counted) > countEvery {
+			counted = time.Now()
+			err = errors.Join(err, w.saveCounts(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			failed(err)
