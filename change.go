@@ -23,39 +23,39 @@ const (
 // A Change is one alteration of who gets in, as the log of a directory, a tenant
 // or a host has it. What was only tried is a change with Failed set.
 type Change struct {
-	ID     string // the record's own, "" when it has none
-	Source string // the book that it was read from
-	Time   time.Time
-	Kind   ChangeKind
-	Failed bool
+	ID     string     `json:"id,omitempty"` // the record's own, "" when it has none
+	Source string     `json:"source"`       // the book that it was read from
+	Time   time.Time  `json:"time"`
+	Kind   ChangeKind `json:"kind"`
+	Failed bool       `json:"failed,omitempty"`
 
 	// Actor is who did it, in the form of a credential's name where there is one
 	// ("account:entra-app/<app>", "account:ad/<domain>/<name>"); ActorKind is
 	// "user", "application", "device" or "".
-	Actor     string
-	ActorKind string
-	Address   string // from where
-	Agent     string
+	Actor     string `json:"actor,omitempty"`
+	ActorKind string `json:"actor_kind,omitempty"`
+	Address   string `json:"address,omitempty"` // from where
+	Agent     string `json:"agent,omitempty"`
 
 	// Target is what it opens or what may do more, as "kind:name":
 	// "entra-app:<tenant>/<object>", "ad:<domain>/<dn>", "entra-domain:<tenant>/<domain>".
-	Target     string
-	TargetName string // for people
+	Target     string `json:"target"`
+	TargetName string `json:"target_name,omitempty"` // for people
 	// Accounts are the names under which uses of what Target's credentials open
 	// are recorded ("account:entra-app/<app>"), so that a sign-in after a change
 	// is known for what it is.
-	Accounts []string
+	Accounts []string `json:"accounts,omitempty"`
 	// Credential has the names of the credential that was added or removed.
-	Credential []string
+	Credential []string `json:"credential,omitempty"`
 	// Existing says how many credentials Target had before, -1 when the record
 	// does not say.
-	Existing int
+	Existing int `json:"existing"`
 	// Grants are what was granted or taken: "full_access_as_app", "RoleManagement.ReadWrite.Directory".
-	Grants []string
+	Grants []string `json:"grants,omitempty"`
 
-	Operation   string // as the log calls it
-	Correlation string
-	Before      string // values, where the log has them; never secrets
-	After       string
-	Detail      string
+	Operation   string `json:"operation,omitempty"` // as the log calls it
+	Correlation string `json:"correlation,omitempty"`
+	Before      string `json:"before,omitempty"` // values, where the log has them; never secrets
+	After       string `json:"after,omitempty"`
+	Detail      string `json:"detail,omitempty"`
 }

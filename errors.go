@@ -15,5 +15,6 @@ var (
 	ErrNewerData = errors.New("the data was written by a newer version")
 	ErrInUse     = errors.New("in use by another process")
 	ErrNoSpace   = errors.New("no space left")
+	ErrBusy      = errors.New("nothing more can be taken in now")
 	ErrDamaged   = errors.New("the data is damaged")
 )

@@ -18,7 +18,7 @@ type parameter struct{ name, help string }
 // credentialParameters are those that inventory.ParseCredentialFilter reads.
 var credentialParameters = [...]parameter{
 	{"q", "with these `WORDS` in names, subject, serial or fingerprint"},
-	{"kind", "of this `KIND`: certificate, key, ssh-certificate, sealed"},
+	{"kind", "of this `KIND`: certificate, key, ssh-certificate, sealed, named"},
 	{"algorithm", "with a key of this `ALGORITHM`: rsa-2048, or a family: rsa"},
 	{"issuer", "by this `ISSUER`"},
 	{"key", "with this `KEY` id"},
@@ -69,9 +69,10 @@ func flagNames(parameters []parameter) []string {
 
 // yesNo is the help of parameters that take no value.
 var yesNo = map[string]string{
-	"leaf":  "end-entity certificates only",
-	"gone":  "those that are nowhere any more, instead",
-	"empty": "those where nothing is any more, instead",
+	"leaf":       "end-entity certificates only",
+	"gone":       "those that are nowhere any more, instead",
+	"empty":      "those where nothing is any more, instead",
+	"unexpected": "only what happened and nobody had announced",
 }
 
 // addParameters gives a command a flag for each parameter.

@@ -21,11 +21,13 @@ import (
 	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/config"
+	"github.com/tallystick/tallystick/internal/directory"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/sigma"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/rule"
 	"github.com/tallystick/tallystick/rules"
@@ -64,6 +66,9 @@ type house struct {
 	inventory *inventory.Inventory
 	findings  *finding.Engine
 	discovery *discovery.Discovery
+	directory *directory.Directory
+	sigma     []*sigma.Rule // of the configuration, those that can be used
+	unusable  sigma.Refusals
 	lookLog   *slog.Logger // of looks that end; nil for commands that run none
 	// actor is whoever runs this command.
 	actor gate.Actor
@@ -118,6 +123,12 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 	if err != nil {
 		return err
 	}
+	if err := h.readSigma(); err != nil {
+		return err
+	}
+	for _, r := range h.sigma {
+		enabled = append(enabled, r.AsRule())
+	}
 	h.gate = gate.New(h.log, p.now)
 	h.access = access.New(h.db, h.gate, p.now)
 	h.inventory = inventory.New(h.db, h.gate, p.now)
@@ -125,10 +136,40 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 		DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now, Recheck: rules.Recheck, Sample: rules.IsSample, Annotate: h.config.Annotate,
 		Edition: editionOf(h.config),
 	})
+	h.directory = directory.New(directory.Directory{DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now})
 	h.discovery, err = discovery.New(discovery.Config{
 		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended,
 	})
 	return err
+}
+
+// readSigma reads the rules of the configuration that users wrote, as far as they
+// can be used over uses.
+func (h *house) readSigma() error {
+	if len(h.config.Sigma) == 0 {
+		return nil
+	}
+	rules, refused, err := readRules(h.config.Sigma, sigma.Options{MappedOnly: true})
+	if err != nil {
+		return problem.With(err, "see sigma in the configuration")
+	}
+	if _, err := sigma.NewSet(rules, sigma.SetOptions{}); err != nil {
+		more, ok := errors.AsType[sigma.Refusals](err)
+		if !ok {
+			return err
+		}
+		refused = append(refused, more...)
+		rules = without(rules, more)
+	}
+	names := map[string]bool{}
+	for _, r := range rules {
+		if name := r.RuleName(); !names[name] {
+			names[name] = true
+			h.sigma = append(h.sigma, r)
+		}
+	}
+	h.unusable = refused
+	return nil
 }
 
 // editionOf names what findings and annotations hang on beside the inventory.

@@ -59,7 +59,7 @@ change that inventory.`
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(p.upCommand(), p.scanCommand(), p.reconcileCommand(), p.inspectCommand(), p.listCommand(), p.exportCommand(), p.changesCommand(), p.runCommand(), p.annotateCommand(),
+	root.AddCommand(p.upCommand(), p.scanCommand(), p.reconcileCommand(), p.sigmaCommand(), p.ledgerCommand(), p.inspectCommand(), p.listCommand(), p.exportCommand(), p.changesCommand(), p.directoryCommand(), p.runCommand(), p.sourceCommand(), p.annotateCommand(),
 		p.findingCommand(), p.userCommand(), p.tokenCommand(), p.auditCommand(), p.rulesCommand(), p.driversCommand(), p.versionCommand(),
 		p.completionCommand(), p.docsCommand())
 	return root

@@ -86,8 +86,17 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := h.db.Alone(ctx); err != nil {
 		return err
 	}
-	s, err := p.newServer(h, listener.Addr().String(), p.newLog(flags.verbose))
+	log := p.newLog(flags.verbose)
+	t, err := p.openTally(ctx, h, log)
 	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	s, err := p.newServer(h, t, listener.Addr().String(), log)
+	if err != nil {
+		return err
+	}
+	if err := t.listen(ctx, c.Syslog, s.Certificate); err != nil {
 		return err
 	}
 	url := urlOf(listener.Addr())
@@ -97,7 +106,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := p.welcome(ctx, h, s, url); err != nil {
 		return err
 	}
-	return run(ctx, h, s, listener)
+	return run(ctx, h, t, s, listener)
 }
 
 // newLog returns the log of a server, on standard error.
@@ -133,7 +142,7 @@ func urlOf(address net.Addr) string {
 }
 
 // newServer puts the server together.
-func (p *program) newServer(h *house, address string, log *slog.Logger) (*server.Server, error) {
+func (p *program) newServer(h *house, t *tallying, address string, log *slog.Logger) (*server.Server, error) {
 	certificate, err := p.certificate(h.config, address)
 	if err != nil {
 		return nil, err
@@ -143,7 +152,7 @@ func (p *program) newServer(h *house, address string, log *slog.Logger) (*server
 		return nil, err
 	}
 	return server.New(server.Config{
-		Inventory: h.inventory, Findings: h.findings, Discovery: h.discovery, Access: h.access, Audit: h.log, Gate: h.gate,
+		Inventory: h.inventory, Findings: h.findings, Discovery: h.discovery, Directory: h.directory, Usage: t.usage, Sources: t.sources, Access: h.access, Audit: h.log, Gate: h.gate,
 		DB: h.db, Now: p.now, Log: log, Certificate: certificate, MetricsToken: token,
 	})
 }
@@ -204,7 +213,7 @@ func short(d time.Duration) string {
 }
 
 // run runs everything until ctx ends or the server fails.
-func run(ctx context.Context, h *house, s *server.Server, listener net.Listener) error {
+func run(ctx context.Context, h *house, t *tallying, s *server.Server, listener net.Listener) error {
 	h.lookLog = s.Log
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -212,6 +221,7 @@ func run(ctx context.Context, h *house, s *server.Server, listener net.Listener)
 	parts.Go(func() { keep(ctx, s.Log, "discovery", h.discovery.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "findings", h.findings.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "inventory", h.inventory.Run) })
+	t.run(ctx, &parts, s.Log)
 	parts.Go(func() {
 		if err := s.Run(ctx, listener); err != nil {
 			cancel(err)

@@ -49,6 +49,11 @@ type Config struct {
 	// How uses of credentials are kept and matched.
 	Tally Tally `yaml:"tally"`
 
+	// Files and directories of detection rules in the Sigma format, which are run
+	// over the uses that come in. Those that cannot be used are named at the start
+	// and left out; `tally sigma check --uses` says why.
+	Sigma []string `yaml:"sigma"`
+
 	// A file that says which operator each network belongs to, so that uses from
 	// another prefix of the same operator are not called new: the table of
 	// iptoasn.com (ip2asn-combined.tsv) or GeoLite2 ASN as CSV, packed with gzip or

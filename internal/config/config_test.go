@@ -88,6 +88,7 @@ func TestFull(t *testing.T) {
 		MetricsTokenFile: dir + "/metrics-token",
 		Syslog:           "10.0.0.5:6514",
 		ASNTable:         "/usr/share/asn/ip2asn.tsv.gz",
+		Sigma:            []string{dir + "/sigma", "/etc/tallystick/more.yml"},
 		Tally:            config.Tally{Tolerance: 30 * time.Second, Keep: 2400 * time.Hour},
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
@@ -149,7 +150,7 @@ func TestMistakes(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"lisen: x\n", `1:1: unknown key "lisen": did you mean "listen"?`},
 		{"tls:\n  Certficate: x\n", `2:3: unknown key "Certficate": did you mean "certificate"?`},
-		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, asn_table, discovery, annotate, rules`},
+		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, discovery, annotate, rules`},
 		{"discovery:\n  - name: a\n    driver: files\n    target: [/etc]\n", `4:5: unknown key "target": did you mean "targets"?`},
 		{"listen: 8443\n", `1:9: listen: it is an address and a port, such as 127.0.0.1:8443`},
 		{"listen: localhost:https\n", `1:9: listen: it is an address and a port, such as 127.0.0.1:8443`},

@@ -70,6 +70,11 @@ func (c *Config) resolve(dir string) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
+	for i, path := range c.Sigma {
+		if !filepath.IsAbs(path) {
+			c.Sigma[i] = filepath.Join(dir, path)
+		}
+	}
 }
 
 // fill sets what is not set to its default.

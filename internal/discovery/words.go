@@ -70,6 +70,8 @@ func kindWord(kind tallystick.Kind, n int64) string {
 	switch {
 	case kind == tallystick.KindSealed:
 		return "that nobody could open"
+	case kind == tallystick.KindNamed:
+		return "known by uses alone"
 	case n == 1:
 		return word
 	}

@@ -119,6 +119,12 @@ func (d *document) credential(ctx context.Context, r store.CredentialRow) error 
 			AssetType:                       cdx.CryptoAssetTypeRelatedCryptoMaterial,
 			RelatedCryptoMaterialProperties: &cdx.RelatedCryptoMaterialProperties{Type: cdx.RelatedCryptoMaterialTypeCiphertext, ID: string(r.ID)},
 		}
+	case tallystick.KindNamed: // nobody has seen what it is
+		c.Hashes = nil
+		c.CryptoProperties = &cdx.CryptoProperties{
+			AssetType:                       cdx.CryptoAssetTypeRelatedCryptoMaterial,
+			RelatedCryptoMaterialProperties: &cdx.RelatedCryptoMaterialProperties{Type: cdx.RelatedCryptoMaterialTypeCredential, ID: string(r.ID)},
+		}
 	default:
 		c.CryptoProperties = &cdx.CryptoProperties{AssetType: cdx.CryptoAssetTypeCertificate, CertificateProperties: d.certificate(r, keyRef)}
 	}

@@ -10,6 +10,8 @@ const (
 	ReadInventory  Action = "read-inventory"
 	ReadMetrics    Action = "read-metrics"
 	ReadCredential Action = "read-credential"
+	ReadUses       Action = "read-uses"
+	ReadRaw        Action = "read-raw"
 	Export         Action = "export"
 	Annotate       Action = "annotate"
 	AcceptFinding  Action = "accept-finding"
@@ -18,11 +20,14 @@ const (
 	CancelRun      Action = "cancel-run"
 	PauseRun       Action = "pause-run"
 	ResumeRun      Action = "resume-run"
+	ExpectChange   Action = "expect-change"
 	ReadAudit      Action = "read-audit"
 	ReadAccess     Action = "read-access"
 	ManageAccess   Action = "manage-access"
 	SignIn         Action = "sign-in"
 	SignOut        Action = "sign-out"
+	ReadSources    Action = "read-sources"
+	ManageSources  Action = "manage-sources"
 )
 
 // A policy is what the table says about an action.
@@ -40,11 +45,14 @@ type policy struct {
 var policies = map[Action]policy{
 	ReadInventory:  {least: Viewer, quiet: true},
 	ReadMetrics:    {least: Viewer, quiet: true},
+	ReadUses:       {least: Viewer, quiet: true},
 	ReadCredential: {least: Viewer},
 	Export:         {least: Viewer},
 	SignIn:         {least: Viewer},
 	SignOut:        {least: Viewer},
+	ReadSources:    {least: Viewer, quiet: true},
 
+	ReadRaw:       {least: Operator}, // what a log holds besides the use may be confidential
 	Annotate:      {least: Operator},
 	AcceptFinding: {least: Operator},
 	AssignFinding: {least: Operator},
@@ -52,8 +60,11 @@ var policies = map[Action]policy{
 	CancelRun:     {least: Operator},
 	PauseRun:      {least: Operator},
 	ResumeRun:     {least: Operator},
+	ExpectChange:  {least: Operator},
 
 	ReadAudit:    {least: Admin},
 	ReadAccess:   {least: Admin},
 	ManageAccess: {least: Admin},
+
+	ManageSources: {least: Admin},
 }

@@ -67,6 +67,13 @@ func (g *Gate) Check(ctx context.Context, actor Actor, action Action, object str
 	return g.record(ctx, actor, action, object, refusal)
 }
 
+// May says whether Check would let the actor, and records nothing: for what is
+// shown besides to those who may see it.
+func May(actor Actor, action Action) bool {
+	p, known := policies[action]
+	return decide(actor, action, p, known) == nil
+}
+
 // Refuse records that the actor was turned away for a reason that the table of
 // actions knows nothing about, such as a sign-in link that was used before, and
 // returns that reason, or it with what kept the record from being written.

@@ -39,25 +39,30 @@ func TestPolicy(t *testing.T) {
 	const want = `
 read-inventory   viewer operator admin  quiet
 read-metrics     viewer operator admin  quiet
+read-uses        viewer operator admin  quiet
 read-credential  viewer operator admin
 export           viewer operator admin
 sign-in          viewer operator admin
 sign-out         viewer operator admin
+read-raw         operator admin
 annotate         operator admin
 accept-finding   operator admin
 assign-finding   operator admin
 start-run        operator admin
 cancel-run       operator admin
+expect-change    operator admin
 read-audit       admin
 read-access      admin
 manage-access    admin
+read-sources     viewer operator admin  quiet
+manage-sources   admin
 launch-rocket
 `
 	var got strings.Builder
 	got.WriteByte('\n')
-	for _, action := range []gate.Action{gate.ReadInventory, gate.ReadMetrics, gate.ReadCredential, gate.Export,
-		gate.SignIn, gate.SignOut, gate.Annotate, gate.AcceptFinding, gate.AssignFinding, gate.StartRun,
-		gate.CancelRun, gate.ReadAudit, gate.ReadAccess, gate.ManageAccess, "launch-rocket"} {
+	for _, action := range []gate.Action{gate.ReadInventory, gate.ReadMetrics, gate.ReadUses, gate.ReadCredential, gate.Export,
+		gate.SignIn, gate.SignOut, gate.ReadRaw, gate.Annotate, gate.AcceptFinding, gate.AssignFinding, gate.StartRun,
+		gate.CancelRun, gate.ExpectChange, gate.ReadAudit, gate.ReadAccess, gate.ManageAccess, gate.ReadSources, gate.ManageSources, "launch-rocket"} {
 		var b book
 		g := gate.New(&b, now)
 		var allowed []string

@@ -19,6 +19,7 @@ import (
 func Kinds() []string {
 	return []string{
 		string(tallystick.KindCertificate), string(tallystick.KindKey), string(tallystick.KindSSHCertificate), string(tallystick.KindSealed),
+		string(tallystick.KindNamed),
 	}
 }
 
@@ -37,6 +38,9 @@ func ParseCredentialFilter(q url.Values, rules []string) (store.CredentialFilter
 		Text: q.Get("q"), Kind: q.Get("kind"), Issuer: q.Get("issuer"), KeyID: q.Get("key"),
 		Owner: q.Get("owner"), Environment: q.Get("environment"), Tag: q.Get("tag"), Rule: q.Get("rule"), Sample: q.Get("sample"),
 		Place: tallystick.Place(q.Get("place")), Scheme: q.Get("scheme"), Network: q.Get("network"), Role: q.Get("role"), Leaf: q.Get("leaf") == "true", Gone: q.Get("gone") == "true",
+	}
+	if f.Kind == string(tallystick.KindNamed) {
+		f.Gone = true // nobody has seen where they are
 	}
 	for _, err := range []error{
 		finding.OneOf("kind", f.Kind, Kinds()...), finding.OneOf("scheme", f.Scheme, finding.Schemes()...), finding.OneOf("role", f.Role, Roles()...),

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -23,9 +24,18 @@ type Batch struct {
 // Appended says what became of a batch.
 type Appended struct {
 	Added      int
-	Duplicates int // were there already
+	Duplicates int // were there already, or earlier in the batch
 	Expired    int // older than what has expired, and not taken in
+	// Segment is the number of the segment that the records which were added will
+	// be in; 0 when nothing was written.
+	Segment uint32
+
+	added []uint64 // a bit for each use of the batch
 }
+
+// IsNew says whether use i of the batch was added: whoever works on the uses of
+// batches sees each record once that way.
+func (a *Appended) IsNew(i int) bool { return i/64 < len(a.added) && a.added[i/64]>>(i%64)&1 != 0 }
 
 // A request is a batch that waits to be written.
 type request struct {
@@ -54,6 +64,9 @@ func (l *Ledger) Append(ctx context.Context, batch Batch) (Appended, error) {
 	if err := ctx.Err(); err != nil {
 		return Appended{}, err
 	}
+	if err := l.writable(); err != nil {
+		return Appended{}, err
+	}
 	if err := l.makeRoom(); err != nil {
 		return Appended{}, fmt.Errorf("couldn't append to the ledger: %w", err)
 	}
@@ -75,7 +88,7 @@ func (l *Ledger) Append(ctx context.Context, batch Batch) (Appended, error) {
 	if r.err != nil {
 		return r.result, fmt.Errorf("couldn't append to the ledger: %w", r.err)
 	}
-	l.sealWaiting()
+	l.sealWaiting(ctx)
 	return r.result, nil
 }
 
@@ -100,7 +113,7 @@ func (l *Ledger) makeRoom() error {
 // sealWaiting seals what is full, unless another goroutine does. The records are
 // safe whether or not it works; the error is that of the next call that needs
 // the room.
-func (l *Ledger) sealWaiting() {
+func (l *Ledger) sealWaiting(ctx context.Context) {
 	l.mu.Lock()
 	waiting := len(l.full)
 	l.mu.Unlock()
@@ -113,6 +126,7 @@ func (l *Ledger) sealWaiting() {
 			return
 		}
 	}
+	_ = l.tell(ctx) // what could not be told is told again
 }
 
 // commit writes a group of requests as one frame.
@@ -156,7 +170,7 @@ func (l *Ledger) rotate() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.full = append(l.full[:len(l.full):len(l.full)], full)
-	l.visible = l.table.snapshot()
+	l.visible, l.logBytes = l.table.snapshot(), l.wal.size
 	return nil
 }
 
@@ -192,27 +206,35 @@ func (l *Ledger) write(group []*request) error {
 	l.note(group, before.rows, received)
 	visible := l.table.snapshot()
 	l.mu.Lock()
-	l.visible = visible
+	l.visible, l.logBytes = visible, l.wal.size
 	l.mu.Unlock()
+	for _, r := range group {
+		r.result.Segment = l.number
+	}
 	return nil
 }
 
 // encode puts a request into the table and the frame.
 func (l *Ledger) encode(e *encoder, r *request, elsewhere *elsewhere) error {
-	r.result = Appended{}
+	r.result = Appended{added: make([]uint64, (len(r.batch.Uses)+63)/64)}
 	var group [groupSize]*tallystick.Use
+	var places [groupSize]int // of the group in the batch
 	n := 0
 	for i := range r.batch.Uses {
 		u := &r.batch.Uses[i]
-		if micro(u.Time, minTime+1) < elsewhere.horizon {
+		if elsewhere.horizon > minTime && micro(u.Time, minTime+1) < elsewhere.horizon {
 			r.result.Expired++
 		} else {
-			group[n] = u
+			group[n], places[n] = u, i
 			n++
 		}
 		if n == groupSize || n > 0 && i == len(r.batch.Uses)-1 {
 			from := l.table.rows.n
-			l.table.add(group[:n], elsewhere.has)
+			added := l.table.add(group[:n], elsewhere.has, elsewhere.latest)
+			for ; added != 0; added &= added - 1 {
+				at := places[bits.TrailingZeros(added)]
+				r.result.added[at/64] |= 1 << (at % 64)
+			}
 			for row := from; row < l.table.rows.n; row++ {
 				e.row(l.table.rows.at(row))
 			}
@@ -279,7 +301,7 @@ func (l *Ledger) heard(group []*request, received int64) {
 
 // elsewhere asks the tables that are full and the sealed segments for a record.
 type elsewhere struct {
-	cache    *cache
+	ledger   *Ledger
 	full     []*fullTable
 	segments []Segment
 	latest   int64 // time of the last record in any of them
@@ -290,7 +312,7 @@ type elsewhere struct {
 func (l *Ledger) newElsewhere() *elsewhere {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := &elsewhere{cache: l.cache, full: l.full, segments: l.manifest.Segments, latest: minTime, horizon: l.manifest.Horizon}
+	e := &elsewhere{ledger: l, full: l.full, segments: l.manifest.Segments, latest: minTime, horizon: l.manifest.Horizon}
 	for _, f := range e.full {
 		e.latest = max(e.latest, f.maxAt)
 	}
@@ -303,9 +325,6 @@ func (l *Ledger) newElsewhere() *elsewhere {
 // has says whether a record is in one of them. The time of a record is part of
 // its identity, so only those of that time are asked.
 func (e *elsewhere) has(at int64, identity uint64) bool {
-	if at > e.latest {
-		return false
-	}
 	for _, f := range e.full {
 		if f.minAt <= at && at <= f.maxAt && f.seen.has(identity) {
 			return true
@@ -316,22 +335,30 @@ func (e *elsewhere) has(at int64, identity uint64) bool {
 		if at < s.First || s.Last < at || e.err != nil {
 			continue
 		}
-		ids, err := e.cache.identities(s)
-		if err != nil {
-			e.err = err
-			return false
-		}
-		if ids.has(identity) {
+		if ids := e.identities(s); ids != nil && ids.has(identity) {
 			return true
 		}
 	}
 	return false
 }
 
+// identities returns those of a segment, nil when it has expired meanwhile.
+func (e *elsewhere) identities(s *Segment) *identities {
+	o, err := e.ledger.segment(s)
+	if o == nil {
+		e.err = err
+		return nil
+	}
+	defer e.ledger.cache.giveBack(o)
+	ids, err := o.identities()
+	e.err = err
+	return ids
+}
+
 // Seal seals what is in the log now, however little that is. It returns when all
-// of it is in segments.
+// of it is in segments, with the error of Options.Sealed if it has one.
 func (l *Ledger) Seal(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), l.writable()); err != nil {
 		return err
 	}
 	l.committing.Lock()
@@ -351,8 +378,11 @@ func (l *Ledger) Seal(ctx context.Context) error {
 		l.mu.Lock()
 		waiting := len(l.full)
 		l.mu.Unlock()
-		if waiting == 0 || ctx.Err() != nil {
-			return ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if waiting == 0 {
+			return l.tell(ctx)
 		}
 		if err := l.sealOldest(); err != nil {
 			return err

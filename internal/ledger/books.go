@@ -14,37 +14,40 @@ import (
 
 // A Book is what is known of one source on one side.
 type Book struct {
-	Source  string
-	Side    tallystick.Side
-	Records int64 // that were kept, also those that have expired since
+	Source  string          `json:"source"`
+	Side    tallystick.Side `json:"side"`
+	Records int64           `json:"records"` // that were kept, also those that have expired since
 	// First and Last are the times of its earliest and its latest record; zero
 	// when there is none.
-	First, Last time.Time
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
 	// Closed is the latest closing mark: nothing earlier will still come.
-	Closed time.Time
+	Closed time.Time `json:"closed,omitzero"`
 	// AfterClose counts records that came although a mark had said that none
 	// would, and AfterCloseAt is the time of the latest of them.
-	AfterClose   int64
-	AfterCloseAt time.Time
+	AfterClose   int64     `json:"after_close,omitempty"`
+	AfterCloseAt time.Time `json:"after_close_at,omitzero"`
 	// Heard is when the source last said anything, a mark or a record that was
 	// there already included.
-	Heard time.Time
+	Heard time.Time `json:"heard,omitzero"`
 	// Late is how long after its time the last new record came, and MostLate the
 	// longest that any took. Records with a time in the future are not late.
-	Late, MostLate time.Duration
+	Late     time.Duration `json:"late,omitempty"`
+	MostLate time.Duration `json:"most_late,omitempty"`
 
 	// FirstSeq and LastSeq are the lowest and the highest number of its records,
 	// and LastSeq at least what a closing mark says; 0 when it numbers none.
-	FirstSeq, LastSeq uint64
+	FirstSeq uint64 `json:"first_seq,omitempty"`
+	LastSeq  uint64 `json:"last_seq,omitempty"`
 	// Missing are the numbers that no record came with; a late one fills its gap.
-	Missing []Span
+	Missing []Span `json:"missing,omitempty"`
 	// MissingCount counts them, and those of gaps that are no longer told apart.
-	MissingCount uint64
+	MissingCount uint64 `json:"missing_count,omitempty"`
 	// Twice counts numbers that came again with different content: the book was
 	// edited, or its writer started again from one. TwiceAt is the latest number.
-	Twice   int64
-	TwiceAt uint64
-	Chain   Chain
+	Twice   int64  `json:"twice,omitempty"`
+	TwiceAt uint64 `json:"twice_at,omitempty"`
+	Chain   Chain  `json:"chain,omitzero"`
 }
 
 // A book is a Book as it is kept and stored.

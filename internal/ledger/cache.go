@@ -94,13 +94,3 @@ func (c *cache) close() error {
 	}
 	return nil
 }
-
-// identities returns those of a segment.
-func (c *cache) identities(s *Segment) (*identities, error) {
-	o, err := c.get(s)
-	if err != nil {
-		return nil, err
-	}
-	defer c.giveBack(o)
-	return o.identities()
-}

@@ -28,12 +28,12 @@ type Line struct {
 type Chain struct {
 	// Proved are the stretches of records in which every hash follows from the
 	// line before.
-	Proved []Span
+	Proved []Span `json:"proved,omitempty"`
 	// Broken are the numbers of the records whose hash does not follow: that line
 	// or the one before it was changed, or a line between them removed. At most
 	// 100 are kept; BrokenCount counts all.
-	Broken      []uint64
-	BrokenCount int64
+	Broken      []uint64 `json:"broken,omitempty"`
+	BrokenCount int64    `json:"broken_count,omitempty"`
 }
 
 // A chain is a Chain as it is kept. Stretches are joined when the lines between

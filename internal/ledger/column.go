@@ -3,6 +3,8 @@
 package ledger
 
 import (
+	"unsafe"
+
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
@@ -11,7 +13,10 @@ import (
 // A column of a segment. Exactly one of number, text, cell and raw is set, and
 // says what a row has there and how one that is read is set.
 type column struct {
-	name   string
+	name string
+	// needs are bits of row.has: where no row of a table has them, none has
+	// anything in the column.
+	needs  int
 	number *numberColumn
 	text   *textColumn
 	cell   *cellColumn
@@ -23,12 +28,14 @@ type numberColumn struct {
 	logical format.LogicalType
 	get     func(t *table, r *row) int64
 	set     func(t *table, r *row, v int64)
-	rare    bool // rows without an extra have the same
 }
+
+// number returns what a row has at a place.
+func (r *row) number(at uintptr) uint32 { return *(*uint32)(unsafe.Add(unsafe.Pointer(r), at)) }
 
 // A textColumn is a string that every row has, "" for none, from a dictionary.
 type textColumn struct {
-	get func(r *row) uint32                  // a number of the table
+	at  uintptr                              // where in a row its number of the table is
 	all func(t *table) int                   // how many numbers there are
 	of  func(t *table, number uint32) string // what a number means
 	// part is the number of the text in parts, which rows are put together from.
@@ -79,11 +86,15 @@ func (t *table) cellOf(r *row, id int) (*cell, form) {
 	if id < len(r.ids) {
 		return &r.ids[id], r.forms[id]
 	}
+	return t.extraCell(r, id-len(r.ids))
+}
+
+func (t *table) extraCell(r *row, id int) (*cell, form) {
 	if r.extra == 0 {
 		return nil, formNone
 	}
 	x := t.extras.at(int(r.extra - 1))
-	return &x.ids[id-len(r.ids)], x.forms[id-len(r.ids)]
+	return &x.ids[id], x.forms[id]
 }
 
 // setCell sets an identifier of a row that is read.
@@ -118,13 +129,13 @@ func unsigned() format.LogicalType {
 func columns() []column {
 	list := []column{
 		{name: "credential", text: &textColumn{
-			get: func(r *row) uint32 { return r.names }, all: func(t *table) int { return len(t.lists) },
+			at: unsafe.Offsetof(row{}.names), all: func(t *table) int { return len(t.lists) },
 			of: func(t *table, n uint32) string { return t.lists[n].json }, part: partNames,
 		}},
 		{name: "time", number: &numberColumn{
 			logical: timestamp(), get: func(_ *table, r *row) int64 { return r.at }, set: func(_ *table, r *row, v int64) { r.at = v },
 		}},
-		{name: "time_nanos", number: &numberColumn{
+		{name: "time_nanos", needs: hasNanos, number: &numberColumn{
 			get: func(_ *table, r *row) int64 { return int64(r.nanos) }, set: func(_ *table, r *row, v int64) { r.nanos = uint16(v) },
 		}},
 		ofKind("source", partSource, func(k *kind) string { return k.source }),
@@ -133,38 +144,44 @@ func columns() []column {
 		ofKind("holder", partHolder, func(k *kind) string { return k.holder }),
 		ofKind("relying_party", partRelyingParty, func(k *kind) string { return k.relyingParty }),
 		ofKind("outcome", partOutcome, func(k *kind) string { return k.outcome }),
-		{name: "seq", number: &numberColumn{
+		{name: "seq", needs: hasSeq, number: &numberColumn{
 			logical: unsigned(), get: func(_ *table, r *row) int64 { return int64(r.seq) }, set: func(_ *table, r *row, v int64) { r.seq = uint64(v) },
 		}},
-		ofString("address", partAddress, func(r *row) uint32 { return r.address }),
-		{name: "port", number: &numberColumn{
-			get: func(_ *table, r *row) int64 { return r.port }, set: func(_ *table, r *row, v int64) { r.port = v },
-		}},
-		ofString("agent", partAgent, func(r *row) uint32 { return r.agent }),
-		ofString("operation", partOperation, func(r *row) uint32 { return r.operation }),
-		ofString("resource", partResource, func(r *row) uint32 { return r.resource }),
-		ofString("detail", partDetail, func(r *row) uint32 { return r.detail }),
+		ofString("address", hasAddress, partAddress, unsafe.Offsetof(row{}.address)),
+		{name: "port", needs: hasPort | hasExtra, number: &numberColumn{get: portOf, set: setPort}},
+		ofString("agent", hasAgent, partAgent, unsafe.Offsetof(row{}.agent)),
+		ofString("operation", hasOperation, partOperation, unsafe.Offsetof(row{}.operation)),
+		ofString("resource", hasResource, partResource, unsafe.Offsetof(row{}.resource)),
+		ofString("detail", hasDetail, partDetail, unsafe.Offsetof(row{}.detail)),
 	}
 	for id, name := range [...]string{"id", "uti", "correlation", "request", "session", "queue", "serial", "parent"} {
+		needs := hasExtra
+		if id < len(row{}.ids) {
+			needs = hasID0 << id
+		}
 		list = append(list,
-			column{name: name, cell: &cellColumn{id, cellGUID}},
-			column{name: name + "_form", cell: &cellColumn{id, cellForm}},
-			column{name: name + "_text", cell: &cellColumn{id, cellText}},
+			column{name: name, needs: needs, cell: &cellColumn{id, cellGUID}},
+			column{name: name + "_form", needs: needs, cell: &cellColumn{id, cellForm}},
+			column{name: name + "_text", needs: needs, cell: &cellColumn{id, cellText}},
 		)
 	}
-	return append(list, rareColumns()...)
+	for _, rare := range rareColumns() {
+		rare.needs = hasExtra
+		list = append(list, rare)
+	}
+	return list
 }
 
 func ofKind(name string, part int, of func(k *kind) string) column {
 	return column{name: name, text: &textColumn{
-		get: func(r *row) uint32 { return r.kind }, all: func(t *table) int { return len(t.kinds) },
+		at: unsafe.Offsetof(row{}.kind), all: func(t *table) int { return len(t.kinds) },
 		of: func(t *table, n uint32) string { return of(&t.kinds[n]) }, part: part,
 	}}
 }
 
-func ofString(name string, part int, get func(r *row) uint32) column {
-	return column{name: name, text: &textColumn{
-		get: get, all: func(t *table) int { return len(t.strings) },
+func ofString(name string, needs, part int, at uintptr) column {
+	return column{name: name, needs: needs, text: &textColumn{
+		at: at, all: func(t *table) int { return len(t.strings) },
 		of: func(t *table, n uint32) string { return t.strings[n] }, part: part,
 	}}
 }
@@ -172,7 +189,7 @@ func ofString(name string, part int, get func(r *row) uint32) column {
 // rareColumns are those of extras.
 func rareColumns() []column {
 	return []column{
-		{name: "count", number: &numberColumn{rare: true,
+		{name: "count", number: &numberColumn{
 			get: func(t *table, r *row) int64 {
 				if r.extra == 0 {
 					return 1
@@ -187,8 +204,8 @@ func rareColumns() []column {
 			},
 		}},
 		// How long after its time it ends, in microseconds and what is left: 0 for most.
-		{name: "until_after", number: &numberColumn{rare: true, get: untilAfter, set: setUntil}},
-		{name: "until_nanos_after", number: &numberColumn{rare: true, get: untilNanosAfter, set: setUntilNanos}},
+		{name: "until_after", number: &numberColumn{get: untilAfter, set: setUntil}},
+		{name: "until_nanos_after", number: &numberColumn{get: untilNanosAfter, set: setUntilNanos}},
 		{name: "ids_other", raw: &rawColumn{
 			get: func(t *table, x *extra) []byte { return t.place(x.otherIDs, x.hasIDs) },
 			set: func(t *table, x *extra, v []byte) { x.otherIDs, x.hasIDs = t.text.put(string(v)), true },
@@ -207,6 +224,24 @@ func rareColumns() []column {
 			set: func(_ *table, x *extra, v []byte) { copy(x.hash[:], v); x.hasHash = true },
 		}},
 	}
+}
+
+func portOf(t *table, r *row) int64 {
+	if r.extra > 0 {
+		if x := t.extras.at(int(r.extra - 1)); x.hasPort {
+			return x.port
+		}
+	}
+	return int64(r.port)
+}
+
+func setPort(t *table, r *row, v int64) {
+	if isPort(int(v)) {
+		r.port = uint16(v)
+		return
+	}
+	x := t.extraOf(r)
+	x.hasPort, x.port = true, v
 }
 
 func untilAfter(t *table, r *row) int64 {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // seedLog makes a log with something of everything.
@@ -63,7 +61,7 @@ func FuzzLogBody(f *testing.F) {
 	if _, err := w.read(log, func(body []byte) error { f.Add(body); return nil }); err != nil {
 		f.Fatal(err)
 	}
-	codec := &zstd.Codec{Level: zstd.SpeedFastest}
+	s := newSealer()
 	f.Fuzz(func(t *testing.T, body []byte) {
 		tb, all := newTable(&hashKey{1}), books{}
 		if readBody(tb, all, body) != nil {
@@ -72,11 +70,11 @@ func FuzzLogBody(f *testing.F) {
 		all.public()
 		readAll(tb)
 		if tb.rows.n > 0 {
-			order, groups := tb.sorted()
-			if _, err := tb.parquet(order, codec); err != nil {
+			s.read(tb)
+			if _, err := s.parquet(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := tb.index(order, groups); err != nil {
+			if _, err := s.index(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -28,15 +28,16 @@ const (
 
 // A digest names a text within a ledger. Texts are told apart by their digests
 // alone: that two of a billion have the same one is less likely than one in 10^20,
-// as long as the key is not known.
-type digest [2]uint64
+// as long as the key is not known. It is a struct and no array so that it is kept
+// in registers.
+type digest struct{ a, b uint64 }
 
 // text digests s.
 func (k *hashKey) text(seed digest, s string) digest { return k.end(k.on(seed, s)) }
 
 // on takes a text into a digest that is not at its end.
 func (k *hashKey) on(seed digest, s string) digest {
-	h, g := seed[0]^uint64(len(s))*prime2, seed[1]
+	h, g := seed.a^uint64(len(s))*prime2, seed.b
 	b := unsafe.Slice(unsafe.StringData(s), len(s))
 	for len(b) > 16 {
 		low, high := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
@@ -49,7 +50,7 @@ func (k *hashKey) on(seed digest, s string) digest {
 }
 
 // end ends a digest.
-func (k *hashKey) end(d digest) digest { return digest{mix(d[0]^k[0], d[1]|1), mix(d[1]^k[2], d[0]|1)} }
+func (k *hashKey) end(d digest) digest { return digest{mix(d.a^k[0], d.b|1), mix(d.b^k[2], d.a|1)} }
 
 // last16 returns up to 16 bytes as two numbers; texts of one length have the
 // same two only when they are the same.
@@ -89,7 +90,7 @@ func (t *interner) find(d digest) (uint32, bool) {
 		return 0, false
 	}
 	mask := uint64(len(t.slots) - 1)
-	for i := d[0] & mask; ; i = (i + 1) & mask {
+	for i := d.a & mask; ; i = (i + 1) & mask {
 		slot := &t.slots[i]
 		if slot.number == 0 {
 			return 0, false
@@ -100,22 +101,31 @@ func (t *interner) find(d digest) (uint32, bool) {
 	}
 }
 
+// roomFor returns how many slots n need: a power of two, not more than half full
+// so that what is looked for is near to where it belongs.
+func roomFor(n int) int { return max(64, 1<<bits.Len(uint(2*n))) }
+
+// expect makes room for n.
+func (t *interner) expect(n int) {
+	t.slots = make([]internSlot, roomFor(n))
+	for n, d := range t.digests {
+		t.place(d, uint32(n))
+	}
+}
+
 // touch reads where d belongs, so that it is near when it is asked for.
 func (t *interner) touch(d digest) uint64 {
 	if len(t.slots) == 0 {
 		return 0
 	}
-	return uint64(t.slots[d[0]&uint64(len(t.slots)-1)].number)
+	return uint64(t.slots[d.a&uint64(len(t.slots)-1)].number)
 }
 
 // add gives a digest that is not there the next number.
 func (t *interner) add(d digest) uint32 {
 	t.digests = append(t.digests, d)
-	if len(t.digests)*4 >= len(t.slots)*3 {
-		t.slots = make([]internSlot, max(64, 2*len(t.slots)))
-		for n, old := range t.digests {
-			t.place(old, uint32(n))
-		}
+	if 2*len(t.digests) > len(t.slots) {
+		t.expect(len(t.digests))
 	} else {
 		t.place(d, uint32(len(t.digests)-1))
 	}
@@ -124,7 +134,7 @@ func (t *interner) add(d digest) uint32 {
 
 func (t *interner) place(d digest, number uint32) {
 	mask := uint64(len(t.slots) - 1)
-	i := d[0] & mask
+	i := d.a & mask
 	for t.slots[i].number != 0 {
 		i = (i + 1) & mask
 	}
@@ -151,8 +161,8 @@ type set struct {
 
 // add returns whether h was not there.
 func (s *set) add(h uint64) bool {
-	if s.used*4 >= len(s.slots)*3 {
-		s.grow()
+	if 4*s.used >= 3*len(s.slots) {
+		s.grow(max(1024, 2*len(s.slots)))
 	}
 	mask := uint64(len(s.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
@@ -190,9 +200,12 @@ func (s *set) touch(h uint64) uint64 {
 	return s.slots[h&uint64(len(s.slots)-1)]
 }
 
-func (s *set) grow() {
+// expect makes room for n in an empty set.
+func (s *set) expect(n int) { s.grow(roomFor(n)) }
+
+func (s *set) grow(slots int) {
 	old := s.slots
-	s.slots = make([]uint64, max(1024, 2*len(old)))
+	s.slots = make([]uint64, slots)
 	s.used = 0
 	for _, h := range old {
 		if h != 0 {

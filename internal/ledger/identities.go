@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"slices"
 )
 
 // identities finds out whether a segment has a record: the 64-bit identities in
@@ -24,12 +25,13 @@ const maxPrefix = 16
 func prefixFor(n int) uint { return uint(min(max(bits.Len(uint(n))-4, 0), maxPrefix)) }
 
 // appendIdentities writes the identities of rows.
-func appendIdentities(out []byte, n int, identity func(i int) uint64) []byte {
+func appendIdentities(out []byte, identities []uint64) []byte {
+	n := len(identities)
 	prefix := prefixFor(n)
 	width := (64 - int(prefix) + 7) / 8
 	counts := make([]uint32, 1<<prefix+1)
-	for i := range n {
-		counts[identity(i)>>(64-prefix)+1]++
+	for _, h := range identities {
+		counts[h>>(64-prefix)+1]++
 	}
 	out = binary.AppendUvarint(out, uint64(n))
 	for _, count := range counts[1:] {
@@ -38,18 +40,17 @@ func appendIdentities(out []byte, n int, identity func(i int) uint64) []byte {
 	for i := 1; i < len(counts); i++ {
 		counts[i] += counts[i-1]
 	}
-	start := len(out)
-	out = append(out, make([]byte, n*width+8)...)
-	for i := range n {
-		h := identity(i)
+	sorted := make([]uint64, n) // by bucket
+	for _, h := range identities {
 		bucket := h >> (64 - prefix)
-		at := start + int(counts[bucket])*width
+		sorted[counts[bucket]] = h
 		counts[bucket]++
-		for b := range width {
-			out[at+b] = byte(h >> (8 * b))
-		}
 	}
-	return out[:start+n*width]
+	out = slices.Grow(out, n*width+8)
+	for _, h := range sorted { // each is written over what the one before it has too much
+		out = binary.LittleEndian.AppendUint64(out, h)[:len(out)+width]
+	}
+	return out
 }
 
 // readIdentities is the inverse of appendIdentities.

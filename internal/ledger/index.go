@@ -141,7 +141,10 @@ const nameSize = 12
 
 func appendNames(out []byte, names []nameGroup) []byte {
 	slices.SortFunc(names, func(a, b nameGroup) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.group, b.group))
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		return cmp.Compare(a.group, b.group)
 	})
 	for _, n := range names {
 		out = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(out, n.hash), n.group)

@@ -17,7 +17,7 @@ import (
 // returns them. Records that are older than that are not taken in again. A
 // segment goes as a whole, or not yet.
 func (l *Ledger) Expire(ctx context.Context, before time.Time) ([]Segment, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), l.writable()); err != nil {
 		return nil, err
 	}
 	l.sealing.Lock()
@@ -59,30 +59,64 @@ func (l *Ledger) segment(s *Segment) (*opened, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return o, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := range l.manifest.Segments {
-		if l.manifest.Segments[i].Number == s.Number {
-			return nil, fmt.Errorf("%w: %w", err, tallystick.ErrDamaged)
-		}
+	if gone, err := l.expired(s); gone || err != nil {
+		return nil, err
 	}
-	return nil, nil
+	if o, err = l.cache.get(s); errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", err, tallystick.ErrDamaged)
+	}
+	return o, err
 }
 
-// Recorded says that the roots of segments are in the audit log.
-func (l *Ledger) Recorded(ctx context.Context, numbers ...uint32) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// expired says whether a segment is no longer part of the ledger; whoever only
+// reads asks the disk.
+func (l *Ledger) expired(s *Segment) (bool, error) {
+	l.mu.Lock()
+	m := l.manifest
+	l.mu.Unlock()
+	if l.options.ReadOnly {
+		var err error
+		if m, err = readManifest(l.files); err != nil || m == nil {
+			return false, err
+		}
 	}
-	l.sealing.Lock()
-	defer l.sealing.Unlock()
+	return !slices.ContainsFunc(m.Segments, func(one Segment) bool { return one.Number == s.Number }), nil
+}
+
+// tell tells options.Sealed of the segments whose roots it has not recorded yet.
+// Whoever calls it holds l.sealing.
+func (l *Ledger) tell(ctx context.Context) error {
+	if l.options.Sealed == nil {
+		return nil
+	}
 	l.mu.Lock()
 	m := l.manifest.clone()
 	l.mu.Unlock()
+	var failed error
+	told := 0
 	for i := range m.Segments {
-		m.Segments[i].Recorded = m.Segments[i].Recorded || slices.Contains(numbers, m.Segments[i].Number)
+		one := &m.Segments[i]
+		if one.Recorded {
+			continue
+		}
+		if failed = l.options.Sealed(ctx, *one); failed != nil {
+			failed = fmt.Errorf("couldn't record that %s was sealed: %w", one.Name(), failed)
+			break
+		}
+		one.Recorded = true
+		told++
 	}
-	return l.replace(m)
+	if told == 0 {
+		return failed
+	}
+	return errors.Join(failed, l.replace(m))
+}
+
+// tellWaiting tells what could not be told when it was sealed.
+func (l *Ledger) tellWaiting(ctx context.Context) error {
+	l.sealing.Lock()
+	defer l.sealing.Unlock()
+	return l.tell(ctx)
 }
 
 // replace writes a manifest and works with it from then on. Whoever calls it
@@ -109,7 +143,13 @@ func (l *Ledger) Verify(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(wrong, err)
 		}
-		wrong = errors.Join(wrong, l.verify(ctx, &m.Segments[i], &m.Key))
+		err := l.verify(ctx, &m.Segments[i], &m.Key)
+		if errors.Is(err, fs.ErrNotExist) {
+			if gone, _ := l.expired(&m.Segments[i]); gone {
+				continue
+			}
+		}
+		wrong = errors.Join(wrong, err)
 	}
 	return wrong
 }
@@ -152,7 +192,7 @@ func (s *Segment) check(rows *table, ids *identities, groups []group) error {
 			again = newTable(rows.key)
 		}
 		before := again.rows.n
-		again.add([]*tallystick.Use{rows.use(rows.rows.at(i))}, func(int64, uint64) bool { return false })
+		again.add([]*tallystick.Use{rows.use(rows.rows.at(i))}, func(int64, uint64) bool { return false }, minTime)
 		if again.rows.n == before || !ids.has(again.rows.at(before).identity) {
 			return fmt.Errorf("%s: row %d is not in it: %w", s.indexName(), i, tallystick.ErrDamaged)
 		}

@@ -31,8 +31,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/parquet-go/parquet-go/compress/zstd"
-
 	"github.com/tallystick/tallystick"
 )
 
@@ -52,6 +50,17 @@ type Options struct {
 	Open int
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// ReadOnly opens what another process may be writing: it takes no lock and
+	// changes nothing, and sees the ledger as it was when it was opened.
+	ReadOnly bool
+	// Sealed is told each segment that was sealed, oldest first, so that its root
+	// can be recorded where nobody can change it. It is told again of what it has
+	// returned an error for, and after a crash perhaps of what it had recorded. It
+	// is called by the goroutine that happens to seal, within its call of Append,
+	// Seal or Run, one call at a time; it may read the ledger, and must not call
+	// Append, Seal, Expire or Close, nor wait for anybody who does. Records of the
+	// segment may belong to calls of Append that have not returned yet.
+	Sealed func(ctx context.Context, s Segment) error
 
 	files files // nil is the disk
 }
@@ -84,12 +93,12 @@ type Ledger struct {
 	books      books     //
 	closed     bool      //
 
-	codec *zstd.Codec // keeps its encoders
-
 	sealing sync.Mutex // held by whoever changes the manifest; before mu
+	sealer  *sealer    // guarded by sealing
 
 	mu       sync.Mutex
 	visible  *table       // guarded by mu; what is in table and on the disk
+	logBytes int64        // guarded by mu; size of wal
 	full     []*fullTable // guarded by mu; waiting to be sealed, oldest first
 	manifest *manifest    // guarded by mu; replaced, never changed
 
@@ -107,7 +116,10 @@ type fullTable struct {
 // Open opens or makes the ledger in a directory. A ledger that is not what was
 // written is ErrDamaged, and the error names the file; nothing is changed then.
 func Open(dir string, options Options) (*Ledger, error) {
-	l := &Ledger{options: options.orDefaults(), files: options.files, codec: &zstd.Codec{Level: zstd.SpeedFastest}}
+	if options.ReadOnly {
+		return openReadOnly(dir, options.orDefaults())
+	}
+	l := &Ledger{options: options.orDefaults(), files: options.files, sealer: newSealer()}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't make the ledger's directory: %w", noSpace(err))
 	}
@@ -141,11 +153,7 @@ func (l *Ledger) load() error {
 	if err != nil {
 		return err
 	}
-	l.manifest, l.books = m, books{}
-	for _, one := range m.Books {
-		l.books[bookName{one.Source, one.Side}] = one
-	}
-	l.number = m.Sealed
+	l.manifest, l.books, l.number = m, m.books(), m.Sealed
 	last, err := lastWritten(l.files, logs)
 	if err != nil {
 		return err
@@ -166,7 +174,7 @@ func (l *Ledger) load() error {
 			return err
 		}
 	}
-	l.visible = l.table.snapshot()
+	l.visible, l.logBytes = l.table.snapshot(), l.wal.size
 	return nil
 }
 
@@ -215,7 +223,7 @@ func (l *Ledger) startLog() error {
 	}
 	t := newTable(&l.manifest.Key)
 	if l.table != nil {
-		t.before = lists{l.table.listOf, l.table.lists}
+		t.expect(l.table)
 	}
 	l.table, l.wal, l.number = t, w, l.number+1
 	return nil
@@ -241,6 +249,9 @@ func (l *Ledger) Close() error {
 
 func (l *Ledger) closeFiles() error {
 	err := l.cache.close()
+	if l.options.ReadOnly {
+		return err
+	}
 	for _, f := range l.full {
 		err = errors.Join(err, f.wal.f.Close())
 	}
@@ -264,9 +275,43 @@ func (l *Ledger) Segments() []Segment {
 	return slices.Clone(l.manifest.Segments)
 }
 
+// Sealed returns the number of the newest log that is in a segment, or was empty;
+// 0 before the first one.
+func (l *Ledger) Sealed() uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.manifest.Sealed
+}
+
+// A Size is what a ledger takes on the disk.
+type Size struct {
+	Segments int
+	Records  int64 // that can be found, sealed or not
+	Bytes    int64 // of segments and logs
+}
+
+// Size returns how large the ledger is.
+func (l *Ledger) Size() Size {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := Size{Segments: len(l.manifest.Segments), Records: int64(l.visible.rows.n), Bytes: l.logBytes}
+	for i := range l.manifest.Segments {
+		size.Records += int64(l.manifest.Segments[i].Records)
+		size.Bytes += l.manifest.Segments[i].Bytes
+	}
+	for _, f := range l.full {
+		size.Records += int64(f.rows.n)
+		size.Bytes += f.wal.size
+	}
+	return size
+}
+
 // Run seals logs that are old and removes segments that have expired, until ctx
 // ends; it returns why. What could not be done is tried again, and failed is told.
 func (l *Ledger) Run(ctx context.Context, failed func(error)) error {
+	if err := l.writable(); err != nil {
+		return err
+	}
 	ticker := time.NewTicker(min(l.options.SealAge, time.Minute))
 	defer ticker.Stop()
 	for {
@@ -286,14 +331,14 @@ func (l *Ledger) tick(ctx context.Context) error {
 	l.committing.Lock()
 	old := l.table.rows.n > 0 && now.Sub(l.started) >= l.options.SealAge
 	l.committing.Unlock()
+	var sealed, expired error
 	if old {
-		if err := l.Seal(ctx); err != nil {
-			return err
-		}
+		sealed = l.Seal(ctx)
+	} else {
+		sealed = l.tellWaiting(ctx)
 	}
 	if l.options.Retention > 0 {
-		_, err := l.Expire(ctx, now.Add(-l.options.Retention))
-		return err
+		_, expired = l.Expire(ctx, now.Add(-l.options.Retention))
 	}
-	return nil
+	return errors.Join(sealed, expired)
 }

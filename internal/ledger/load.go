@@ -313,7 +313,7 @@ func (l *loader) assemble() error {
 				return fmt.Errorf("the names of a credential: %w: %w", err, tallystick.ErrDamaged)
 			}
 			n = uint32(len(t.lists))
-			t.lists = append(t.lists, newList(names))
+			t.lists = append(t.lists, newList(t.key, names))
 			l.lists[p[partNames]] = n
 		}
 		r.names = n

@@ -110,18 +110,40 @@ func (m *manifest) clone() *manifest {
 	return &c
 }
 
+// books returns the books of the manifest.
+func (m *manifest) books() books {
+	b := books{}
+	for _, one := range m.Books {
+		b[bookName{one.Source, one.Side}] = one
+	}
+	return b
+}
+
 // logs returns the numbers of the logs that the manifest does not cover, in
 // order, and removes what is left over from a crash.
 func (m *manifest) logs(files files) ([]uint32, error) {
+	logs, left, err := m.look(files)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range left {
+		if err := files.remove(name); err != nil {
+			return nil, fmt.Errorf("couldn't remove %s, which is left over: %w", name, err)
+		}
+	}
+	return logs, nil
+}
+
+// look returns the logs that the manifest does not cover, and what is left over.
+func (m *manifest) look(files files) (logs []uint32, left []string, err error) {
 	names, err := files.list()
 	if err != nil {
-		return nil, fmt.Errorf("couldn't list the ledger: %w", err)
+		return nil, nil, fmt.Errorf("couldn't list the ledger: %w", err)
 	}
 	keep := map[string]bool{}
 	for i := range m.Segments {
 		keep[m.Segments[i].Name()], keep[m.Segments[i].indexName()] = true, true
 	}
-	var logs []uint32
 	for _, name := range names {
 		var number uint32
 		_, ext, _ := strings.Cut(name, ".")
@@ -136,18 +158,16 @@ func (m *manifest) logs(files files) ([]uint32, error) {
 			delete(keep, name)
 			continue
 		}
-		if err := files.remove(name); err != nil {
-			return nil, fmt.Errorf("couldn't remove %s, which is left over: %w", name, err)
-		}
+		left = append(left, name)
 	}
 	for name := range keep {
-		return nil, fmt.Errorf("%s is missing: %w", name, tallystick.ErrDamaged)
+		return nil, nil, fmt.Errorf("%s is missing: %w", name, tallystick.ErrDamaged)
 	}
 	slices.Sort(logs)
 	for i, number := range logs {
 		if number != m.Sealed+1+uint32(i) {
-			return nil, fmt.Errorf("%s is missing: %w", walName(m.Sealed+1+uint32(i)), tallystick.ErrDamaged)
+			return nil, nil, fmt.Errorf("%s is missing: %w", walName(m.Sealed+1+uint32(i)), tallystick.ErrDamaged)
 		}
 	}
-	return logs, nil
+	return logs, left, nil
 }

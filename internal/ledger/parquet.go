@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/parquet-go/parquet-go/bloom"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -18,68 +17,83 @@ const parquetMagic = "PAR1"
 // pageCRC is what the format wants of the bytes of a page: the CRC-32 of gzip.
 func pageCRC(page []byte) int32 { return int32(crc32.ChecksumIEEE(page)) }
 
-// parquet makes the file of a table: one row group, pages of the same rows in
+// takeRows is how many rows the columns take at a time: as many as are near at
+// once.
+const takeRows = 128
+
+// parquet makes the file of the table: one row group, pages of the same rows in
 // every column, the page index, and bloom filters for what is looked up by value.
-func (t *table) parquet(order []uint32, codec *zstd.Codec) ([]byte, error) {
-	s := &sealer{t: t, zstd: codec}
-	list := columns()
-	chunks := make([]*chunk, len(list))
-	for i := range list {
-		chunks[i] = &chunk{column: &list[i], index: i}
+func (s *sealer) parquet() ([]byte, error) {
+	for i := range s.chunks {
+		s.chunks[i].reset()
 	}
-	rows := make([]row, 0, pageRows)
-	for start := 0; start < len(order); start += pageRows {
-		rows = rows[:0]
-		extras := false
-		for part := range slices.Chunk(order[start:min(start+pageRows, len(order))], groupSize) {
-			for _, n := range part { // fetched together, as in table.add
-				r := t.rows.at(int(n))
-				extras = extras || r.extra > 0
-			}
-			for _, n := range part {
-				rows = append(rows, *t.rows.at(int(n)))
+	rows := make([]row, 0, takeRows)
+	for page := range slices.Chunk(s.order, pageRows) {
+		for some := range slices.Chunk(page, takeRows) {
+			rows = s.copyRows(rows[:0], some)
+			for i := range s.chunks {
+				if c := &s.chunks[i]; c.column.needs == 0 || c.column.needs&s.has != 0 {
+					c.take(s.t, rows)
+				}
 			}
 		}
-		for _, c := range chunks {
-			if err := c.addPage(s, rows, extras); err != nil {
+		for i := range s.chunks {
+			if err := s.chunks[i].end(s, len(page)); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return s.file(list, chunks, len(order))
+	return s.file()
+}
+
+// copyRows copies rows that are anywhere in the table: a few are fetched at once.
+func (s *sealer) copyRows(rows []row, which []timeKey) []row {
+	for part := range slices.Chunk(which, groupSize) {
+		touched := uint32(0)
+		for _, k := range part {
+			r := s.t.rows.at(int(k.row))
+			touched += uint32(r.at) + r.extra
+		}
+		s.touched = touched
+		for _, k := range part {
+			rows = append(rows, *s.t.rows.at(int(k.row)))
+		}
+	}
+	return rows
 }
 
 // file puts the chunks together.
-func (s *sealer) file(list []column, chunks []*chunk, rows int) ([]byte, error) {
+func (s *sealer) file() ([]byte, error) {
 	size := 0
-	for _, c := range chunks {
+	for i := range s.chunks {
+		c := &s.chunks[i]
 		size += len(c.pages) + len(c.dictionary) + len(c.hashes)*2 + 4096
 	}
 	out := append(make([]byte, 0, size), parquetMagic...)
-	metadata := make([]format.ColumnChunk, len(chunks))
+	metadata := make([]format.ColumnChunk, len(s.chunks))
 	total := int64(0)
-	for i, c := range chunks {
+	for i := range s.chunks {
 		var err error
-		if out, err = c.finish(s, out, &metadata[i]); err != nil {
+		if out, err = s.chunks[i].finish(s, out, &metadata[i]); err != nil {
 			return nil, err
 		}
 		total += metadata[i].MetaData.TotalUncompressedSize
 	}
-	for i, c := range chunks {
-		out = c.filter(out, &metadata[i])
+	for i := range s.chunks {
+		out = s.chunks[i].filter(out, &metadata[i])
 	}
-	out, err := pageIndex(out, chunks, metadata)
+	out, err := pageIndex(out, s.chunks, metadata)
 	if err != nil {
 		return nil, err
 	}
-	orders := make([]format.ColumnOrder, len(list))
+	orders := make([]format.ColumnOrder, len(s.chunks))
 	for i := range orders {
 		orders[i] = format.ColumnOrder{Value: new(format.TypeDefinedOrder)}
 	}
 	footer, err := thrift.Marshal(new(thrift.CompactProtocol), &format.FileMetaData{
-		Version: 2, Schema: schema(list), NumRows: int64(rows), CreatedBy: "tallystick", ColumnOrders: orders,
+		Version: 2, Schema: schema(s.columns), NumRows: int64(len(s.order)), CreatedBy: "tallystick", ColumnOrders: orders,
 		RowGroups: []format.RowGroup{{
-			Columns: metadata, TotalByteSize: total, NumRows: int64(rows), FileOffset: int64(len(parquetMagic)),
+			Columns: metadata, TotalByteSize: total, NumRows: int64(len(s.order)), FileOffset: int64(len(parquetMagic)),
 			SortingColumns: []format.SortingColumn{{ColumnIdx: 0}, {ColumnIdx: 1}},
 		}},
 	})
@@ -171,8 +185,9 @@ func (c *chunk) filter(out []byte, m *format.ColumnChunk) []byte {
 }
 
 // pageIndex puts the column and offset indexes into the file.
-func pageIndex(out []byte, chunks []*chunk, metadata []format.ColumnChunk) ([]byte, error) {
-	for i, c := range chunks {
+func pageIndex(out []byte, chunks []chunk, metadata []format.ColumnChunk) ([]byte, error) {
+	for i := range chunks {
+		c := &chunks[i]
 		if len(c.least) == 0 {
 			continue
 		}
@@ -186,8 +201,8 @@ func pageIndex(out []byte, chunks []*chunk, metadata []format.ColumnChunk) ([]by
 		metadata[i].ColumnIndexOffset, metadata[i].ColumnIndexLength = int64(len(out)), int32(len(text))
 		out = append(out, text...)
 	}
-	for i, c := range chunks {
-		text, err := thrift.Marshal(new(thrift.CompactProtocol), &format.OffsetIndex{PageLocations: c.places})
+	for i := range chunks {
+		text, err := thrift.Marshal(new(thrift.CompactProtocol), &format.OffsetIndex{PageLocations: chunks[i].places})
 		if err != nil {
 			return nil, err
 		}

@@ -93,7 +93,7 @@ func (l *Ledger) newScan(ctx context.Context, q *Query) *scan {
 		for _, name := range q.Names {
 			name = tallystick.NormalName(name)
 			s.normal[name] = true
-			s.hashes = append(s.hashes, s.key.text(digest{}, name)[0])
+			s.hashes = append(s.hashes, s.key.text(digest{}, name).a)
 		}
 	}
 	for i := range m.Segments {

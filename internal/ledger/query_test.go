@@ -93,7 +93,7 @@ func TestLateRecordsAreFoundAndKnownAgain(t *testing.T) {
 	if d := cmp.Diff([]uint64{1, 2, 100, 101, 102}, got); d != "" {
 		t.Error(d)
 	}
-	for n, want := range map[int]Appended{2: {Duplicates: 1}, 101: {Duplicates: 1}, 3: {Added: 1}} {
+	for n, want := range map[int]counts{2: {duplicates: 1}, 101: {duplicates: 1}, 3: {added: 1}} {
 		if got := add(t, l, holderUse(n)); got != want {
 			t.Errorf("record %d: %+v", n, got)
 		}
@@ -121,7 +121,7 @@ func TestIdentityOfRecords(t *testing.T) {
 	} {
 		l := open(t, t.TempDir(), Options{})
 		add(t, l, base)
-		if got := add(t, l, row.u); (got.Duplicates == 1) != row.again {
+		if got := add(t, l, row.u); (got.duplicates == 1) != row.again {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -139,7 +139,7 @@ func TestIdentityOfRecords(t *testing.T) {
 	} {
 		u := holderUse(1)
 		change(&u)
-		if got := add(t, l, u); got.Added != 1 {
+		if got := add(t, l, u); got.added != 1 {
 			t.Errorf("change %d makes no other record: %+v", i, got)
 		}
 	}
@@ -189,7 +189,7 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 	if got := scanAll(t, l, Query{}); len(got) != 2 || got[0].Seq != 201 {
 		t.Errorf("left are %+v", got)
 	}
-	if got := add(t, l, holderUse(1), holderUse(201), holderUse(170)); got != (Appended{Added: 1, Duplicates: 1, Expired: 1}) {
+	if got := add(t, l, holderUse(1), holderUse(201), holderUse(170)); got != (counts{1, 1, 1}) {
 		t.Errorf("%+v", got)
 	}
 	if names, err := filepath.Glob(filepath.Join(dir, "0000000[12].*")); err != nil || len(names) > 0 {
@@ -218,25 +218,6 @@ func TestRunSealsByAgeAndExpires(t *testing.T) {
 		if got := len(l.Segments()); got != step.segments {
 			t.Errorf("after %s: %d segments", step.after, got)
 		}
-	}
-}
-
-func TestRootsThatAreRecordedStayRecorded(t *testing.T) {
-	dir := t.TempDir()
-	l := open(t, dir, Options{})
-	add(t, l, holderUse(1))
-	seal(t, l)
-	add(t, l, holderUse(2))
-	seal(t, l)
-	if err := l.Recorded(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	got := open(t, dir, Options{}).Segments()
-	if len(got) != 2 || !got[0].Recorded || got[1].Recorded || len(got[0].Root) != 32 || bytes.Equal(got[0].Root, got[1].Root) {
-		t.Errorf("%+v", got)
 	}
 }
 
@@ -274,7 +255,7 @@ func TestTextThatIsNotUTF8IsCleanedAndKnownAgain(t *testing.T) {
 	l := open(t, dir, Options{})
 	add(t, l, u)
 	for range 2 {
-		if got := add(t, l, u); got.Duplicates != 1 {
+		if got := add(t, l, u); got.duplicates != 1 {
 			t.Errorf("%+v", got)
 		}
 		if err := l.Close(); err != nil {

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		err = childAppend(dir)
 	case "full":
 		err = childFull(dir)
+	case "churn":
+		err = childChurn(dir)
 	default:
 		os.Exit(m.Run())
 	}
@@ -160,6 +162,19 @@ func childFull(dir string) error {
 		}
 		n++
 	}
+	small.Cur = 4 << 10 // no segment fits
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
+		return err
+	}
+	if err := l.Seal(context.Background()); !errors.Is(err, tallystick.ErrNoSpace) {
+		return fmt.Errorf("no room to seal is told as: %w", err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	if err := l.Seal(context.Background()); err != nil {
+		return fmt.Errorf("sealing with room again: %w", err)
+	}
 	fmt.Println(n - 1)
 	return l.Close()
 }
@@ -177,7 +192,11 @@ func TestFullDiskLosesNothingAndIsGoneOnFrom(t *testing.T) {
 	if err != nil || last < 100 {
 		t.Fatalf("it says %q", out)
 	}
-	checkSequence(t, open(t, dir, Options{}), last)
+	l := open(t, dir, Options{})
+	checkSequence(t, l, last)
+	if got := len(l.Segments()); got != 1 {
+		t.Errorf("%d segments", got)
+	}
 }
 
 // logOf makes a ledger with one log of several frames, and returns the log.

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// A row is a use in 136 bytes without a pointer. What rows have in common is in
-// the dictionaries of their table, and what few have is an extra.
+// A row is a use in 128 bytes without a pointer: two lines of a cache, in blocks
+// that begin at a page. What rows have in common is in the dictionaries of their
+// table, and what few have is an extra.
 type row struct {
 	at       int64 // microseconds since 1970
 	seq      uint64
-	port     int64
 	identity uint64
+	nanos    uint16 // of the microsecond
+	port     uint16
+	forms    [4]form
 	ids      [4]cell // record, uti, correlation, request
 
 	kind, names                                 uint32
 	address, agent, operation, resource, detail uint32
 	extra                                       uint32 // number of the extra and one more, 0 none
-
-	nanos uint16 // of the microsecond
-	forms [4]form
 }
 
 // The identifiers of rows and extras, in the order of their cells.
@@ -42,6 +42,7 @@ const (
 type extra struct {
 	until      int64
 	count      int64
+	port       int64   // that is no port, and was told all the same
 	ids        [4]cell // session, queue, serial, parent
 	hash       [32]byte
 	otherIDs   cell // place of a JSON object of strings
@@ -50,6 +51,7 @@ type extra struct {
 	forms      [4]form
 	hasUntil   bool // it is not the time
 	hasCount   bool // it is not 1
+	hasPort    bool
 	hasHash    bool // the member "hash" of a holder's line
 	hasIDs     bool
 	hasOther   bool

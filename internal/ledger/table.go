@@ -32,6 +32,7 @@ type list struct {
 	names  []string
 	json   string   // of names
 	normal []string // the names as they compare
+	hashes []uint64 // of normal, for the index
 }
 
 // dictionaries find what a table has already.
@@ -40,6 +41,7 @@ type dictionaries struct {
 	books                    []*book  // of kinds, nil when it was not needed yet
 	origins                  []digest // of the source and side of kinds
 	seen                     set
+	none                     uint64 // half of the digest of ""
 	touched                  uint64 // keeps reads ahead from being left out
 	// before are the lists of the table before this one, which most credentials
 	// are in: they need not be made again.
@@ -62,8 +64,19 @@ func (l *lists) find(d digest) (list, bool) {
 
 func newTable(key *hashKey) *table {
 	t := &table{key: key, minAt: maxTime, maxAt: minTime, dictionaries: &dictionaries{}}
-	t.addString("", t.key.text(digest{}, ""))
+	none := t.key.text(digest{}, "")
+	t.addString("", none)
+	t.none = none.a
 	return t
+}
+
+// expect makes room for as much as another table has, the one before.
+func (t *table) expect(o *table) {
+	t.before = lists{o.listOf, o.lists}
+	t.kindOf.expect(len(o.kindOf.digests))
+	t.stringOf.expect(len(o.stringOf.digests))
+	t.listOf.expect(len(o.listOf.digests))
+	t.seen.expect(o.seen.used)
 }
 
 // A mark says how much of a table there was.
@@ -110,11 +123,12 @@ func (t *table) back(m mark) {
 // What follows gives texts numbers. Digests are of the text as it is kept, so
 // that it makes no difference whether a record was cleaned before.
 
-// kind returns the number of the kind that has a digest.
-func (t *table) kind(u *tallystick.Use, d digest) uint32 {
+// kind returns the number of the kind that has a digest, and half of the digest
+// of it as it is kept.
+func (t *table) kind(u *tallystick.Use, d digest) (uint32, uint64) {
 	n, ok := t.kindOf.find(d)
 	if ok {
-		return n
+		return n, d.a
 	}
 	k := kind{
 		owned(u.Source), owned(string(u.Side)), owned(string(u.Level)), owned(u.Holder), owned(u.RelyingParty), owned(string(u.Outcome)),
@@ -123,13 +137,13 @@ func (t *table) kind(u *tallystick.Use, d digest) uint32 {
 	if n, ok = t.kindOf.find(d); !ok {
 		n = t.addKind(k, origin, d)
 	}
-	return n
+	return n, d.a
 }
 
 // kindOf digests the kind of a use.
 func (k *hashKey) kindOf(u *tallystick.Use) digest {
-	_, d := k.kind(&kind{u.Source, string(u.Side), string(u.Level), u.Holder, u.RelyingParty, string(u.Outcome)})
-	return d
+	d := k.on(k.on(digest{k[0], 1}, u.Source), string(u.Side))
+	return k.end(k.on(k.on(k.on(k.on(d, string(u.Level)), u.Holder), u.RelyingParty), string(u.Outcome)))
 }
 
 // kind digests a kind, and its source and side apart.
@@ -148,21 +162,18 @@ func (t *table) addKind(k kind, origin, d digest) uint32 {
 // UTF-8, and a reader may refuse a whole file for one that is not.
 func owned(s string) string { return strings.ToValidUTF8(strings.Clone(s), "\ufffd") }
 
-// string returns the number of a text.
-func (t *table) string(s string) uint32 {
-	if s == "" {
-		return 0
-	}
-	n, ok := t.stringOf.find(t.key.text(digest{}, s))
+// string returns the number of a text and half of its digest, as kind does.
+func (t *table) string(s string, d digest) (uint32, uint64) {
+	n, ok := t.stringOf.find(d)
 	if ok {
-		return n
+		return n, d.a
 	}
 	s = owned(s)
-	d := t.key.text(digest{}, s)
+	d = t.key.text(digest{}, s)
 	if n, ok = t.stringOf.find(d); !ok {
 		n = t.addString(s, d)
 	}
-	return n
+	return n, d.a
 }
 
 func (t *table) addString(s string, d digest) uint32 {
@@ -170,21 +181,21 @@ func (t *table) addString(s string, d digest) uint32 {
 	return t.stringOf.add(d)
 }
 
-// list returns the number of the list of names that has a digest.
-func (t *table) list(names []string, d digest) uint32 {
+// list returns the number of a list of names and half of its digest, as kind does.
+func (t *table) list(names []string, d digest) (uint32, uint64) {
 	n, ok := t.listOf.find(d)
 	if ok {
-		return n
+		return n, d.a
 	}
 	if l, ok := t.before.find(d); ok {
-		return t.addList(l, d)
+		return t.addList(l, d), d.a
 	}
-	l := newList(names)
+	l := newList(t.key, names)
 	d = t.key.list(l.names)
 	if n, ok = t.listOf.find(d); !ok {
 		n = t.addList(l, d)
 	}
-	return n
+	return n, d.a
 }
 
 // list digests names in their order.
@@ -201,12 +212,13 @@ func (t *table) addList(l list, d digest) uint32 {
 	return t.listOf.add(d)
 }
 
-func newList(names []string) list {
+func newList(key *hashKey, names []string) list {
 	l := list{names: make([]string, 0, len(names))}
 	for _, name := range names {
 		name = owned(name)
 		l.names = append(l.names, name)
-		l.normal = append(l.normal, tallystick.NormalName(name))
+		normal := tallystick.NormalName(name)
+		l.normal, l.hashes = append(l.normal, normal), append(l.hashes, key.text(digest{}, normal).a)
 	}
 	l.json = writeNames(l.names)
 	if len(names) == 0 {
@@ -238,6 +250,9 @@ func (t *table) useExtra(u *tallystick.Use, x *extra) {
 	}
 	if x.hasCount {
 		u.Count = x.count
+	}
+	if x.hasPort {
+		u.Port = int(x.port)
 	}
 	u.IDs.Session, u.IDs.Queue = t.id(x.ids[0], x.forms[0]), t.id(x.ids[1], x.forms[1])
 	u.IDs.Serial, u.IDs.Parent = t.id(x.ids[2], x.forms[2]), t.id(x.ids[3], x.forms[3])

@@ -56,7 +56,7 @@ func (d *decoder) item(item byte) error {
 		for range n {
 			names = append(names, d.text())
 		}
-		d.t.addList(newList(names), d.t.key.list(names))
+		d.t.addList(newList(d.t.key, names), d.t.key.list(names))
 	case itemRow:
 		return d.row()
 	case itemClosing:
@@ -144,7 +144,7 @@ func (d *decoder) row() error {
 		r.seq = d.number()
 	}
 	if bits&hasPort != 0 {
-		r.port = int64(d.number())
+		r.port = uint16(d.below(1 << 16))
 	}
 	if bits&hasNanos != 0 {
 		r.nanos = uint16(d.below(1000))
@@ -203,6 +203,9 @@ func (d *decoder) extra(x *extra) {
 	x.count = 1
 	if x.hasCount {
 		x.count = d.signed()
+	}
+	if x.hasPort = bits&extraPort != 0; x.hasPort {
+		x.port = d.signed()
 	}
 	if x.hasHash {
 		copy(x.hash[:], d.bytes(32))

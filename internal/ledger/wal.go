@@ -126,31 +126,41 @@ func (w *wal) failed(what string, err error) error {
 // to be written on. The last frame is cut off when it is not whole and the log is
 // the one that was written to last; anything else that is wrong is ErrDamaged.
 func openWAL(fs files, number uint32, last bool, fn func(body []byte) error) (*wal, error) {
-	name := walName(number)
-	data, err := readFile(fs, name)
-	if err != nil {
-		return nil, fmt.Errorf("couldn't read %s: %w", name, err)
-	}
-	if last && len(data) < walHeader { // it was being made, and nothing was ever in it
-		return createWAL(fs, number)
-	}
-	w := &wal{name: name}
-	end, err := w.read(data, fn)
+	w, err := readWAL(fs, number, last, fn)
 	if err != nil {
 		return nil, err
 	}
-	if end < int64(len(data)) && !last {
-		return nil, damaged(name, end, "a frame of a finished log is not whole")
+	if w.size == 0 {
+		return createWAL(fs, number)
 	}
-	if w.f, err = fs.open(name); err != nil {
-		return nil, fmt.Errorf("couldn't open %s: %w", name, err)
+	if w.f, err = fs.open(w.name); err != nil {
+		return nil, fmt.Errorf("couldn't open %s: %w", w.name, err)
 	}
-	w.size, w.dirty = end, end < int64(len(data))
 	if w.dirty {
-		if err := w.f.Truncate(end); err != nil {
-			return nil, errors.Join(fmt.Errorf("couldn't cut %s: %w", name, noSpace(err)), w.f.Close())
+		if err := w.f.Truncate(w.size); err != nil {
+			return nil, errors.Join(fmt.Errorf("couldn't cut %s: %w", w.name, noSpace(err)), w.f.Close())
 		}
 		w.dirty = false
+	}
+	return w, nil
+}
+
+// readWAL reads a log as openWAL does, and changes nothing; it is not ready to be
+// written on. Its size is 0 when it was being made, and nothing was ever in it.
+func readWAL(fs files, number uint32, last bool, fn func(body []byte) error) (*wal, error) {
+	w := &wal{name: walName(number)}
+	data, err := readFile(fs, w.name)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read %s: %w", w.name, err)
+	}
+	if last && len(data) < walHeader {
+		return w, nil
+	}
+	if w.size, err = w.read(data, fn); err != nil {
+		return nil, err
+	}
+	if w.dirty = w.size < int64(len(data)); w.dirty && !last {
+		return nil, damaged(w.name, w.size, "a frame of a finished log is not whole")
 	}
 	return w, nil
 }

@@ -85,7 +85,9 @@ const (
 )
 
 func (e *encoder) row(r *row) {
-	e.definitions()
+	if e.strings < len(e.t.strings) || e.kinds < len(e.t.kinds) || e.lists < len(e.t.lists) {
+		e.definitions()
+	}
 	e.items++
 	b := append(e.out, itemRow)
 	b = binary.AppendVarint(b, r.at-e.at)
@@ -136,6 +138,7 @@ const (
 	extraHash
 	extraIDs
 	extraOther
+	extraPort
 )
 
 func (t *table) appendExtra(b []byte, x *extra) []byte {
@@ -148,6 +151,10 @@ func (t *table) appendExtra(b []byte, x *extra) []byte {
 	if x.hasCount {
 		bits |= extraCount
 		b = binary.AppendVarint(b, x.count)
+	}
+	if x.hasPort {
+		bits |= extraPort
+		b = binary.AppendVarint(b, x.port)
 	}
 	if x.hasHash {
 		bits |= extraHash

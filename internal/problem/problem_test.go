@@ -42,7 +42,7 @@ func causes(t *testing.T) []error {
 	_, noSpace := full.WriteString("x")
 	return []error{
 		tallystick.ErrUnsigned, tallystick.ErrDenied, tallystick.ErrNewerData, tallystick.ErrDamaged,
-		tallystick.ErrNoSpace, noSpace, inUse, tallystick.ErrInUse, tallystick.ErrConflict, tallystick.ErrInvalid, tallystick.ErrNotFound,
+		tallystick.ErrNoSpace, noSpace, inUse, tallystick.ErrInUse, tallystick.ErrBusy, tallystick.ErrConflict, tallystick.ErrInvalid, tallystick.ErrNotFound,
 		&os.PathError{Op: "open", Path: "/etc/shadow", Err: syscall.EACCES}, missing,
 		context.DeadlineExceeded, context.Canceled, errors.New("a surprise"),
 	}
@@ -58,6 +58,7 @@ no-space           507 1
 no-space           507 1
 address-in-use     503 1
 in-use             503 1
+busy               503 1
 conflict           409 1
 invalid            400 2 public
 not-found          404 1 public

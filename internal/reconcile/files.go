@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"runtime"
 	"slices"
 	"sync"
@@ -137,30 +138,23 @@ func (f *Files) read(ctx context.Context, t *tally.Tally, log *uses.Log, where u
 	if log.Following() {
 		workers = 1
 	}
-	blocks := make(chan *uses.Block, workers)
+	books := newBooks(log)
+	next, stop, ended := r.blocks(ctx, log, books)
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
 			w := t.Writer()
 			defer w.Flush()
 			read := log.Reader()
-			for block := range blocks {
+			for block := next(); block != nil; block = next() {
 				r.block(log, block, read, w, where)
+				block.Release()
 			}
 		})
 	}
-	books := newBooks(log)
-	err := log.Blocks(func(b *uses.Block) error {
-		books.follow(b)
-		select {
-		case blocks <- b:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}, func(line int, err error) { r.wrong(log, line, err) })
-	close(blocks)
 	group.Wait()
+	stop()
+	err := *ended
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
@@ -179,6 +173,30 @@ func (f *Files) read(ctx context.Context, t *tally.Tally, log *uses.Log, where u
 	f.Broken = append(f.Broken, books.broken...)
 	f.BrokenCount += books.count
 	return r.count, nil
+}
+
+// blocks returns what gives the blocks of a file in their order, to any number of
+// goroutines, nil at the end; stop is called after it. Who asks for a block reads
+// it, so that it is in the cache of the core that goes on with it. Ended is then
+// why no more was read.
+func (r *reading) blocks(ctx context.Context, log *uses.Log, books *books) (next func() *uses.Block, stop func(), ended *error) {
+	var turn sync.Mutex
+	ended = new(error)
+	pull, stop := iter.Pull(func(yield func(*uses.Block) bool) {
+		*ended = log.Blocks(func(b *uses.Block) error {
+			books.follow(b)
+			if ctx.Err() == nil && yield(b) {
+				return nil
+			}
+			return context.Canceled
+		}, func(line int, err error) { r.wrong(log, line, err) })
+	})
+	return func() *uses.Block {
+		turn.Lock()
+		defer turn.Unlock()
+		block, _ := pull()
+		return block
+	}, stop, ended
 }
 
 // A counting sink knows whether a record said anything.

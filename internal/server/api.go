@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -46,6 +48,7 @@ func newAPI(mux *http.ServeMux, s *Server) *api {
 	config.CreateHooks = nil // they put a $schema into every answer
 	config.Transformers = []huma.Transformer{asProblem}
 	config.RejectUnknownQueryParameters = true // a filter that is misspelt would let everything through
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token":   {Type: "http", Scheme: "bearer", Description: "An API token"},
 		"session": {Type: "apiKey", In: "cookie", Name: "__Host-tally", Description: "The session of a signed-in browser"},
@@ -54,6 +57,22 @@ func newAPI(mux *http.ServeMux, s *Server) *api {
 	a := &api{Server: s, huma: humago.New(mux, config)}
 	a.huma.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) { next(oneStatus{ctx}) })
 	return a
+}
+
+// schemaName names a schema for its type, apart for packages that have a word for
+// several things.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	switch path.Base(t.PkgPath()) {
+	case "usage":
+		return "Used" + name
+	case "ledger":
+		return "Ledger" + name
+	}
+	return name
 }
 
 // oneStatus makes input that does not fit its schema what all other bad input

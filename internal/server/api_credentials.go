@@ -40,7 +40,7 @@ type SortQuery struct {
 // CredentialQuery has the parameters of the pages.
 type CredentialQuery struct {
 	Text        string `query:"q" maxLength:"500" doc:"words that must begin a name, a word of the subject, the serial, the fingerprint or the key id"`
-	Kind        string `query:"kind" doc:"certificate, key, ssh-certificate or sealed"`
+	Kind        string `query:"kind" doc:"certificate, key, ssh-certificate, sealed (that nobody could open) or named (known by its uses alone)"`
 	Algorithm   string `query:"algorithm" doc:"of the key, such as rsa-2048, or a family: rsa"`
 	Issuer      string `query:"issuer"`
 	Key         string `query:"key" doc:"SHA-256 of the SubjectPublicKeyInfo"`

@@ -50,10 +50,26 @@ type ruleBody struct {
 	Effective time.Time           `json:"effective,omitzero"`
 	Do        string              `json:"do,omitempty"`
 	Survey    bool                `json:"survey" doc:"whether it compares credentials with each other"`
+	Judges    string              `json:"judges" enum:"credential,estate,use,book,change" doc:"what it looks at: one credential, all of them, one use, the book of a source, or a change of who gets in"`
 }
 
 func ruleBodyOf(r rule.Rule) ruleBody {
-	return ruleBody{r.Name, r.Title, r.About, r.Severity, r.Citation, r.URL, r.Effective, r.Do, r.Survey != nil}
+	return ruleBody{r.Name, r.Title, r.About, r.Severity, r.Citation, r.URL, r.Effective, r.Do, r.Survey != nil, judges(r)}
+}
+
+// judges returns what a rule looks at, by the function that it has.
+func judges(r rule.Rule) string {
+	switch {
+	case r.Survey != nil:
+		return "estate"
+	case r.Use != nil:
+		return "use"
+	case r.Book != nil:
+		return "book"
+	case r.Change != nil:
+		return "change"
+	}
+	return "credential"
 }
 
 type groupBody struct {

@@ -108,7 +108,8 @@ func pairs(digits string) func(func(string) bool) {
 	}
 }
 
-func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Get returns the certificate that is shown now, for tls.Config.GetCertificate.
+func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/directory"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
@@ -123,6 +124,8 @@ func newFixture(t *testing.T, db *store.DB) *fixture {
 	must(t, err)
 	f := &fixture{T: t, log: &lockedBuffer{}, tokens: map[gate.Role]string{}}
 	f.Server, err = New(Config{
+		Usage:     f.furnishUses(t, g, db),
+		Directory: directory.New(directory.Directory{DB: db, Gate: g, Now: clock}),
 		Inventory: inventory.New(db, g, clock), Findings: findings, Discovery: looks, Access: access.New(db, g, clock),
 		Audit: log, Gate: g, DB: db, Now: clock, Certificate: certificate, MetricsToken: driver.NewSecret("scrape-me"),
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

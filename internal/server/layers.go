@@ -26,6 +26,7 @@ import (
 func (s *Server) layers(mux http.Handler) http.Handler {
 	h := s.identify(mux)
 	h = http.MaxBytesHandler(h, maxBody)
+	h = s.intake(h) // has bounds of its own
 	h = s.sameSite(h)
 	h = s.knownHost(h)
 	h = s.headers(h)

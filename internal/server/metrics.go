@@ -21,6 +21,7 @@ type metrics struct {
 	requests *prometheus.HistogramVec
 
 	credentials, places, findings, expired, backlog, runTime, runState *prometheus.Desc
+	uses                                                               *useMetrics
 }
 
 func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
@@ -40,6 +41,7 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 		backlog:     describe("judge_backlog", "Credentials that the rules have still to see."),
 		runTime:     describe("run_queued_timestamp_seconds", "When the last run of a job was queued.", "job"),
 		runState:    describe("run_last", "The last run of a job: 1 for the state that it is in.", "job", "state"),
+		uses:        newUseMetrics(s, describe),
 	}
 	registry.MustRegister(m, m.requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -96,6 +98,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			gauge(m.runTime, float64(run.Queued.Unix()), run.Source)
 			gauge(m.runState, 1, run.Source, run.State)
 		}
+	}
+	if err := m.uses.collect(ctx, scraper, gauge); err != nil {
+		out <- prometheus.NewInvalidMetric(m.uses.records, err)
 	}
 }
 

@@ -42,6 +42,17 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "POST", "/findings/{id}/accept", "accept-finding", "Let a finding stand until a day", a.acceptFinding)
 	call(a, "POST", "/findings/{id}/reopen", "reopen-finding", "Take an acceptance back", a.reopenFinding)
 	call(a, "POST", "/findings/{id}/assign", "assign-finding", "Say who is to see to a finding", a.assignFinding)
+	call(a, "GET", "/uses", "uses", "List uses of credentials with what the tally says of them, the newest first", a.listUses)
+	call(a, "GET", "/uses/chart", "use-chart", "Uses of one credential or of all over time, as both sides recorded them", a.useChart)
+	call(a, "GET", "/uses/map", "use-map", "Which books tell of which relying parties", a.useMap)
+	call(a, "GET", "/uses/{key}", "use", "One record of a use, with what the other side has of its time", a.use)
+	call(a, "GET", "/incidents", "incidents", "List foreign uses by incident, the latest first", a.listIncidents)
+	call(a, "GET", "/incidents/{id}", "incident", "One incident, with who was behind most of it", a.incident)
+	call(a, "GET", "/books", "books", "What each source has recorded, and how far it can be trusted", a.books)
+	call(a, "GET", "/connections", "connections", "List where credentials are accepted, as their uses show", a.listConnections)
+	call(a, "GET", "/access-changes", "access-changes", "List changes of who gets in, the newest first", a.listAccessChanges)
+	call(a, "GET", "/access-changes/expectations", "expected-access-changes", "List the changes that are announced and not over", a.listExpectations)
+	call(a, "POST", "/access-changes/expectations", "expect-access-change", "Announce a change, so that it alarms nobody", a.expectAccessChange)
 	call(a, "GET", "/rules", "rules", "The rules that judge the inventory", a.rules)
 	call(a, "GET", "/jobs", "jobs", "What is looked at, and how often", a.jobs)
 	call(a, "GET", "/runs", "runs", "List runs, the newest first", a.listRuns)
@@ -61,6 +72,14 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "POST", "/people", "create-link", "Make a sign-in link for somebody; it is shown this once", a.createLink)
 	call(a, "POST", "/people/{name}/disable", "disable-person", "Keep somebody out", a.disablePerson)
 	a.describeRest()
+	return mux
+}
+
+// intakeRoutes are what sources deliver to; see intake.
+func (s *Server) intakeRoutes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+apiRoot+"/sources/{name}/uses", s.receiveUses)
+	mux.HandleFunc("POST /v1/logs", s.receiveLogs)
 	return mux
 }
 

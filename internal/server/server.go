@@ -24,11 +24,14 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/directory"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/web"
 )
 
@@ -37,10 +40,13 @@ type Config struct {
 	Inventory *inventory.Inventory
 	Findings  *finding.Engine
 	Discovery *discovery.Discovery
+	Usage     *usage.Usage
+	Directory *directory.Directory
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
-	DB        *store.DB // for its health and its backlog only
+	DB        *store.DB        // for its health and its backlog only
+	Sources   *sources.Sources // takes what senders deliver; nil takes nothing
 	Now       func() time.Time
 	Log       *slog.Logger
 	// Certificate is what the server shows; see MakeCertificate and LoadCertificate.
@@ -65,7 +71,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	s := &Server{Config: c, registry: prometheus.NewRegistry()}
 	site, err := web.New(web.Features{
-		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Access: c.Access,
+		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Access: c.Access,
 		Audit: c.Audit, Gate: c.Gate, Now: c.Now, Failed: s.failed,
 	})
 	if err != nil {
@@ -97,7 +103,7 @@ const (
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.handler,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate.get},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate.Get},
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader,
 		// What it logs is mostly browsers that hang up on a certificate that

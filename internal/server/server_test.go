@@ -124,6 +124,8 @@ func TestMetrics(t *testing.T) {
 		for _, line := range []string{
 			`tally_credentials{kind="certificate"} 5`, `tally_places{scheme="file"} 5`, `tally_findings{severity="high"} 2`,
 			`tally_findings{severity="critical"} 0`, `tally_judge_backlog 0`, `tally_run_last{job="estate",state="done"} 1`,
+			`tally_source_records{side="relying",source="book of relying"} 12`, `tally_book_behind_seconds{side="holder",source="book of holder"} 0`,
+			`tally_books_open 0`, `tally_verdict_records{verdict="foreign"} 2`, `tally_incidents 1`, `tally_ledger_records 22`, `tally_ledger_segments 0`,
 		} {
 			if !strings.Contains(w.Body.String(), line+"\n") {
 				t.Errorf("the metrics lack %s:\n%s", line, w.Body)

@@ -3,6 +3,8 @@
 package store
 
 import (
+	"context"
+	"database/sql"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -48,3 +50,135 @@ const (
 	SourceOTLP      = "otlp"      // OpenTelemetry logs over HTTP
 	SourceSyslog    = "syslog"    // over TLS (RFC 5425)
 )
+
+// sourceColumns are the columns of a source, in the order of scanSource.
+const sourceColumns = `id, name, kind, side, format, path, token_hash, once, done, settle, silence, keep_raw, created, created_by, paused,
+	position, heard, records, duplicates, malformed, wrong, error`
+
+// AddSource keeps a new source and returns it with its number. A name that is
+// taken is ErrConflict.
+func (db *DB) AddSource(ctx context.Context, s Source) (Source, error) {
+	id, err := db.newIDs(ctx, 1)
+	if err != nil {
+		return Source{}, err
+	}
+	s.ID = id
+	const insert = `INSERT INTO sources (id, name, kind, side, format, path, token_hash, once, settle, silence, keep_raw, created, created_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
+	err = db.tx(ctx, func(tx *writing) error {
+		_, err := tx.ExecContext(ctx, insert, id, s.Name, s.Kind, string(s.Side), s.Format, s.Path, s.TokenHash, s.Once,
+			s.Settle.Microseconds(), s.Silence.Microseconds(), s.KeepRaw.Microseconds(), micros(s.Created), s.CreatedBy)
+		return err
+	})
+	return s, db.wrap("couldn't keep source "+s.Name, err)
+}
+
+// Sources returns all sources, by name.
+func (db *DB) Sources(ctx context.Context) ([]Source, error) {
+	const query = `SELECT ` + sourceColumns + ` FROM sources ORDER BY name`
+	rows, err := db.read.QueryContext(ctx, query)
+	return collect(db, "couldn't list the sources", rows, err, scanSource)
+}
+
+// Source returns the source of a name.
+func (db *DB) Source(ctx context.Context, name string) (Source, error) {
+	const query = `SELECT ` + sourceColumns + ` FROM sources WHERE name = $1`
+	return db.oneSource(ctx, "couldn't read source "+name, query, name)
+}
+
+// SourceOfToken returns the source whose sender's token hashes to hash.
+func (db *DB) SourceOfToken(ctx context.Context, hash string) (Source, error) {
+	if hash == "" {
+		return Source{}, db.wrap("couldn't find the source of a token", sql.ErrNoRows)
+	}
+	const query = `SELECT ` + sourceColumns + ` FROM sources WHERE token_hash = $1`
+	return db.oneSource(ctx, "couldn't find the source of a token", query, hash)
+}
+
+func (db *DB) oneSource(ctx context.Context, doing, query, key string) (Source, error) {
+	rows, err := db.read.QueryContext(ctx, query, key)
+	found, err := collect(db, doing, rows, err, scanSource)
+	if err != nil {
+		return Source{}, err
+	}
+	if len(found) == 0 {
+		return Source{}, db.wrap(doing, sql.ErrNoRows)
+	}
+	return found[0], nil
+}
+
+func scanSource(rows *sql.Rows) (Source, error) {
+	var s Source
+	var side, wrong string
+	var done, settle, silence, keep, created, heard int64
+	err := rows.Scan(&s.ID, &s.Name, &s.Kind, &side, &s.Format, &s.Path, &s.TokenHash, &s.Once, &done, &settle, &silence, &keep,
+		&created, &s.CreatedBy, &s.Paused, &s.Position, &heard, &s.Records, &s.Duplicates, &s.Malformed, &wrong, &s.Error)
+	if err != nil {
+		return s, err
+	}
+	s.Side, s.Done, s.Created, s.Heard = tallystick.Side(side), timeOf(done), timeOf(created), timeOf(heard)
+	s.Settle, s.Silence, s.KeepRaw = ofMicros(settle), ofMicros(silence), ofMicros(keep)
+	s.Wrong, err = stringsOf(wrong)
+	return s, err
+}
+
+// ofMicros returns a duration that is kept in microseconds.
+func ofMicros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// RemoveSource forgets a source; what it gave stays where it is.
+func (db *DB) RemoveSource(ctx context.Context, id int64) error {
+	return db.changeSource(ctx, "couldn't remove a source", `DELETE FROM sources WHERE id = $1`, id)
+}
+
+// PauseSource says whether a source is to be read.
+func (db *DB) PauseSource(ctx context.Context, id int64, paused bool) error {
+	return db.changeSource(ctx, "couldn't pause a source", `UPDATE sources SET paused = $2 WHERE id = $1`, id, paused)
+}
+
+// A SourceProgress is what has been read of a source since it was last said.
+type SourceProgress struct {
+	Position   string    // from now on; "" leaves it as it is
+	Heard      time.Time // zero: it gave nothing
+	Records    int64     // more than before, as the next two
+	Duplicates int64
+	Malformed  int64
+	Wrong      []string  // from now on; nil leaves it as it is
+	Done       time.Time // when it was read to its end for good; zero is not
+}
+
+// AdvanceSource keeps how far a source is read, and that nothing keeps it from
+// being read. It is ErrNotFound when the source was removed.
+func (db *DB) AdvanceSource(ctx context.Context, id int64, p SourceProgress) error {
+	const update = `UPDATE sources SET
+		position = CASE WHEN $2 = '' THEN position ELSE $2 END,
+		heard = CASE WHEN $3 > heard THEN $3 ELSE heard END,
+		records = records + $4, duplicates = duplicates + $5, malformed = malformed + $6,
+		wrong = CASE WHEN $7 = '' THEN wrong ELSE $7 END,
+		done = CASE WHEN $8 > done THEN $8 ELSE done END, error = ''
+		WHERE id = $1`
+	wrong := ""
+	if p.Wrong != nil {
+		wrong = stringsText(p.Wrong)
+	}
+	return db.changeSource(ctx, "couldn't keep how far a source is read", update, id, p.Position, micros(p.Heard),
+		p.Records, p.Duplicates, p.Malformed, wrong, micros(p.Done))
+}
+
+// FailSource says why a source cannot be read now; "" is that it can.
+func (db *DB) FailSource(ctx context.Context, id int64, why string) error {
+	return db.changeSource(ctx, "couldn't keep why a source cannot be read", `UPDATE sources SET error = $2 WHERE id = $1`, id, why)
+}
+
+// changeSource runs a statement about one source, whose number is its first argument.
+func (db *DB) changeSource(ctx context.Context, doing, query string, args ...any) error {
+	return db.wrap(doing, db.tx(ctx, func(tx *writing) error {
+		result, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		return sql.ErrNoRows
+	}))
+}

@@ -13,7 +13,8 @@ import (
 // The hash is the same in every run, so that ties fall alike; a thief who finds
 // an identifier that meets a holder's could as well have copied it. What text of
 // a thief's choice must not make equal, the identity of records, is compared by
-// a second hash as well, with a secret (identify).
+// a second hash as well, with a secret (identify), and kinds by one of 64 bits with
+// that secret (class.hash).
 
 // mix multiplies to 128 bits and folds them, the step of wyhash (Wang Yi, 2019).
 // The factors are folded in too: one that is 0 would erase the other.

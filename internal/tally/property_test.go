@@ -4,6 +4,7 @@ package tally
 
 import (
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -93,7 +94,17 @@ func makeWild(t *rapid.T, u *tallystick.Use, pick func(string, ...string) string
 }
 
 // idOf is what an item is called: those of equal records without an id are one.
-func idOf(u *tallystick.Use) string { return fmt.Sprintf("%x", add(0, identity(nil, u))) }
+func idOf(u *tallystick.Use) string { return fmt.Sprintf("%x", idHash(u)) }
+
+func idHash(u *tallystick.Use) uint64 {
+	var r record
+	if u.ID != "" {
+		r.identifyNamed(nil, maphash.MakeSeed(), u)
+	} else {
+		r.identify(nil, maphash.MakeSeed(), u, add(0, kindKey(nil, u)), 0)
+	}
+	return r.id
+}
 
 // verdicts settles records and returns what each comes to, with its index.
 func verdicts(t testing.TB, options Options, h *records) (map[string]string, Summary) {

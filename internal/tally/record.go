@@ -41,10 +41,10 @@ func micro(t time.Time) int64 { return t.Unix()*1e6 + int64(t.Nanosecond()/1e3) 
 
 func fromMicro(at int64) time.Time { return time.UnixMicro(at).UTC() }
 
-// compress makes a record of a use, all but its identity, kind and extra.
-func compress(u *tallystick.Use, where uint64) record {
-	return record{at: micro(u.Time), where: where, uti: hashUTI(u.IDs.UTI), ref: hashOf(refOf(u)),
-		corr: looseHash(u.IDs.Correlation), addr: looseHash(u.Address)}
+// compress makes it the record of a use, all but its identity and kind.
+func (r *record) compress(u *tallystick.Use, where uint64) {
+	r.at, r.where, r.uti, r.ref = micro(u.Time), where, hashUTI(u.IDs.UTI), hashOf(refOf(u))
+	r.corr, r.addr, r.extra = looseHash(u.IDs.Correlation), looseHash(u.Address), 0
 }
 
 // refOf returns the identifier that the relying party gave.
@@ -98,9 +98,44 @@ func isNamed(u *tallystick.Use) bool {
 	return u.ID != "" || u.Source != "" && u.Seq != 0 || u.IDs.Request != "" || u.IDs.UTI != "" && u.Level != tallystick.LevelCall
 }
 
-// identify sets what two records of one identity have in common.
-func (t *Tally) identify(r *record, identity []byte) {
-	r.id, r.check = add(0, identity), maphash.Bytes(t.seed, identity)
+// identifyNamed sets what two records have in common that their writer gave one
+// id. It returns key, for the next.
+func (r *record) identifyNamed(key []byte, seed maphash.Seed, u *tallystick.Use) []byte {
+	key = appendText(appendText(appendText(key[:0], string(u.Side)), u.Source), u.ID)
+	r.id, r.check = add(0, key), maphash.Bytes(seed, key)
+	return key
+}
+
+// identify does so for a record without an id. Most of what identity appends is in
+// its kind already, and is not hashed again: hash is that of the kind, and secret
+// is class.hash.
+func (r *record) identify(key []byte, seed maphash.Seed, u *tallystick.Use, hash, secret uint64) []byte {
+	key = appendRest(key[:0], u)
+	r.id, r.check = add(hash, key), mix(secret^prime2, maphash.Bytes(seed, key))
+	return key
+}
+
+// appendRest appends what makes a record without an id itself, beside its kind.
+func appendRest(key []byte, u *tallystick.Use) []byte {
+	var numbers [7 * 8]byte
+	for i, n := range [...]int64{int64(u.Seq), u.Time.Unix(), int64(u.Time.Nanosecond()), u.Count, u.Until.Unix(), int64(u.Until.Nanosecond()), int64(u.Port)} {
+		binary.LittleEndian.PutUint64(numbers[8*i:], uint64(n))
+	}
+	key = append(key, numbers[:]...)
+	key = appendText(appendText(appendText(appendText(key, u.Holder), u.Address), u.IDs.UTI), u.IDs.Correlation)
+	rest := [...]*string{&u.Agent, &u.Operation, &u.Resource, &u.Detail, &u.IDs.Request, &u.IDs.Session, &u.IDs.Queue, &u.IDs.Serial, &u.IDs.Parent}
+	length := len(u.Other) + len(u.IDs.Other)
+	for _, s := range rest {
+		length += len(*s)
+	}
+	if length == 0 {
+		return append(key, 0)
+	}
+	key = append(key, 1)
+	for _, s := range rest {
+		key = appendText(key, *s)
+	}
+	return appendMap(appendMap(key, u.Other), u.IDs.Other)
 }
 
 // compare orders two records of one id by what they say, so that it does not
@@ -238,16 +273,42 @@ func (t *table) find(hash uint64, is func(uint32) bool) (at int, found bool) {
 	}
 }
 
+// warm returns something of the slot where a hash belongs, so that it is near when
+// it is looked for. Many of these wait for memory at the same time, where one find
+// after the other would wait for each.
+func (t *table) warm(hash uint64) uint32 {
+	if len(t.slots) == 0 {
+		return 0
+	}
+	return t.slots[int(uint32(hash))&(len(t.slots)-1)].tag
+}
+
+// grow makes room for n more.
+func (t *table) grow(n int) {
+	for size := max(len(t.slots), 1024); ; size *= 2 {
+		if (t.used+n)*4 < size*3 {
+			if size > len(t.slots) {
+				t.resize(size)
+			}
+			return
+		}
+	}
+}
+
 // put fills a slot that find returned.
 func (t *table) put(at int, hash uint64, i uint32) {
 	t.slots[at] = slot{uint32(hash), i + 1}
 	t.used++
-	if t.used*4 < len(t.slots)*3 {
-		return
+	if t.used*4 >= len(t.slots)*3 {
+		t.resize(2 * len(t.slots))
 	}
+}
+
+// resize makes it a table of so many slots.
+func (t *table) resize(size int) {
 	old := t.slots
-	t.slots = make([]slot, 2*len(old))
-	mask := len(t.slots) - 1
+	t.slots = make([]slot, size)
+	mask := size - 1
 	for _, s := range old {
 		if s.number == 0 {
 			continue

@@ -37,7 +37,7 @@ func newReference(options Options, h *records) *reference {
 	r := &reference{options: options, marks: h.marks, lost: h.lost, all: uses, joined: map[*tallystick.Use]map[string]bool{}}
 	seen := map[uint64]bool{} // all of them have an id or a number
 	for _, u := range uses {
-		id := add(0, identity(nil, u))
+		id := idHash(u)
 		if seen[id] {
 			continue
 		}

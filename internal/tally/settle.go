@@ -5,10 +5,14 @@ package tally
 import (
 	"cmp"
 	"context"
+	"runtime"
 	"slices"
 
 	"github.com/tallystick/tallystick"
 )
+
+// manyRecords is from how many records on room is worth some milliseconds.
+const manyRecords = 1 << 20
 
 // none stands for no record.
 const none = ^uint32(0)
@@ -29,6 +33,7 @@ type settlement struct {
 	hereByToken, thereByToken []bool
 
 	token table                    // holder records by token id, the last of each
+	near  uint32                   // what nobody needs, see warm
 	next  []uint32                 // of holder records, another with the same token id; nil when there are none
 	many  map[tokenKey]holderToken // tokens of which there are several records
 	first map[uint32]string        // the least name of a credential, when it is wanted
@@ -41,6 +46,9 @@ type settlement struct {
 func (t *Tally) Settle(ctx context.Context) (Result, error) {
 	s := &settlement{Tally: t}
 	t.holder.ids, t.relying.ids = table{}, table{} // nothing more is written: make room
+	if t.holder.len()+t.relying.len() > manyRecords {
+		runtime.GC() // so that the tables of settling lie where those were
+	}
 	for _, step := range []func(){s.gather, s.tieLevels, s.matchTokens, s.matchRest, s.tieVerdicts, s.explain} {
 		if err := ctx.Err(); err != nil {
 			return Result{}, err

@@ -23,6 +23,7 @@ func (s *settlement) matchTokens() {
 	s.indexTokens()
 	given := make([]uint32, s.holder.len()) // the use that a token is given to, and one more
 	for i := range uint32(s.relying.len()) {
+		s.warm(&s.relying, i)
 		r := s.relying.at(i)
 		if r.uti == 0 || s.isAttempt(r) {
 			continue
@@ -61,7 +62,9 @@ func (s *settlement) matchTokens() {
 // indexTokens finds holders' records by token id.
 func (s *settlement) indexTokens() {
 	s.many = map[tokenKey]holderToken{}
+	s.token.grow(s.holder.tokens())
 	for i := range uint32(s.holder.len()) {
+		s.warm(&s.holder, i)
 		uti := s.holder.at(i).uti
 		if uti == 0 {
 			continue
@@ -78,6 +81,31 @@ func (s *settlement) indexTokens() {
 		s.token.slots[slot].number = i + 1
 	}
 }
+
+// tokens counts the records that have a token id.
+func (s *side) tokens() int {
+	n := 0
+	for i := range uint32(s.len()) {
+		if s.at(i).uti != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// warm brings near what is wanted of the token table for the records from i on,
+// at the first of every few of them.
+func (s *settlement) warm(of *side, i uint32) {
+	if i%warmed != 0 {
+		return
+	}
+	for j := i; j < min(i+warmed, uint32(of.len())); j++ {
+		s.near += s.token.warm(of.at(j).uti)
+	}
+}
+
+// warmed is for how many records that is done.
+const warmed = 64
 
 func (s *settlement) hasUTI(uti uint64) func(uint32) bool {
 	return func(i uint32) bool { return s.holder.at(i).uti == uti }
@@ -165,13 +193,19 @@ func (s *settlement) likelier(a, b, token uint32) bool {
 // takeToken marks every record of a token as matched: it is one token, however
 // many of the holder's programs wrote it down.
 func (s *settlement) takeToken(token uint32) {
+	take := func(i uint32) {
+		s.free.set(i, 0)
+		s.taken[i] = true
+		note(s.thereByToken, i)
+	}
+	if s.next == nil { // no token has a second record
+		take(token)
+		return
+	}
 	h := s.holder.at(token)
 	s.eachWith(h.uti, func(i uint32) {
-		other := s.holder.at(i)
-		if s.root(other) == s.root(h) && s.kind(other).call() == s.kind(h).call() {
-			s.free.set(i, 0)
-			s.taken[i] = true
-			note(s.thereByToken, i)
+		if other := s.holder.at(i); s.root(other) == s.root(h) && s.kind(other).call() == s.kind(h).call() {
+			take(i)
 		}
 	})
 }

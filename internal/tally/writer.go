@@ -7,11 +7,13 @@ import "github.com/tallystick/tallystick"
 // A Writer takes records for a tally. One goroutine uses it; any number of
 // writers may write to one tally at the same time.
 type Writer struct {
-	t     *Tally
-	where uint64
-	key   []byte
-	known map[uint64]uint32 // kinds that were met, by kindHash, so that the tally's lock is seldom needed
-	batch []entry
+	t      *Tally
+	where  uint64
+	key    []byte
+	known  knownKinds // that were met, so that the lock of the tally is seldom needed
+	class  class
+	warmed uint32 // what nobody needs, of slots that are wanted soon
+	batch  []entry
 }
 
 // An entry is a record on its way to the tally.
@@ -28,7 +30,7 @@ const batchSize = 512
 
 // Writer returns a writer.
 func (t *Tally) Writer() *Writer {
-	return &Writer{t: t, known: map[uint64]uint32{}, batch: make([]entry, 0, batchSize)}
+	return &Writer{t: t, batch: make([]entry, 0, batchSize)}
 }
 
 // FileShift is where in the argument of Writer.At the number of the file begins.
@@ -42,29 +44,36 @@ func (w *Writer) At(where uint64) { w.where = where }
 
 // Use takes a use; nothing of it is kept.
 func (w *Writer) Use(u *tallystick.Use) {
-	e := entry{record: compress(u, w.where), seq: u.Seq, holder: u.Side == tallystick.SideHolder, named: isNamed(u)}
-	w.key = identity(w.key[:0], u)
-	w.t.identify(&e.record, w.key)
+	w.batch = w.batch[:len(w.batch)+1] // it has room, and an old entry there is written over
+	e := &w.batch[len(w.batch)-1]
+	e.seq, e.holder, e.named, e.more = u.Seq, u.Side == tallystick.SideHolder, isNamed(u), extra{}
+	e.compress(u, w.where)
+	secret := w.class.hash(w.t.seed, u)
+	e.kind = w.kind(u, secret)
+	if u.ID != "" {
+		w.key = e.identifyNamed(w.key, w.t.seed, u)
+	} else {
+		w.key = e.identify(w.key, w.t.seed, u, w.known.hashes[e.kind], secret)
+	}
 	if u.Count > 1 || u.IDs.Parent != "" {
 		e.more = extra{until: max(micro(u.Until), e.at), count: u.Count, parent: hashOf(u.IDs.Parent), loose: looseHash(u.IDs.Parent)}
 	}
-	e.kind = w.kind(u)
-	if w.batch = append(w.batch, e); len(w.batch) == batchSize {
+	if len(w.batch) == batchSize {
 		w.Flush()
 	}
 }
 
 // kind returns the number of a use's kind.
-func (w *Writer) kind(u *tallystick.Use) uint32 {
-	hash := kindHash(w.t.seed, u)
-	number, ok := w.known[hash]
-	if !ok {
-		w.key = kindKey(w.key[:0], u)
-		w.t.mu.Lock()
-		number = w.t.kindOf(w.key, u)
-		w.t.mu.Unlock()
-		w.known[hash] = number
+func (w *Writer) kind(u *tallystick.Use, secret uint64) uint32 {
+	if k := w.known.find(secret); k.secret == secret {
+		return k.number
 	}
+	w.key = kindKey(w.key[:0], u)
+	w.t.mu.Lock()
+	number := w.t.kindOf(w.key, u)
+	hash := w.t.kinds.list[number].hash
+	w.t.mu.Unlock()
+	w.known.put(knownKind{secret, number}, hash)
 	return number
 }
 
@@ -103,17 +112,24 @@ func (w *Writer) Flush() {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	for i := range w.batch {
+		w.warmed += w.t.sideOf(&w.batch[i]).ids.warm(w.batch[i].id)
+	}
+	for i := range w.batch {
 		w.t.take(&w.batch[i])
 	}
 	w.batch = w.batch[:0]
 }
 
+func (t *Tally) sideOf(e *entry) *side {
+	if e.holder {
+		return &t.holder
+	}
+	return &t.relying
+}
+
 // take adds a record.
 func (t *Tally) take(e *entry) {
-	s := &t.relying
-	if e.holder {
-		s = &t.holder
-	}
+	s := t.sideOf(e)
 	if file := e.where >> FileShift; file != t.file {
 		t.file = file
 		clear(t.repeats)

@@ -21,7 +21,9 @@ type Usage struct {
 	Ledger *ledger.Ledger
 	Gate   *gate.Gate
 	Live   Live
-	Now    func() time.Time
+	// Raw is nil where nothing is kept as it was received.
+	Raw Raw
+	Now func() time.Time
 }
 
 // Live knows what is not settled yet: *watch.Watch. It is nil where nothing
@@ -30,6 +32,13 @@ type Live interface {
 	// Pending calls fn with the time of every use that waits for a book, and how
 	// many uses it counts; used 0 is of every credential.
 	Pending(used int64, fn func(at time.Time, count int64))
+}
+
+// Clocks is what Live may know besides.
+type Clocks interface {
+	// SkewOf returns how far the clock of a source is before that of its
+	// counterparts; 0 when it agrees with one of them, or none is known.
+	SkewOf(source string, side tallystick.Side) time.Duration
 }
 
 // A Bin is the uses of one step of time.
@@ -100,6 +109,9 @@ type Book struct {
 	Reading *store.Source `json:"reading,omitempty"`
 	// Late says how far behind now it is closed; zero when it is not closed at all.
 	Behind time.Duration `json:"behind"`
+	// Skew is how far its clock is before that of its counterparts; zero when that
+	// is not known.
+	Skew time.Duration `json:"skew,omitempty"`
 }
 
 // A Connection is where a credential is accepted, as its uses show.
@@ -111,4 +123,50 @@ type Connection struct {
 	Holder     int64      `json:"holder"`
 	Relying    int64      `json:"relying"`
 	Foreign    int64      `json:"foreign"`
+}
+
+// A Detail is one record with what the pages show beside it.
+type Detail struct {
+	Record
+	// Other is the record of the other side that it is matched with, nil when
+	// there is none or it is one of many.
+	Other *Record `json:"other,omitempty"`
+	// Near are records of the other side within ten minutes, those of the same
+	// token or relying party first, then the nearest; at most ten.
+	Near []Record `json:"near"`
+	// Raw is what the source wrote, as it was received; "" when it is not kept or
+	// who asks must not read it.
+	Raw string `json:"raw,omitempty"`
+}
+
+// A Map is which books tell of which relying parties.
+type Map struct {
+	Books   []Book  `json:"books"`
+	Parties []Party `json:"parties"`
+	// More counts the relying parties that are left out, those with the fewest uses.
+	More int64 `json:"more,omitempty"`
+}
+
+// A Party is a relying party with the books, by source, that tell of uses there.
+// A side without a book is one that nobody tells about.
+type Party struct {
+	Name        string   `json:"name"`
+	Credentials int64    `json:"credentials"` // that were used there
+	Holder      int64    `json:"holder"`      // uses
+	Relying     int64    `json:"relying"`
+	Foreign     int64    `json:"foreign"`
+	Holders     []string `json:"holders"` // sources
+	Relyings    []string `json:"relyings"`
+}
+
+// A Filter narrows what is shown; what is zero does not restrict.
+type Filter struct {
+	Credential string // its fingerprint, or a name under which it is used
+	Verdict    tallystick.Verdict
+	Side       tallystick.Side
+	Source     string
+	Party      string
+	Address    string
+	Incident   int64
+	From, To   time.Time // To is not included
 }

@@ -18,6 +18,23 @@ type Block struct {
 	offset int64 // of text in the log, uncompressed
 	line   int   // of the first byte, from 1
 	spans  []span
+
+	buffer []byte // of text, when it can be used again
+	used   chan<- []byte
+}
+
+// Release says that nothing of the block is needed any more, neither it nor its
+// records: its memory is written again. A block that is not released is kept by
+// its records, as strings are.
+func (b *Block) Release() {
+	if b.buffer == nil {
+		return
+	}
+	select {
+	case b.used <- b.buffer:
+	default:
+	}
+	b.text, b.buffer = "", nil
 }
 
 // A span is a record of a block whose records are not its lines.
@@ -48,14 +65,15 @@ func (b *Block) Each(do func(record string, offset int64, line int)) {
 		}
 		offset := b.offset + int64(at)
 		at += end + 1
-		if strings.TrimLeft(record, " \t") != "" {
+		if record != "" && (record[0] > ' ' || strings.TrimLeft(record, " \t") != "") {
 			do(record, offset, line)
 		}
 	}
 }
 
 const (
-	blockSize = 1 << 20
+	// blockSize leaves a block in the cache of the core that has read it.
+	blockSize = 256 << 10
 	// MaxRecord bounds one record, in bytes: what is longer is malformed.
 	MaxRecord = 16 << 20
 )
@@ -93,15 +111,14 @@ var errStop = errors.New("stopped")
 
 // lineBlocks cuts at newlines.
 func lineBlocks(r io.Reader, emit func(*Block) error, malformed func(int, error)) error {
-	var carry []byte
+	used := make(chan []byte, 8)
+	var carry []byte // what was read of the next block's first record
 	offset, line := int64(0), 1
 	for {
-		// A block is never written again once it is emitted: its records are
-		// strings that share its memory.
-		block := make([]byte, min(max(blockSize, 2*len(carry)), MaxRecord))
-		n := copy(block, carry)
-		m, err := io.ReadFull(r, block[n:])
-		block = block[:n+m]
+		buffer := blockBuffer(used, len(carry))
+		n := copy(buffer, carry)
+		m, err := io.ReadFull(r, buffer[n:])
+		block := buffer[:n+m]
 		ended := err != nil
 		cut := bytes.LastIndexByte(block, '\n') + 1
 		if ended {
@@ -116,22 +133,37 @@ func lineBlocks(r io.Reader, emit func(*Block) error, malformed func(int, error)
 			offset, line, carry = offset+int64(len(block))+skipped, line+1, rest
 			continue
 		}
+		carry = append(carry[:0], block[cut:]...)
 		if cut > 0 {
 			text := unsafe.String(&block[0], cut)
 			if line == 1 {
 				text = withoutMark(text)
 			}
-			if emitErr := emit(&Block{text: text, offset: offset, line: line}); emitErr != nil {
+			lines := bytes.Count(block[:cut], []byte{'\n'})
+			if emitErr := emit(&Block{text: text, offset: offset, line: line, buffer: buffer, used: used}); emitErr != nil {
 				return emitErr
 			}
-			line += bytes.Count(block[:cut], []byte{'\n'})
+			line += lines
 			offset += int64(cut)
 		}
 		if ended {
 			return plainEnd(err)
 		}
-		carry = block[cut:]
 	}
+}
+
+// blockBuffer returns memory for a block that begins with carried bytes. Only that
+// of a block that was released was there before.
+func blockBuffer(used <-chan []byte, carried int) []byte {
+	size := min(max(blockSize, 2*carried), MaxRecord)
+	select {
+	case buffer := <-used:
+		if len(buffer) == size {
+			return buffer
+		}
+	default:
+	}
+	return make([]byte, size)
 }
 
 // withoutMark blanks a byte order mark, so that offsets stay what they are.

@@ -33,6 +33,11 @@ func readCloudTrail(record string, sink Sink) error {
 	if err := c.end(); err != nil {
 		return err
 	}
+	if kind, ok := cloudTrailKind(t.source, t.u.Operation); ok && wantsChanges(sink) {
+		if err := readCloudTrailChange(record, kind, sink); err != nil {
+			return err
+		}
+	}
 	return t.emit(sink)
 }
 

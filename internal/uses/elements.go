@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"unsafe"
 )
 
 // elements finds the records of JSON that is not one object a line: objects one
@@ -30,10 +31,11 @@ type elements struct {
 
 	text  []byte // of the block that is being filled
 	spans []span
+	used  chan []byte // memory of blocks that were released
 }
 
 func newElements(r io.Reader, emit func(*Block) error, malformed func(int, error)) *elements {
-	return &elements{r: r, emit: emit, tell: malformed, keep: -1, line: 1}
+	return &elements{r: r, emit: emit, tell: malformed, keep: -1, line: 1, used: make(chan []byte, 8)}
 }
 
 // run reads to the end.
@@ -136,6 +138,9 @@ func (e *elements) pastLine() {
 // read. Of a value that is too long nothing is held, and nil is returned.
 func (e *elements) value() ([]byte, error) {
 	e.space()
+	if text := e.wholeValue(); text != nil {
+		return text, nil
+	}
 	pinned := e.keep >= 0
 	if !pinned {
 		e.keep = e.at
@@ -170,6 +175,18 @@ func (e *elements) value() ([]byte, error) {
 			return e.window[e.keep+begin : e.at], nil
 		}
 	}
+}
+
+// wholeValue does so for a value that is read already and well-formed, as nearly
+// all are, in a fraction of the time; of another it returns nil.
+func (e *elements) wholeValue() []byte {
+	c := cursor{text: unsafe.String(unsafe.SliceData(e.window), len(e.window)), at: e.at}
+	from := e.at
+	if c.skip() != nil || c.at == len(e.window) || c.at-max(min(e.keep, from), 0) > MaxRecord {
+		return nil
+	}
+	e.at = c.at
+	return e.window[from:e.at]
 }
 
 // string steps over a string.
@@ -397,7 +414,7 @@ func columnNames(text string) ([]string, error) {
 // record adds a record to the block.
 func (e *elements) record(text []byte, offset int64, line int) {
 	if e.text == nil {
-		e.text = make([]byte, 0, blockSize)
+		e.text = blockBuffer(e.used, 0)[:0]
 	}
 	from := len(e.text)
 	e.text = append(e.text, text...)
@@ -410,7 +427,7 @@ func (e *elements) record(text []byte, offset int64, line int) {
 // flush emits the block.
 func (e *elements) flush() {
 	if len(e.spans) > 0 && e.failed == nil {
-		e.failed = e.emit(&Block{text: string(e.text), spans: e.spans})
+		e.failed = e.emit(&Block{text: unsafe.String(unsafe.SliceData(e.text), len(e.text)), spans: e.spans, buffer: e.text[:cap(e.text)], used: e.used})
 	}
-	e.text, e.spans = e.text[:0], nil
+	e.text, e.spans = nil, nil
 }

@@ -3,7 +3,9 @@
 package uses
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/tallystick/tallystick"
@@ -20,7 +22,7 @@ func entraSignInFormat() Format {
 			return hasMembers(record, "id", "createdDateTime") &&
 				(hasMembers(record, "servicePrincipalId") || hasMembers(record, "appId") || hasMembers(record, "uniqueTokenIdentifier") || hasMembers(record, "servicePrincipalCredentialKeyId"))
 		},
-		reader: func(Settings) ReadFunc { return newEntraSignIns().read },
+		reader: func(Settings) ReadFunc { return newEntraReader(graphMembers, (*entraSignIn).emit) },
 	}
 }
 
@@ -30,7 +32,7 @@ func entraDiagnosticFormat() Format {
 		is: func(record string) bool {
 			return hasMembers(record, "category", "properties") && strings.Contains(record, "SignInLogs")
 		},
-		reader: stateless(readEntraDiagnostic),
+		reader: func(Settings) ReadFunc { return newEntraReader(diagnosticMembers, (*entraSignIn).ofDiagnostic) },
 	}
 }
 
@@ -40,315 +42,197 @@ func entraLogAnalyticsFormat() Format {
 		is: func(record string) bool {
 			return hasMembers(record, "ServicePrincipalId") && (hasMembers(record, "CreatedDateTime") || hasMembers(record, "TimeGenerated")) && !hasMembers(record, "RequestUri")
 		},
-		reader: stateless(readEntraLogAnalytics),
+		reader: func(Settings) ReadFunc { return newEntraReader(analyticsMembers, (*entraSignIn).ofAnalytics) },
 	}
 }
 
-// An entraSignIn collects what the three shapes call by different names.
+// What the three shapes call by different names.
+const (
+	_ = iota
+	inID
+	inTime
+	inAddress
+	inCorrelation
+	inUTI
+	inKeyID
+	inThumbprint
+	inFederated
+	inCredential
+	inPrincipal
+	inApp
+	inResource
+	inTenant      // of the resource
+	inOtherTenant // where the first is not named
+	inResourceName
+	inName
+	inSession
+	inAgent
+	inUser
+	inKinds
+	inStatus
+	inError
+	inFailure
+	inEnvelope
+	inEnvelopeTenant
+	inEnvelopeTime
+	inEnvelopeCategory
+	inEnvelopeResult
+	inWorkspace
+	inGenerated
+	inAll
+)
+
+// graphMembers are those of a signIn object.
+var graphMembers = members{
+	"id": {value: inID}, "createdDateTime": {value: inTime}, "ipAddress": {value: inAddress}, "correlationId": {value: inCorrelation},
+	"uniqueTokenIdentifier": {value: inUTI}, "servicePrincipalCredentialKeyId": {value: inKeyID},
+	"servicePrincipalCredentialThumbprint": {value: inThumbprint}, "federatedCredentialId": {value: inFederated},
+	"clientCredentialType": {value: inCredential}, "servicePrincipalId": {value: inPrincipal}, "appId": {value: inApp},
+	"resourceId": {value: inResource}, "resourceTenantId": {value: inTenant}, "tenantId": {value: inOtherTenant},
+	"resourceDisplayName": {value: inResourceName}, "servicePrincipalName": {value: inName}, "sessionId": {value: inSession},
+	"userAgent": {value: inAgent}, "userId": {value: inUser}, "signInEventTypes": {value: inKinds, raw: true},
+	"status": {value: inStatus, inside: members{"errorCode": {value: inError}, "failureReason": {value: inFailure}}},
+}
+
+// diagnosticMembers are those of an envelope.
+var diagnosticMembers = members{
+	"properties": {value: inEnvelope, inside: graphMembers}, "tenantId": {value: inEnvelopeTenant}, "time": {value: inEnvelopeTime},
+	"category": {value: inEnvelopeCategory}, "resultType": {value: inEnvelopeResult},
+}
+
+// analyticsMembers are the columns of a row.
+var analyticsMembers = members{
+	"Id": {value: inID}, "CreatedDateTime": {value: inTime}, "TimeGenerated": {value: inGenerated}, "TimeGenerated [UTC]": {value: inGenerated},
+	"IPAddress": {value: inAddress}, "CorrelationId": {value: inCorrelation}, "UniqueTokenIdentifier": {value: inUTI},
+	"AADTenantId": {value: inOtherTenant}, "TenantId": {value: inWorkspace}, "ResultType": {value: inError}, "ResultDescription": {value: inFailure},
+	"ServicePrincipalCredentialKeyId": {value: inKeyID}, "ServicePrincipalCredentialThumbprint": {value: inThumbprint},
+	"FederatedCredentialId": {value: inFederated}, "ClientCredentialType": {value: inCredential}, "ServicePrincipalId": {value: inPrincipal},
+	"AppId": {value: inApp}, "ResourceIdentity": {value: inResource}, "ResourceTenantId": {value: inTenant},
+	"ResourceDisplayName": {value: inResourceName}, "ServicePrincipalName": {value: inName}, "SessionId": {value: inSession}, "Agent": {value: inAgent},
+}
+
+// An entraSignIn is one sign-in. There can be many millions, so what a record
+// needs is made once.
 type entraSignIn struct {
-	u                                 tallystick.Use
-	time, tenant, resource            string
-	keyID, thumbprint, federated      string
-	servicePrincipal, app, credential string
-	error, failure                    string
-	userID                            string
-	user                              bool      // signed in as a person
-	statusTemplate                    *template // or nil
+	members *template
+	at      cursor
+	in      [inAll]string
+	u       tallystick.Use
+	person  bool // the record is of a log of people
+	texts   memo
 }
 
-// entraSignIns reads signIn objects, of which there can be many millions: what a
-// record needs is made once.
-type entraSignIns struct {
-	members, status *template
-	signIn          entraSignIn
-	at              cursor
-	take            func(key string) error
-}
-
-func newEntraSignIns() *entraSignIns {
-	e := &entraSignIns{members: newTemplate(), status: newTemplate()}
-	e.take = func(key string) error { return e.signIn.graphMember(&e.at, key) }
-	return e
-}
-
-func (e *entraSignIns) read(record string, sink Sink) error {
-	names := e.signIn.u.Credential
-	e.signIn, e.at = entraSignIn{statusTemplate: e.status}, cursor{text: record}
-	e.signIn.u.Credential = names[:0]
-	if err := e.members.object(&e.at, graphWanted, e.take); err != nil {
-		return err
-	}
-	if err := e.at.end(); err != nil {
-		return err
-	}
-	return e.signIn.emit(sink)
-}
-
-// graphWanted says which members graphMember takes.
-func graphWanted(key string) bool {
-	switch key {
-	case "id", "createdDateTime", "ipAddress", "correlationId", "uniqueTokenIdentifier", "servicePrincipalCredentialKeyId",
-		"servicePrincipalCredentialThumbprint", "federatedCredentialId", "clientCredentialType", "servicePrincipalId", "appId",
-		"resourceId", "resourceTenantId", "tenantId", "status", "resourceDisplayName", "servicePrincipalName", "sessionId",
-		"userAgent", "userId", "signInEventTypes":
-		return true
-	}
-	return false
-}
-
-func statusWanted(key string) bool { return key == "errorCode" || key == "failureReason" }
-
-// graphMember takes a member of a signIn object.
-func (s *entraSignIn) graphMember(c *cursor, key string) error {
-	switch key {
-	case "id":
-		return c.into(&s.u.ID)
-	case "createdDateTime":
-		return c.into(&s.time)
-	case "ipAddress":
-		return c.into(&s.u.Address)
-	case "correlationId":
-		return c.into(&s.u.IDs.Correlation)
-	case "uniqueTokenIdentifier":
-		return c.into(&s.u.IDs.UTI)
-	case "servicePrincipalCredentialKeyId":
-		return c.into(&s.keyID)
-	case "servicePrincipalCredentialThumbprint":
-		return c.into(&s.thumbprint)
-	case "federatedCredentialId":
-		return c.into(&s.federated)
-	case "clientCredentialType":
-		return c.into(&s.credential)
-	case "servicePrincipalId":
-		return c.into(&s.servicePrincipal)
-	case "appId":
-		return c.into(&s.app)
-	case "resourceId":
-		return c.into(&s.resource)
-	case "resourceTenantId":
-		return c.into(&s.tenant)
-	}
-	return s.graphRest(c, key)
-}
-
-// graphRest takes the members that decide no match.
-func (s *entraSignIn) graphRest(c *cursor, key string) error {
-	switch key {
-	case "tenantId":
-		if s.tenant == "" {
-			return c.into(&s.tenant)
+// newEntraReader returns what reads records with such members; of says what
+// becomes of their values.
+func newEntraReader(wanted members, of func(*entraSignIn, Sink) error) ReadFunc {
+	s := &entraSignIn{members: newTemplate(wanted, nil)}
+	return func(record string, sink Sink) error {
+		s.in, s.at = [inAll]string{}, cursor{text: record}
+		if err := s.members.read(&s.at, s.in[:]); err != nil {
+			return err
 		}
-	case "status":
-		if c.space() == '{' && s.statusTemplate != nil {
-			return s.statusTemplate.object(c, statusWanted, func(name string) error { return s.statusMember(c, name) })
-		} else if c.space() == '{' {
-			return c.object(func(name string) error { return s.statusMember(c, name) })
+		if err := s.at.end(); err != nil {
+			return err
 		}
-	case "resourceDisplayName":
-		return c.into(&s.u.Resource)
-	case "servicePrincipalName":
-		return c.into(&s.u.Holder)
-	case "sessionId":
-		return c.into(&s.u.IDs.Session)
-	case "userAgent":
-		return c.into(&s.u.Agent)
-	case "userId":
-		return c.into(&s.userID)
-	case "signInEventTypes":
-		kinds, err := c.strings()
-		for _, kind := range kinds {
-			s.user = s.user || kind == "interactiveUser" || kind == "nonInteractiveUser"
-		}
-		return err
+		return of(s, sink)
 	}
-	return c.skip()
 }
 
-func (s *entraSignIn) statusMember(c *cursor, name string) error {
-	switch name {
-	case "errorCode":
-		return c.into(&s.error)
-	case "failureReason":
-		return c.into(&s.failure)
-	}
-	return c.skip()
-}
-
-func readEntraDiagnostic(record string, sink Sink) error {
-	var s entraSignIn
-	var envelopeTenant, envelopeTime, category, result string
-	properties := false
-	c := cursor{text: record}
-	err := c.object(func(key string) error {
-		switch key {
-		case "properties":
-			if c.space() != '{' {
-				return c.skip()
-			}
-			properties = true
-			return c.object(func(key string) error { return s.graphMember(&c, key) })
-		case "tenantId":
-			return c.into(&envelopeTenant)
-		case "time":
-			return c.into(&envelopeTime)
-		case "category":
-			return c.into(&category)
-		case "resultType":
-			return c.into(&result)
-		}
-		return c.skip()
-	})
-	if err == nil {
-		err = c.end()
-	}
-	if err != nil {
-		return err
-	}
-	if !properties {
+func (s *entraSignIn) ofDiagnostic(sink Sink) error {
+	in := &s.in
+	if in[inEnvelope] == "" {
 		return errors.New("expected an envelope with properties")
 	}
 	// A storage account holds the categories of a tenant side by side.
-	s.user = s.user || category != "" && !strings.Contains(category, "ServicePrincipal")
-	if envelopeTenant != "" {
-		s.tenant = envelopeTenant
-	}
-	if s.time == "" {
-		s.time = envelopeTime
-	}
-	if s.error == "" {
-		s.error = result
-	}
+	category := in[inEnvelopeCategory]
+	s.person = category != "" && !strings.Contains(category, "ServicePrincipal")
+	in[inTenant] = cmp.Or(in[inEnvelopeTenant], in[inTenant])
+	in[inTime] = cmp.Or(in[inTime], in[inEnvelopeTime])
+	in[inError] = cmp.Or(in[inError], in[inEnvelopeResult])
 	return s.emit(sink)
 }
 
-func readEntraLogAnalytics(record string, sink Sink) error {
-	var s entraSignIn
-	var generated, workspaceTenant, tenant string
-	c := cursor{text: record}
-	err := c.object(func(key string) error {
-		switch key {
-		case "Id":
-			return c.into(&s.u.ID)
-		case "CreatedDateTime":
-			return c.into(&s.time)
-		case "TimeGenerated", "TimeGenerated [UTC]":
-			return c.into(&generated)
-		case "IPAddress":
-			return c.into(&s.u.Address)
-		case "CorrelationId":
-			return c.into(&s.u.IDs.Correlation)
-		case "UniqueTokenIdentifier":
-			return c.into(&s.u.IDs.UTI)
-		case "AADTenantId":
-			return c.into(&tenant)
-		case "TenantId":
-			return c.into(&workspaceTenant)
-		case "ResultType":
-			return c.into(&s.error)
-		}
-		return s.analyticsMember(&c, key)
-	})
-	if err == nil {
-		err = c.end()
-	}
-	if err != nil {
-		return err
-	}
-	if s.time == "" {
-		s.time = generated
-	}
+func (s *entraSignIn) ofAnalytics(sink Sink) error {
+	in := &s.in
+	in[inTime] = cmp.Or(in[inTime], in[inGenerated])
 	// TenantId is the workspace's id, and only stands in where the table was
 	// cut down to fewer columns.
-	for _, t := range []string{tenant, s.tenant, workspaceTenant} {
-		if t != "" {
-			s.tenant = t
-			break
-		}
-	}
+	in[inTenant] = cmp.Or(in[inOtherTenant], in[inTenant], in[inWorkspace])
 	return s.emit(sink)
-}
-
-// analyticsMember takes the columns whose values need no second look.
-func (s *entraSignIn) analyticsMember(c *cursor, key string) error {
-	switch key {
-	case "ServicePrincipalCredentialKeyId":
-		return c.into(&s.keyID)
-	case "ServicePrincipalCredentialThumbprint":
-		return c.into(&s.thumbprint)
-	case "FederatedCredentialId":
-		return c.into(&s.federated)
-	case "ClientCredentialType":
-		return c.into(&s.credential)
-	case "ServicePrincipalId":
-		return c.into(&s.servicePrincipal)
-	case "AppId":
-		return c.into(&s.app)
-	case "ResourceIdentity":
-		return c.into(&s.resource)
-	case "ResourceTenantId":
-		return c.into(&s.tenant)
-	case "ResourceDisplayName":
-		return c.into(&s.u.Resource)
-	case "ServicePrincipalName":
-		return c.into(&s.u.Holder)
-	case "SessionId":
-		return c.into(&s.u.IDs.Session)
-	case "Agent":
-		return c.into(&s.u.Agent)
-	case "ResultDescription":
-		return c.into(&s.failure)
-	}
-	return c.skip()
 }
 
 // emit checks the sign-in and gives it on.
 func (s *entraSignIn) emit(sink Sink) error {
-	u := &s.u
-	at, err := readTime(s.time)
+	in := &s.in
+	at, err := readTime(in[inTime])
 	if err != nil {
 		return err
 	}
-	if u.ID == "" {
+	if in[inID] == "" {
 		return errors.New("expected the id of the sign-in")
 	}
-	person := s.user || !isNone(s.userID) && isNone(s.servicePrincipal) && isNone(s.keyID) && isNone(s.thumbprint)
-	if person || s.credential == "managedIdentity" {
-		return nil // somebody with a password and a phone, or a key that only the platform holds
+	if person, err := s.isPerson(); err != nil || person || s.person || in[inCredential] == "managedIdentity" {
+		return err // somebody with a password and a phone, or a key that only the platform holds
 	}
-	u.Source, u.Side, u.Time, u.Until, u.Count = "entra", tallystick.SideRelying, at, at, 1
-	u.Level, u.Operation = tallystick.LevelToken, "sign-in"
-	u.Outcome, u.Detail = entraOutcome(s.error), s.failure
+	u := &s.u
+	u.Credential = s.names()
+	u.ID, u.Source, u.Side, u.Level, u.Operation = in[inID], "entra", tallystick.SideRelying, tallystick.LevelToken, "sign-in"
+	u.Time, u.Until, u.Count = at, at, 1
+	u.Holder, u.RelyingParty, u.Resource = in[inName], s.party(), in[inResourceName]
+	u.Address, u.Agent = in[inAddress], in[inAgent]
+	u.IDs.Correlation, u.IDs.Request, u.IDs.Session = in[inCorrelation], in[inID], in[inSession]
+	u.Outcome, u.Detail, u.IDs.UTI = entraOutcome(in[inError]), in[inFailure], in[inUTI]
 	if u.Outcome != tallystick.OutcomeSuccess {
-		u.Detail = strings.TrimSpace(s.error + " " + s.failure)
+		u.Detail = strings.TrimSpace(in[inError] + " " + in[inFailure])
 		// No token was issued: what stands here names the request, and the
 		// holder was never told it.
 		u.IDs.UTI = ""
 	}
-	u.IDs.Request = u.ID
-	u.RelyingParty = "entra:" + s.tenant + "/" + s.resource
-	u.Credential = s.names()
-	sink.Use(u)
+	sink.Use(&s.u)
 	return nil
+}
+
+// isPerson says whether somebody signed in, and no program.
+func (s *entraSignIn) isPerson() (bool, error) {
+	in := &s.in
+	if in[inKinds] != "" && in[inKinds] != `["servicePrincipal"]` {
+		c := cursor{text: in[inKinds]}
+		kinds, err := c.strings()
+		if err != nil || slices.Contains(kinds, "interactiveUser") || slices.Contains(kinds, "nonInteractiveUser") {
+			return true, err
+		}
+	}
+	return !isNone(in[inUser]) && isNone(in[inPrincipal]) && isNone(in[inKeyID]) && isNone(in[inThumbprint]), nil
+}
+
+// party names the relying party.
+func (s *entraSignIn) party() string {
+	tenant, resource := cmp.Or(s.in[inTenant], s.in[inOtherTenant]), s.in[inResource]
+	return s.texts.of("entra:", tenant, resource, func() string { return "entra:" + tenant + "/" + resource })
 }
 
 // names returns the names of the credential. A sign-in that tells no key is
 // named by its application, so that it can be seen; its token may still tell
 // whose it is.
 func (s *entraSignIn) names() []string {
-	names := s.u.Credential
-	if !isNone(s.keyID) {
-		names = append(names, "entra-key:"+strings.ToLower(s.keyID))
+	in, names := &s.in, s.u.Credential[:0]
+	if key := in[inKeyID]; !isNone(key) {
+		names = append(names, s.lower("entra-key:", key))
 	}
-	if !isNone(s.thumbprint) {
-		names = append(names, thumbprintName(s.thumbprint))
+	if print := in[inThumbprint]; !isNone(print) {
+		names = append(names, s.texts.of("x5t:", print, "", func() string { return thumbprintName(print) }))
 	}
-	if len(names) == 0 && !isNone(s.federated) {
-		names = append(names, "entra-federated:"+strings.ToLower(s.federated))
+	if len(names) == 0 && !isNone(in[inFederated]) {
+		names = append(names, s.lower("entra-federated:", in[inFederated]))
 	}
 	if len(names) == 0 {
-		names = append(names, "account:entra-app/"+strings.ToLower(s.app))
+		names = append(names, s.lower("account:entra-app/", in[inApp]))
 	}
 	return names
+}
+
+func (s *entraSignIn) lower(kind, value string) string {
+	return s.texts.of(kind, value, "", func() string { return kind + strings.ToLower(value) })
 }
 
 // thumbprintName names a certificate by a digest of 20 or 32 bytes.

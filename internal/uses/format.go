@@ -71,7 +71,8 @@ func Formats() []Format {
 	return []Format{
 		useFormat(),
 		entraDiagnosticFormat(), entraLogAnalyticsFormat(), entraSignInFormat(),
-		graphActivityFormat(), unifiedAuditFormat(), cloudTrailFormat(),
+		graphActivityFormat(), unifiedAuditFormat(), officeActivityFormat(), cloudTrailFormat(),
+		entraAuditDiagnosticFormat(), entraAuditLogAnalyticsFormat(), entraAuditFormat(),
 		sambaFormat(), windowsJSONFormat(), windowsXMLFormat(),
 		nginxFormat(), haproxyFormat(), zeekJSONFormat(), zeekTSVFormat(),
 		openLDAPFormat(), dovecotFormat(), postfixFormat(), postgresFormat(), openSSHFormat(),

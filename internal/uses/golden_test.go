@@ -57,6 +57,11 @@ func (p *printer) Use(u *tallystick.Use) {
 	p.out.WriteString(b.String() + "\n")
 }
 
+func (p *printer) Change(c *tallystick.Change) {
+	text, _ := json.Marshal(c)
+	fmt.Fprintf(&p.out, "change %s\n", text)
+}
+
 func (p *printer) Close(m tallystick.ClosingMark) {
 	fmt.Fprintf(&p.out, "%s %s closed by %s\n", m.Closed.Format(time.RFC3339Nano), m.Side, m.Source)
 }

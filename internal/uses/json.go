@@ -3,10 +3,13 @@
 package uses
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
+	"unsafe"
 )
 
 // A cursor walks over one JSON value (RFC 8259) without building it: the few
@@ -61,17 +64,10 @@ func (c *cursor) object(member func(key string) error) error {
 		return nil
 	}
 	for {
-		if c.space() != '"' {
-			return c.unexpected("the name of a member")
-		}
-		key, err := c.string()
+		key, err := c.key()
 		if err != nil {
 			return err
 		}
-		if c.space() != ':' {
-			return c.unexpected("a colon")
-		}
-		c.at++
 		if err := member(key); err != nil {
 			return err
 		}
@@ -85,6 +81,22 @@ func (c *cursor) object(member func(key string) error) error {
 			return c.unexpected("a comma or the end of the object")
 		}
 	}
+}
+
+// key returns the name of the member that begins here, and steps to its value.
+func (c *cursor) key() (string, error) {
+	if c.space() != '"' {
+		return "", c.unexpected("the name of a member")
+	}
+	key, err := c.string()
+	if err != nil {
+		return "", err
+	}
+	if c.space() != ':' {
+		return "", c.unexpected("a colon")
+	}
+	c.at++
+	return key, nil
 }
 
 // array calls element at every element of the array that begins here.
@@ -136,15 +148,18 @@ func (c *cursor) into(field *string) (err error) {
 }
 
 // strings returns one string, or the strings of an array.
-func (c *cursor) strings() (list []string, err error) {
+func (c *cursor) strings() ([]string, error) { return c.appendStrings(nil) }
+
+// appendStrings appends them to list.
+func (c *cursor) appendStrings(list []string) ([]string, error) {
 	if c.space() != '[' {
 		one, err := c.scalar()
 		if one == "" {
-			return nil, err
+			return list, err
 		}
-		return []string{one}, err
+		return append(list, one), err
 	}
-	err = c.array(func() error {
+	err := c.array(func() error {
 		one, err := c.scalar()
 		list = append(list, one)
 		return err
@@ -162,18 +177,17 @@ func (c *cursor) raw() (string, error) {
 
 // string returns the string that begins here, which is at a quote.
 func (c *cursor) string() (string, error) {
-	c.at++
-	from := c.at
-	end := strings.IndexByte(c.text[from:], '"')
-	if end < 0 {
-		c.at = len(c.text)
+	from := c.at + 1
+	end := from + plainLen(c.text[from:])
+	if end == len(c.text) {
+		c.at = end
 		return "", errEnd
 	}
-	plain := c.text[from : from+end]
-	if strings.IndexByte(plain, '\\') < 0 {
-		c.at = from + end + 1
-		return plain, nil
+	if c.text[end] == '"' {
+		c.at = end + 1
+		return c.text[from:end], nil
 	}
+	c.at = from
 	if err := c.pastString(); err != nil {
 		return "", err
 	}
@@ -184,23 +198,41 @@ func (c *cursor) string() (string, error) {
 	return whole, nil
 }
 
+// plainLen returns how many bytes of s come before a quote or a backslash. It
+// looks at eight at a time: a byte that is equal becomes 0, and the highest bit of
+// the first 0 is set by subtracting one of each (Bit Twiddling Hacks, S. E.
+// Anderson, "Determine if a word has a zero byte"). What wanted strings are is
+// short, for which a call of IndexByte takes longer.
+func plainLen(s string) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	at := 0
+	for ; at+8 <= len(b); at += 8 {
+		word := binary.LittleEndian.Uint64(b[at:])
+		quote, slash := word^'"'*ones, word^'\\'*ones
+		if found := ((quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
+			return at + bits.TrailingZeros64(found)/8
+		}
+	}
+	for at < len(b) && b[at] != '"' && b[at] != '\\' {
+		at++
+	}
+	return at
+}
+
 // pastString steps to behind the closing quote; it begins behind the opening one.
 func (c *cursor) pastString() error {
 	for {
-		end := strings.IndexByte(c.text[c.at:], '"')
-		if end < 0 {
+		c.at += plainLen(c.text[c.at:])
+		if c.at+1 >= len(c.text) && (c.at == len(c.text) || c.text[c.at] != '"') {
 			c.at = len(c.text)
 			return errEnd
 		}
-		quote := c.at + end
-		slashes := 0
-		for quote-slashes > c.at && c.text[quote-slashes-1] == '\\' {
-			slashes++
-		}
-		c.at = quote + 1
-		if slashes%2 == 0 {
+		if c.text[c.at] == '"' {
+			c.at++
 			return nil
 		}
+		c.at += 2 // a backslash, and what it stands before
 	}
 }
 
@@ -243,7 +275,10 @@ func (c *cursor) skip() error {
 func (c *cursor) skipNested() error {
 	var closers [maxDepth]byte
 	depth := 0
-	for c.at < len(c.text) {
+	for {
+		if c.at += untilBracket(c.text[c.at:]); c.at == len(c.text) {
+			return errEnd
+		}
 		b := c.text[c.at]
 		c.at++
 		switch b {
@@ -268,7 +303,26 @@ func (c *cursor) skipNested() error {
 			}
 		}
 	}
-	return errEnd
+}
+
+// untilBracket returns how many bytes of s come before a quote or a bracket, or
+// before one of a few letters that hardly occur outside of strings. Each bracket
+// is 0x79 but for the bits 0x26; otherwise it works as plainLen does.
+func untilBracket(s string) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	at := 0
+	for ; at+8 <= len(b); at += 8 {
+		word := binary.LittleEndian.Uint64(b[at:])
+		quote, bracket := word^'"'*ones, (word|0x20*ones)&(0xf9*ones)^0x79*ones
+		if found := ((quote-ones)&^quote | (bracket-ones)&^bracket) & highs; found != 0 {
+			return at + bits.TrailingZeros64(found)/8
+		}
+	}
+	for at < len(b) && b[at] != '"' && (b[at]|0x20)&0xf9 != 0x79 {
+		at++
+	}
+	return at
 }
 
 // end checks that nothing follows.

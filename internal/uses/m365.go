@@ -43,6 +43,9 @@ func readUnifiedAudit(record string, sink Sink) error {
 	if a.auditData != "" && a.time == "" { // a row of Search-UnifiedAuditLog holds the record as text
 		return readUnifiedAudit(a.auditData, sink)
 	}
+	if a.workload == "AzureActiveDirectory" && a.u.ID != "" && wantsChanges(sink) {
+		return readUnifiedDirectory(record, sink)
+	}
 	return a.emit(sink)
 }
 

@@ -125,7 +125,8 @@ func (l *Log) spool(from io.Reader) error {
 // start returns the plain bytes of the file from its beginning.
 func (l *Log) start() (io.ReadCloser, error) {
 	// Each reading has a place of its own in the file, so that two do not meet.
-	raw := bufio.NewReaderSize(io.NewSectionReader(l.file, 0, 1<<62), 256<<10)
+	// Blocks are larger than its buffer, and so are read without it.
+	raw := bufio.NewReaderSize(io.NewSectionReader(l.file, 0, 1<<62), blockSize/4)
 	magic, err := raw.Peek(4)
 	if err != nil && err != io.EOF {
 		return nil, unreadable(l.Name, err)

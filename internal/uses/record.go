@@ -24,58 +24,118 @@ func useFormat() Format {
 	}
 }
 
-// A useRecord is what stands in a record, before it is checked.
-type useRecord struct {
-	u                             tallystick.Use
-	version, time, until, closed  string
-	seq, count, port, level, side string
-	outcome                       string
-	ids                           *template
+// The values of a use record.
+const (
+	_ = iota
+	isVersion
+	isID
+	isSource
+	isSeq
+	isSide
+	isLevel
+	isTime
+	isUntil
+	isCount
+	isClosed
+	isCredential
+	isHolder
+	isParty
+	isOutcome
+	isAddress
+	isPort
+	isAgent
+	isOperation
+	isResource
+	isDetail
+	isIDs
+	isUTI
+	isCorrelation
+	isRequest
+	isSession
+	isQueue
+	isSerial
+	isParent
+	isAll
+)
+
+// useMembers are the members that version 1 names.
+var useMembers = members{
+	"v": {value: isVersion}, "id": {value: isID}, "source": {value: isSource}, "seq": {value: isSeq}, "side": {value: isSide}, "level": {value: isLevel},
+	"time": {value: isTime}, "until": {value: isUntil}, "count": {value: isCount}, "closed": {value: isClosed},
+	"credential": {value: isCredential, raw: true}, "holder": {value: isHolder}, "relying_party": {value: isParty}, "outcome": {value: isOutcome},
+	"address": {value: isAddress}, "port": {value: isPort}, "agent": {value: isAgent}, "operation": {value: isOperation},
+	"resource": {value: isResource}, "detail": {value: isDetail},
+	"ids": {value: isIDs, inside: members{
+		"uti": {value: isUTI}, "correlation": {value: isCorrelation}, "request": {value: isRequest}, "session": {value: isSession},
+		"queue": {value: isQueue}, "serial": {value: isSerial}, "parent": {value: isParent},
+	}},
 }
 
 // A useReader reads many records: what one needs is made once.
 type useReader struct {
-	settings     Settings
-	members, ids *template
-	record       useRecord
-	at           cursor
-	take         func(key string) error
+	settings Settings
+	members  *template
+	at       cursor
+	is       [isAll]string
+	u        tallystick.Use
 }
 
 func newUseReader(s Settings) *useReader {
-	r := &useReader{settings: s, members: newTemplate(), ids: newTemplate()}
-	r.take = func(key string) error { return r.record.member(&r.at, key) }
+	r := &useReader{settings: s}
+	r.members = newTemplate(useMembers, r.other)
 	return r
 }
 
 func (r *useReader) read(record string, sink Sink) error {
-	r.record, r.at = useRecord{ids: r.ids}, cursor{text: record}
-	if err := r.members.object(&r.at, everything, r.take); err != nil {
+	names := r.u.Credential[:0]
+	r.u, r.is, r.at = tallystick.Use{Credential: names}, [isAll]string{}, cursor{text: record}
+	if err := r.members.read(&r.at, r.is[:]); err != nil {
 		return err
 	}
 	if err := r.at.end(); err != nil {
 		return err
 	}
-	return r.record.emit(r.settings, sink)
+	return r.emit(sink)
+}
+
+// other takes a member that has no name here.
+func (r *useReader) other(in int, key, raw string) (err error) {
+	of := &r.u.Other
+	if in == isIDs {
+		c := cursor{text: raw}
+		if raw, err = c.scalar(); raw == "" {
+			return err
+		}
+		of = &r.u.IDs.Other
+	}
+	if *of == nil {
+		*of = map[string]string{}
+	}
+	(*of)[key] = raw
+	return nil
 }
 
 // emit checks the record and gives it on.
-func (r *useRecord) emit(settings Settings, sink Sink) error {
-	if r.version != "1" && r.version != "" {
-		return fmt.Errorf("expected \"v\":1, and it is %q", r.version)
+func (r *useReader) emit(sink Sink) error {
+	if v := r.is[isVersion]; v != "1" && v != "" {
+		return fmt.Errorf("expected \"v\":1, and it is %q", v)
 	}
-	if err := r.sides(settings); err != nil {
+	if err := r.sides(); err != nil {
 		return err
 	}
-	if r.closed != "" {
-		closed, err := readTime(r.closed)
+	r.u.Source = r.is[isSource]
+	if r.is[isClosed] != "" {
+		closed, err := readTime(r.is[isClosed])
 		if err != nil {
 			return fmt.Errorf("closed: %w", err)
 		}
 		sink.Close(tallystick.ClosingMark{Source: r.u.Source, Side: r.u.Side, Closed: closed})
-		if r.time == "" {
+		if r.is[isTime] == "" {
 			return nil
 		}
+	}
+	if err := r.texts(); err != nil {
+		return err
 	}
 	if err := r.check(); err != nil {
 		return err
@@ -90,9 +150,23 @@ func (r *useRecord) emit(settings Settings, sink Sink) error {
 	return nil
 }
 
+// texts takes what is text and nothing more.
+func (r *useReader) texts() (err error) {
+	is, u := &r.is, &r.u
+	u.ID, u.Holder, u.RelyingParty, u.Address = is[isID], is[isHolder], is[isParty], is[isAddress]
+	u.Agent, u.Operation, u.Resource, u.Detail = is[isAgent], is[isOperation], is[isResource], is[isDetail]
+	u.IDs.UTI, u.IDs.Correlation, u.IDs.Request, u.IDs.Session = is[isUTI], is[isCorrelation], is[isRequest], is[isSession]
+	u.IDs.Queue, u.IDs.Serial, u.IDs.Parent = is[isQueue], is[isSerial], is[isParent]
+	if is[isCredential] != "" {
+		c := cursor{text: is[isCredential]}
+		u.Credential, err = c.appendStrings(u.Credential)
+	}
+	return err
+}
+
 // lost gives on that a book could not write down uses. What a relying party lost
 // decides nothing: no verdict waits for it.
-func (r *useRecord) lost(sink Sink) (err error) {
+func (r *useReader) lost(sink Sink) (err error) {
 	if r.u.Count, err = readCount(r.u.Other["lost"]); err != nil {
 		return fmt.Errorf("lost: %w", err)
 	}
@@ -102,155 +176,61 @@ func (r *useRecord) lost(sink Sink) (err error) {
 	return nil
 }
 
-// member takes one member of the record.
-func (r *useRecord) member(c *cursor, key string) (err error) {
-	u := &r.u
-	switch key {
-	case "v":
-		return c.into(&r.version)
-	case "id":
-		return c.into(&u.ID)
-	case "source":
-		return c.into(&u.Source)
-	case "seq":
-		return c.into(&r.seq)
-	case "side":
-		return c.into(&r.side)
-	case "level":
-		return c.into(&r.level)
-	case "time":
-		return c.into(&r.time)
-	case "until":
-		return c.into(&r.until)
-	case "count":
-		return c.into(&r.count)
-	case "closed":
-		return c.into(&r.closed)
-	case "credential":
-		u.Credential, err = c.strings()
-		return err
-	case "ids":
-		if c.space() == 'n' {
-			return c.skip()
-		}
-		return r.ids.object(c, everything, func(name string) error { return idMember(c, &u.IDs, name) })
-	}
-	return r.wordMember(c, key)
-}
-
-// wordMember takes the members that are text and nothing more.
-func (r *useRecord) wordMember(c *cursor, key string) error {
-	u := &r.u
-	switch key {
-	case "holder":
-		return c.into(&u.Holder)
-	case "relying_party":
-		return c.into(&u.RelyingParty)
-	case "outcome":
-		return c.into(&r.outcome)
-	case "address":
-		return c.into(&u.Address)
-	case "port":
-		return c.into(&r.port)
-	case "agent":
-		return c.into(&u.Agent)
-	case "operation":
-		return c.into(&u.Operation)
-	case "resource":
-		return c.into(&u.Resource)
-	case "detail":
-		return c.into(&u.Detail)
-	}
-	value, err := c.raw()
-	if u.Other == nil {
-		u.Other = map[string]string{}
-	}
-	u.Other[key] = value
-	return err
-}
-
-// idMember takes one identifier.
-func idMember(c *cursor, ids *tallystick.UseIDs, name string) error {
-	switch name {
-	case "uti":
-		return c.into(&ids.UTI)
-	case "correlation":
-		return c.into(&ids.Correlation)
-	case "request":
-		return c.into(&ids.Request)
-	case "session":
-		return c.into(&ids.Session)
-	case "queue":
-		return c.into(&ids.Queue)
-	case "serial":
-		return c.into(&ids.Serial)
-	case "parent":
-		return c.into(&ids.Parent)
-	}
-	value, err := c.scalar()
-	if value != "" {
-		if ids.Other == nil {
-			ids.Other = map[string]string{}
-		}
-		ids.Other[name] = value
-	}
-	return err
-}
-
 // sides sets the side, which a file may say for its records. A record cannot say
 // another: who writes the logs of one side could speak for the other.
-func (r *useRecord) sides(settings Settings) error {
-	switch side := tallystick.Side(strings.ToLower(r.side)); side {
+func (r *useReader) sides() error {
+	all := r.settings.Side
+	switch side := tallystick.Side(strings.ToLower(r.is[isSide])); side {
 	case tallystick.SideHolder, tallystick.SideRelying:
-		if settings.Side != "" && settings.Side != side {
-			return fmt.Errorf("expected a record of the %s side, as all of this file, and it is of side %s", settings.Side, side)
+		if all != "" && all != side {
+			return fmt.Errorf("expected a record of the %s side, as all of this file, and it is of side %s", all, side)
 		}
 		r.u.Side = side
 	case "":
-		r.u.Side = settings.Side
+		r.u.Side = all
 	default:
-		return fmt.Errorf("expected side holder or relying, and it is %q", r.side)
+		return fmt.Errorf("expected side holder or relying, and it is %q", r.is[isSide])
 	}
 	return nil
 }
 
 // check reads what is not plain text, and wants what a tally cannot do without.
-func (r *useRecord) check() (err error) {
-	u := &r.u
-	if u.Time, err = readTime(r.time); err != nil {
+func (r *useReader) check() (err error) {
+	is, u := &r.is, &r.u
+	if u.Time, err = readTime(is[isTime]); err != nil {
 		return err
 	}
 	u.Until, u.Count = u.Time, 1
-	if r.until != "" {
-		if u.Until, err = readTime(r.until); err != nil || u.Until.Before(u.Time) {
+	if is[isUntil] != "" {
+		if u.Until, err = readTime(is[isUntil]); err != nil || u.Until.Before(u.Time) {
 			return errors.New("expected until to be a time, and not before time")
 		}
 	}
-	if r.count != "" {
-		if u.Count, err = readCount(r.count); err != nil {
+	if is[isCount] != "" {
+		if u.Count, err = readCount(is[isCount]); err != nil {
 			return err
 		}
 	}
-	if r.seq != "" {
-		if u.Seq, err = strconv.ParseUint(r.seq, 10, 64); err != nil {
+	if is[isSeq] != "" {
+		if u.Seq, err = strconv.ParseUint(is[isSeq], 10, 64); err != nil {
 			return errors.New("expected seq to be a number from 1")
 		}
 	}
-	if r.port != "" {
-		if u.Port, err = strconv.Atoi(r.port); err != nil {
+	if is[isPort] != "" {
+		if u.Port, err = strconv.Atoi(is[isPort]); err != nil {
 			return errors.New("expected port to be a number")
 		}
 	}
-	switch level := tallystick.Level(strings.ToLower(r.level)); level {
+	switch level := tallystick.Level(strings.ToLower(is[isLevel])); level {
 	case "":
 		u.Level = tallystick.LevelRequest
 	case tallystick.LevelSignature, tallystick.LevelRequest, tallystick.LevelToken, tallystick.LevelCall:
 		u.Level = level
 	default:
-		return fmt.Errorf("expected level signature, request, token or call, and it is %q", r.level)
+		return fmt.Errorf("expected level signature, request, token or call, and it is %q", is[isLevel])
 	}
-	u.Outcome = outcomeOf(r.outcome, u.Detail)
-	if u.Side == tallystick.SideHolder && strings.EqualFold(r.outcome, string(tallystick.OutcomeRefused)) && !hasEntraCode(u.Detail) {
+	u.Outcome = outcomeOf(is[isOutcome], u.Detail)
+	if u.Side == tallystick.SideHolder && strings.EqualFold(is[isOutcome], string(tallystick.OutcomeRefused)) && !hasEntraCode(u.Detail) {
 		// A holder knows that it used the key, though not why it was refused.
 		u.Outcome = tallystick.OutcomeRefused
 	}

@@ -12,12 +12,13 @@ import (
 
 // sambaFormat is the JSON audit log of a Samba domain controller, class
 // auth_json_audit: one Authentication for each password, ticket or certificate
-// that was checked. Changes (dsdbChange ...) are no uses.
+// that was checked. Changes (dsdbChange ...) are in samba_changes.go.
 func sambaFormat() Format {
 	return Format{
 		Name: "samba", layout: byLine,
 		is: func(record string) bool {
-			return hasMembers(record, "timestamp", "type") && (strings.Contains(record, `"Authentication"`) || strings.Contains(record, `"Authorization"`) || strings.Contains(record, `"dsdb`))
+			return hasMembers(record, "timestamp", "type") && (strings.Contains(record, `"Authentication"`) || strings.Contains(record, `"Authorization"`) || strings.Contains(record, `"dsdb`) ||
+				strings.Contains(record, `"passwordChange"`) || strings.Contains(record, `"groupChange"`))
 		},
 		reader: stateless(readSamba),
 	}
@@ -52,6 +53,9 @@ func readSamba(record string, sink Sink) error {
 		return errors.New("expected the type of the record")
 	}
 	if s.kind != "Authentication" {
+		if wantsChanges(sink) {
+			return readSambaChange(record, sink)
+		}
 		return nil
 	}
 	return s.emit(sink)

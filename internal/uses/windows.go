@@ -98,6 +98,9 @@ func readWindowsXML(record string, sink Sink) error {
 		"systemtime": event.System.TimeCreated.SystemTime,
 	}
 	for _, d := range event.EventData.Data {
+		if d.Name == "" {
+			d.Name = "data" // of programs that write text and no fields
+		}
 		fields[strings.ToLower(d.Name)] = d.Value
 	}
 	return fields.emit(sink)
@@ -120,6 +123,11 @@ func (f windowsFields) emit(sink Sink) error {
 	}
 	u := tallystick.Use{Side: tallystick.SideRelying, Level: tallystick.LevelRequest, Count: 1, Operation: event, Outcome: tallystick.OutcomeSuccess}
 	computer := f.first("computer", "hostname", "computer_name")
+	if wantsChanges(sink) {
+		if err := f.changes(event, computer, sink); err != nil {
+			return err
+		}
+	}
 	switch event {
 	case "4768", "4769":
 		f.ticket(&u, computer)
@@ -145,7 +153,7 @@ func (f windowsFields) emit(sink Sink) error {
 
 // time returns when it happened; some exports write a blank for the "T" or no zone, and mean UTC.
 func (f windowsFields) time() string {
-	t := f.first("systemtime", "@timestamp", "timecreated", "eventtime", "utctime")
+	t := f.first("systemtime", "@timestamp", "timecreated", "eventtime", "utctime", "timegenerated")
 	if len(t) >= 19 && !strings.ContainsAny(t[10:], "Zz+") && strings.LastIndexByte(t, '-') < 10 {
 		t += "Z"
 	}

@@ -70,10 +70,20 @@ func (w *Watch) confirmable(e *entry) bool {
 	return ok && since <= micro(e.use.Time) && closed > until(e.use)+w.Tolerance.Microseconds()
 }
 
-// say writes it down, and shows the rules what turned out to be foreign.
+// say shows the rules what turned out to be foreign, and writes all of it down. The
+// findings come first: a process that is killed between the two finds the same
+// again, and with the verdicts first it would not look.
 func (w *Watch) say(ctx context.Context, out saying) error {
 	if len(out.verdicts) == 0 && len(out.matched) == 0 {
 		return nil
+	}
+	w.mu.Lock()
+	for _, e := range out.news {
+		w.judge(e.owner.now(), e.use, tallystick.VerdictForeign, e.reason)
+	}
+	w.mu.Unlock()
+	if err := w.writeFindings(ctx); err != nil {
+		return err
 	}
 	if _, err := w.DB.SaveVerdicts(ctx, out.verdicts, out.matched); err != nil {
 		return err
@@ -85,9 +95,6 @@ func (w *Watch) say(ctx context.Context, out saying) error {
 			w.outbox.unsaid = append(w.outbox.unsaid, e.name())
 		}
 		w.counts.Said[e.said]++
-	}
-	for _, e := range out.news {
-		w.judge(e.owner.now(), e.use, tallystick.VerdictForeign, e.reason)
 	}
 	if len(out.matched) > 0 {
 		w.outbox.takenBack = true
@@ -196,22 +203,6 @@ type finding struct {
 	tallystick.Finding
 }
 
-// write writes down findings and attempts.
-func (w *Watch) write(ctx context.Context) error {
-	w.mu.Lock()
-	out := w.outbox
-	w.outbox = outbox{}
-	w.mu.Unlock()
-	err := w.writeAll(ctx, out)
-	if err != nil {
-		w.mu.Lock()
-		out.add(w.outbox)
-		w.outbox = out
-		w.mu.Unlock()
-	}
-	return err
-}
-
 // An outbox is what is to be written at the end of a round.
 type outbox struct {
 	raise  []finding       // findings
@@ -222,20 +213,55 @@ type outbox struct {
 	takenBack bool
 }
 
-func (o *outbox) add(other outbox) {
-	o.raise, o.said, o.unsaid = append(o.raise, other.raise...), append(o.said, other.said...), append(o.unsaid, other.unsaid...)
-	o.soon = append(o.soon, other.soon...)
-	o.takenBack = o.takenBack || other.takenBack
+// write writes down what the outbox has. What could not be written stays there.
+func (w *Watch) write(ctx context.Context) error {
+	if err := w.writeFindings(ctx); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	out := w.outbox
+	w.outbox = outbox{}
+	w.mu.Unlock()
+	err := w.writeRest(ctx, out)
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.outbox.said, w.outbox.unsaid = append(out.said, w.outbox.said...), append(out.unsaid, w.outbox.unsaid...)
+		w.outbox.soon, w.outbox.raise = append(out.soon, w.outbox.soon...), append(out.raise, w.outbox.raise...)
+		w.outbox.takenBack = w.outbox.takenBack || out.takenBack
+	}
+	return err
 }
 
-func (w *Watch) writeAll(ctx context.Context, out outbox) error {
+func (w *Watch) writeRest(ctx context.Context, out outbox) error {
 	if _, err := w.DB.SaveVerdicts(ctx, out.said, out.unsaid); err != nil {
 		return err
 	}
 	if err := w.tellDirectory(ctx, out.soon); err != nil {
 		return err
 	}
-	raise := out.raise
+	if !out.takenBack && len(out.unsaid) == 0 {
+		return nil
+	}
+	return w.closeCleared(ctx)
+}
+
+// writeFindings writes down findings.
+func (w *Watch) writeFindings(ctx context.Context) error {
+	w.mu.Lock()
+	raise := w.outbox.raise
+	w.outbox.raise = nil
+	w.mu.Unlock()
+	err := w.raiseAll(ctx, raise)
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.outbox.raise = append(raise, w.outbox.raise...)
+	}
+	return err
+}
+
+func (w *Watch) raiseAll(ctx context.Context, raise []finding) error {
 	about := make([]*used, 0, len(raise))
 	for i := range raise {
 		about = append(about, raise[i].one)
@@ -251,13 +277,7 @@ func (w *Watch) writeAll(ctx context.Context, out outbox) error {
 		list = append(list, f)
 	}
 	w.mu.Unlock()
-	if err := w.DB.RaiseFindings(ctx, list, w.Now()); err != nil {
-		return err
-	}
-	if !out.takenBack && len(out.unsaid) == 0 {
-		return nil
-	}
-	return w.closeCleared(ctx)
+	return w.DB.RaiseFindings(ctx, list, w.Now())
 }
 
 // verdictRules are the rules that speak of foreign uses: what they found is

@@ -157,7 +157,7 @@ func TestWithoutAHolderUsesWaitInTheLedger(t *testing.T) {
 
 func TestStoreAwayForAWhile(t *testing.T) {
 	b := newBench(t)
-	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"))
+	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"), relied(noon.Add(time.Minute), token(2), "198.51.100.9"))
 	b.rest(t)
 	other, err := sql.Open("sqlite", filepath.Join(b.dir, "tally.db"))
 	if err != nil {
@@ -172,7 +172,6 @@ func TestStoreAwayForAWhile(t *testing.T) {
 	if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil {
 		t.Fatal(err)
 	}
-	b.append(t, relied(noon.Add(time.Minute), token(2), "198.51.100.9"))
 	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
 	if err := b.round(t.Context()); err == nil {
 		t.Fatal("a round with the store away was well")
@@ -182,7 +181,7 @@ func TestStoreAwayForAWhile(t *testing.T) {
 	}
 	b.rest(t)
 	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
-		t.Errorf("foreign are %v; want the one that came while the store was away", got)
+		t.Errorf("foreign are %v; want the one whose book was closed while the store was away", got)
 	}
 	if got := b.findings(t); got["foreign-use"] == "" {
 		t.Errorf("findings are %v", got)

@@ -133,24 +133,33 @@ func (w *Watch) round(ctx context.Context) error {
 	if err := errors.Join(w.resolve(ctx), w.writeNames(ctx)); err != nil {
 		return err
 	}
-	s := w.due()
-	if len(s.entries) > 0 {
-		if err := s.settle(ctx, w.Tolerance); err != nil {
+	if s := w.due(); len(s.entries) > 0 {
+		if err := w.settleOpen(ctx, s); err != nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for one := range s.used {
+				one.now().fresh = true // it is due again
+			}
 			return err
 		}
-		if err := w.seek(ctx, s); err != nil {
-			return err
-		}
-		if err := w.say(ctx, w.changed(s)); err != nil {
-			return err
-		}
-		w.compareClocks(s)
-		w.retire(s)
 	}
 	if err := w.settleSpans(ctx); err != nil {
 		return err
 	}
 	return w.write(ctx)
+}
+
+// settleOpen settles open records, and lets go those that are settled for good.
+func (w *Watch) settleOpen(ctx context.Context, s *set) error {
+	if err := w.settleWithin(ctx, s); err != nil {
+		return err
+	}
+	if err := w.say(ctx, w.changed(s)); err != nil {
+		return err
+	}
+	w.compareClocks(s)
+	w.retire(s)
+	return nil
 }
 
 // due gathers the records of the credentials that something is new about.

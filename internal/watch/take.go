@@ -51,6 +51,7 @@ func (w *Watch) note(u *tallystick.Use) *used {
 	one.dirty = true
 	w.count(one, u)
 	w.arrived(one, u)
+	w.detect(one, u)
 	if u.Time.Before(w.Now().Add(tooEarly)) {
 		profile.Learn(&one.profile, u)
 	}

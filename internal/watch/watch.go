@@ -33,6 +33,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/sigma"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/tally"
 	"github.com/tallystick/tallystick/rule"
@@ -43,6 +44,8 @@ type Config struct {
 	DB     *store.DB
 	Ledger *ledger.Ledger
 	Rules  []rule.Rule // those over uses and books are run
+	// Sigma are rules of users over uses; see sigma.Options.MappedOnly.
+	Sigma []*sigma.Rule
 	// Directory is told of uses after changes of who gets in; nil is nobody.
 	Directory Directory
 	// Network names the network of an address; nil is rule.NetworkOf.
@@ -68,6 +71,8 @@ type Watch struct {
 	Config
 	byRule map[string]rule.Rule
 	useful []rule.Rule // those over uses
+
+	detection *detection // guarded by mu; nil without rules of users
 
 	// door is held by whoever puts records into the ledger, until they are in the
 	// open ones too, and by itself while what was seen is saved: then nothing is
@@ -137,6 +142,13 @@ func Open(ctx context.Context, c Config) (*Watch, error) {
 		if r.Use != nil {
 			w.useful = append(w.useful, r)
 		}
+	}
+	var err error
+	if w.detection, err = newDetection(c.Sigma); err != nil {
+		return nil, fmt.Errorf("couldn't take up the Sigma rules: %w", err)
+	}
+	if err := w.learnFormats(ctx); err != nil {
+		return nil, err
 	}
 	if err := w.load(ctx); err != nil {
 		return nil, fmt.Errorf("couldn't take up the tally: %w", err)
@@ -211,7 +223,7 @@ const (
 	longestRound  = 5 * time.Second
 	saveEvery     = time.Hour
 	saveRecords   = 400 << 10 // before the ledger seals by itself
-	judgeEvery    = 30 * time.Second
+	judgeEvery    = 10 * time.Second
 	countEvery    = 10 * time.Second
 )
 
@@ -232,7 +244,7 @@ func (w *Watch) Run(ctx context.Context, failed func(error)) error {
 		err := w.round(ctx)
 		if now := time.Now(); now.Sub(judged) > judgeEvery {
 			judged = now
-			err = errors.Join(err, w.refresh(ctx), w.judgeBooks(ctx))
+			err = errors.Join(err, w.refresh(ctx), w.judgeBooks(ctx), w.learnFormats(ctx))
 		}
 		w.mu.Lock()
 		w.counts.Round = time.Since(began)
@@ -257,6 +269,22 @@ func (w *Watch) Run(ctx context.Context, failed func(error)) error {
 		case <-time.After(max(shortestRound, time.Since(began)/2)):
 		}
 		tick.Reset(longestRound)
+	}
+}
+
+// Finish settles all that can be settled now, and saves it. Run must not be running.
+func (w *Watch) Finish(ctx context.Context) error {
+	for {
+		if err := w.round(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		default:
+			return errors.Join(w.judgeBooks(ctx), w.saveCounts(ctx), w.save(ctx))
+		}
 	}
 }
 

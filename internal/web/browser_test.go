@@ -223,7 +223,19 @@ func pageList(h *house) []string {
 	return []string{
 		"/", "/credentials", "/credentials?kind=certificate&severity=low", credential, "/places", place, "/findings", "/findings?rule=no-owner",
 		"/networks", "/network?name=10.0.2.0/24", changesOf(h), "/findings?severity=high", "/runs", "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`),
+		"/uses", "/uses?range=hour", "/uses?list=true", "/books", "/books/map",
 		"/audit?verify=true", "/access", "/sign-in", "/credentials?q=nothing-like-this", "/credentials?sort=expires",
+	}
+}
+
+// usePages are the pages about what was used.
+func usePages(h *house, used tallystick.Credential) []string {
+	h.Helper()
+	uses, named := h.page(admin, "/uses?list=true"), h.page(admin, "/credentials?kind=named")
+	return []string{
+		"/credentials/" + string(used.ID), firstMatch(h, named, `href="(/credentials/[0-9a-f]{64})"`),
+		firstMatch(h, uses, `href="(/incidents/\d+)"`), firstMatch(h, uses, `class="stamp"><a href="(/uses/[^"]+)"`),
+		firstMatch(h, h.page(admin, "/uses?verdict=matched&credential="+string(used.ID)), `class="stamp"><a href="(/uses/[^"]+)"`),
 	}
 }
 
@@ -268,9 +280,10 @@ const faint = `(() => {
 func TestBrowserShowsEveryPage(t *testing.T) {
 	h := newHouse(t, pauseDriver())
 	h.furnish()
+	used := h.used()
 	b := h.newBrowser()
 	b.signIn()
-	list := pageList(h)
+	list := append(pageList(h), usePages(h, used)...)
 	for _, l := range looks {
 		b.as(l)
 		for _, path := range list {
@@ -297,9 +310,13 @@ func TestBrowserShowsHostileContent(t *testing.T) {
 	b.signIn()
 	one := firstMatch(h, h.page(admin, "/credentials?kind=certificate"), `href="(/credentials/[0-9a-f]{64})"`)
 	run := "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`)
+	h.hostileUses()
+	uses := h.page(admin, "/uses?list=true")
+	incident, use := firstMatch(h, uses, `href="(/incidents/\d+)"`), firstMatch(h, uses, `class="stamp"><a href="(/uses/[^"]+)"`)
 	for _, l := range []look{looks[0], looks[2]} {
 		b.as(l)
-		for _, path := range []string{"/", "/credentials", one, "/places", "/findings?list=true", "/credentials?owner=" + url.QueryEscape(attacks[8]), run} {
+		for _, path := range []string{"/", "/credentials", one, "/places", "/findings?list=true", "/credentials?owner=" + url.QueryEscape(attacks[8]), run,
+			"/uses?list=true", incident, use, "/books", "/books/map"} {
 			b.open(path)
 			if wide := b.overflow(l.width); wide != "" {
 				t.Errorf("%s %s: wider than the window: %s", l.name, path, wide)
@@ -408,6 +425,36 @@ func TestBrowserChangesThings(t *testing.T) {
 		t.Errorf("after signing out the first page is %q", title)
 	}
 	b.calm("changes")
+}
+
+// Drawing over the axis zooms in, and a bar can be opened by keyboard.
+func TestBrowserZooms(t *testing.T) {
+	h := newHouse(t)
+	h.used()
+	b := h.newBrowser()
+	b.signIn()
+	b.as(looks[0])
+	b.open("/uses")
+	box := evaluate[[]float64](b, `(() => { const box = document.querySelector(".mirror").getBoundingClientRect(); return [box.left, box.top, box.width, box.height]; })()`)
+	y := box[1] + box[3]/2
+	mouse := func(kind input.DispatchMouseEventType, share float64) chromedp.Action[chromedp.Void] {
+		return command(input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: box[0] + share*box[2], Y: y, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1})
+	}
+	b.do("draw", mouse(input.DispatchMouseEventTypeMousePressed, 0.25), mouse(input.DispatchMouseEventTypeMouseMoved, 0.4), mouse(input.DispatchMouseEventTypeMouseMoved, 0.5))
+	if drawn := evaluate[string](b, `document.querySelector(".mirror .chosen").getAttribute("width")`); !strings.HasPrefix(drawn, "2") {
+		t.Errorf("a quarter is drawn as %s", drawn)
+	}
+	b.do("let go", mouse(input.DispatchMouseEventTypeMouseReleased, 0.5))
+	b.until(`location.search.includes("from=2026-11-17T")`)
+	if to := evaluate[string](b, `new URLSearchParams(location.search).get("to")`); !strings.HasPrefix(to, "2026-11-19T0") {
+		t.Errorf("the middle of the week is %s", to)
+	}
+	b.open("/uses")
+	b.do("go to the first loud bar", chromedp.Focus(`.mirror a:not([tabindex])`), chromedp.KeyEvent("\r"))
+	b.until(`location.search.includes("from=2026-11-21T06%3A00%3A00Z")`)
+	b.do("a click on a bar opens it", chromedp.Navigate(b.server.URL+"/uses"), chromedp.Click(".mirror a:nth-of-type(9)"))
+	b.until(`location.search.startsWith("?from=2026-11-15T20")`)
+	b.calm("zoom")
 }
 
 // What goes on is shown while it goes on.

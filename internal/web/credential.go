@@ -4,7 +4,9 @@ package web
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -45,6 +47,8 @@ type credentialPage struct {
 	PEM          string
 	PEMLabel     string
 	Tags         string
+	Uses         credentialUses
+	Named        bool // it is known by its uses alone
 }
 
 // Credential is one credential with all that is known about it.
@@ -71,7 +75,12 @@ func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
 			p.Trusted++
 		}
 	}
-	p.Stick = stickOf(d.Holders, d.Opens, p.Trusted)
+	if p.Uses, err = s.usesOf(r, c.ID); err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	p.Named = c.Kind == tallystick.KindNamed
+	p.Stick = stickOf(d.Holders, d.Opens, p.Trusted, p.Uses)
 	p.PEM, p.PEMLabel = pemOf(c)
 	s.render(w, r, http.StatusOK, "credential", p)
 }
@@ -100,21 +109,30 @@ func pemOf(c *tallystick.Credential) (text, label string) {
 // it opens something.
 type stick struct {
 	Held, Opens           []store.SightingRow // the beginnings
+	Parties               []connectionRow     // that accepted it, the beginning
 	HeldCount, OpensCount int64
 	MoreHeld, MoreOpens   int64
+	MoreParties           int64
 	HeldAt, OpensAt       []tick // the notches
 }
 
 // maxNotches is how many notches a half has room for.
 const maxNotches = 12
 
-// stickOf draws the halves; trust stores accept, too, and are only counted.
-func stickOf(held, opens []store.SightingRow, trusted int64) stick {
-	accepting := len(opens) + int(trusted)
+// stickOf draws the halves; trust stores accept, too, and are only counted. Who
+// accepted it as uses show is beside where that was seen.
+func stickOf(held, opens []store.SightingRow, trusted int64, uses credentialUses) stick {
+	accepting := len(opens) + int(trusted) + int(uses.Parties)
+	holding := len(held)
+	if holding == 0 && uses.Made {
+		holding = 1
+	}
+	parties := head(stickPlaces, uses.Connections)
 	return stick{
 		Held: head(stickPlaces, held), HeldCount: int64(len(held)), MoreHeld: int64(max(0, len(held)-stickPlaces)),
 		Opens: head(stickPlaces, opens), OpensCount: int64(accepting), MoreOpens: int64(max(0, len(opens)-stickPlaces)),
-		HeldAt: notches(len(held), 3), OpensAt: notches(accepting, 57),
+		Parties: parties, MoreParties: max(0, uses.Parties-int64(len(parties))),
+		HeldAt: notches(holding, 3), OpensAt: notches(accepting, 57),
 	}
 }
 
@@ -133,7 +151,10 @@ type findingCard struct {
 	store.FindingRow
 	Rule          rule.Rule
 	RuleURL       string // the list of the rule's findings; "" on that list
-	CredentialURL string // "" on the credential's own page
+	CredentialURL string // "" on the credential's own page, and when it is about none
+	About         string // what it is about when that is no credential: "book entra (relying)"
+	AboutURL      string // where that can be seen; "" when it is nowhere
+	AtURL         string // of the place where it is
 	ShowDo        bool
 	MayChange     bool
 	Back          string // where forms lead back to
@@ -157,14 +178,31 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 			FindingRow: row, Rule: s.Findings.Rule(row.Rule), ShowDo: !about, MayChange: operator && row.Closed.IsZero(),
 			Back: here(r), Tomorrow: on(1), Quarter: on(90), NextYear: on(364),
 		}
-		if about {
+		if at := row.At(); row.Credential == "" {
+			card.About, card.AboutURL = aboutPlace(at)
+		} else if at != "" {
+			card.AtURL = "/place?uri=" + url.QueryEscape(string(at))
+		}
+		if about && row.Credential != "" {
 			card.CredentialURL = "/credentials/" + string(row.Credential)
-		} else {
+		}
+		if !about {
 			card.RuleURL = "/findings?rule=" + row.Rule
 		}
 		list = append(list, card)
 	}
 	return list
+}
+
+// aboutPlace says what a finding without a credential is about, a source or an
+// account of a directory, and where that can be seen.
+func aboutPlace(place tallystick.Place) (words, address string) {
+	kind, name, _ := strings.Cut(string(place), ":")
+	if kind != "book" {
+		return shortPlace(string(place), 96), ""
+	}
+	side, source, _ := strings.Cut(name, "/")
+	return fmt.Sprintf("book %s (%s)", shortPlace(source, 80), clip(20, side)), "/books"
 }
 
 // AnnotateCredential replaces what is said about one credential.

@@ -96,6 +96,7 @@ func (s *Site) credentialOffers(q url.Values) []offer {
 		{Label: "Private half here", URL: listURL("role", "holds")},
 		{Label: "On TLS endpoints", URL: listURL("scheme", "tls")},
 		{Label: "Let somebody in by SSH", URL: listURL("kind", "key", "role", "accepts")},
+		{Label: "Known by uses alone", URL: listURL("kind", "named")},
 		{Label: "Gone", URL: listURL("gone", "true")},
 	}
 	is := filterQuery(q)

@@ -50,12 +50,12 @@ func fileFacts(f *tallystick.FileFacts) []string {
 		words = append(words, "readable by "+list(f.Readers))
 	}
 	for _, u := range head(3, f.UsedBy) {
-		words = append(words, usage(u))
+		words = append(words, usedBy(u))
 	}
 	return words
 }
 
-func usage(u tallystick.Usage) string {
+func usedBy(u tallystick.Usage) string {
 	text := "used by " + u.Service
 	if u.As != "" {
 		text += " as " + u.As

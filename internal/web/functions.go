@@ -9,6 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // functions are what templates call.
@@ -29,8 +30,27 @@ func (s *Site) functions() template.FuncMap {
 		"issuerName": func(issuer string) string { return clip(maxName, cmp.Or(commonName(issuer), issuer)) },
 		"facts":      factsOf,
 		"place":      func(limit int, p tallystick.Place) string { return shortPlace(string(p), limit) },
+		"usedName":   usedName,
+		"int64":      func(n int) int64 { return int64(n) },
+		"verdicts":   verdicts,
 		"few":        func(words []string) []string { return head(10, words) },
 	}
+}
+
+// verdicts are all, the loudest first.
+func verdicts() []tallystick.Verdict {
+	return []tallystick.Verdict{
+		tallystick.VerdictForeign, tallystick.VerdictUnconfirmed, tallystick.VerdictPending, tallystick.VerdictAttempt, tallystick.VerdictMatched,
+	}
+}
+
+// usedName returns what people call a credential that was used: what the
+// inventory calls it, or the name that its uses have for it.
+func usedName(c usage.Credential) string {
+	if c.Fingerprint != "" && (c.Subject != "" || c.Kind != tallystick.KindNamed) || len(c.Names) == 0 {
+		return nameOf(c.Subject, nil, c.Kind, c.Fingerprint)
+	}
+	return shortPlace(c.Names[0], 64)
 }
 
 // severities are all, the worst first.

@@ -4,6 +4,7 @@ package web_test
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -95,21 +97,117 @@ func TestHostileContentIsHarmless(t *testing.T) {
 		addresses = append(addresses, "/credentials?q="+q+"&owner="+q+"&issuer="+q+"&tag="+q, "/places?prefix="+q, "/findings?owner="+q, "/audit?actor="+q, "/findings?done="+q)
 	}
 	for _, address := range addresses {
-		page := h.page(admin, address)
-		for _, danger := range dangers {
-			page := page
-			if !strings.ContainsAny(danger, `<"'`) {
-				page = fields.ReplaceAllString(page, "") // which hold what was asked for, as it was asked for
-			}
-			if i := strings.Index(page, danger); i >= 0 {
-				t.Errorf("%s has %q: …%s…", address, danger, page[max(0, i-80):min(len(page), i+120)])
-			}
-		}
+		h.harmless(address)
 	}
 	h.contains(list, "&lt;script&gt;alert(1)&lt;/script&gt;", "safe.example[U+202E]moc.live", "a[U+200B]b[U+FEFF][U+2066]c[U+2069]")
 	for _, address := range []string{"/place?uri=" + url.QueryEscape(attacks[0]), "/credentials/" + url.PathEscape(attacks[0]), "/" + url.PathEscape(attacks[5]), "/findings?rule=" + url.QueryEscape(attacks[0])} {
 		body := h.ask(admin, address, nil).Body.String()
 		h.lacks(body, dangers...)
+	}
+}
+
+// hostileUses adds uses that attackers have written: they choose addresses,
+// programs and names, and some of them the name of the relying party.
+func (h *house) hostileUses() {
+	h.Helper()
+	var batch ledger.Batch
+	for i, attack := range attacks {
+		for _, side := range []tallystick.Side{tallystick.SideHolder, tallystick.SideRelying} {
+			u := tallystick.Use{
+				ID: attack, Source: attack, Side: side, Level: tallystick.Level(attack), Time: testNow.Add(-time.Duration(i+1) * 10 * time.Minute), Count: 1,
+				Credential: []string{"account:" + attack, attack}, Holder: attack, RelyingParty: attack, Outcome: tallystick.Outcome(attack), Address: attack,
+				Agent: attack, Operation: attack, Resource: attack, Detail: attack,
+				IDs: tallystick.UseIDs{UTI: attack + string(side), Correlation: attack, Request: attack, Session: attack, Queue: attack, Serial: attack, Parent: attack, Other: map[string]string{attack: attack}},
+			}
+			u.Until = u.Time
+			batch.Uses = append(batch.Uses, u)
+			batch.Marks = append(batch.Marks, ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: attack, Side: side, Closed: testNow}})
+		}
+		_, err := h.db.AddSource(h.Context(), store.Source{Name: attack, Kind: store.SourceFile, Side: tallystick.SideHolder, Format: attack, Path: attack, Silence: time.Second, Created: testNow.AddDate(0, 0, -1)})
+		if err == nil {
+			err = h.db.FailSource(h.Context(), 1, attack)
+		}
+		if err != nil && !errors.Is(err, tallystick.ErrNotFound) {
+			h.Fatal(err)
+		}
+	}
+	h.tell(batch)
+	h.settle()
+	if err := h.db.RaiseFindings(h.Context(), []tallystick.Finding{{Rule: "silent-source", Severity: tallystick.SeverityHigh, Place: tallystick.Place("book:holder/" + attacks[0]), Evidence: attacks[1], Opened: testNow}}, testNow); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func TestHostileUsesAreHarmless(t *testing.T) {
+	h := newHouse(t)
+	h.hostileUses()
+	addresses := []string{"/", "/uses", "/uses?list=true", "/books", "/books/map", "/credentials?kind=named", "/findings", "/findings?list=true"}
+	list := h.page(admin, "/uses?list=true")
+	for _, row := range strings.Split(list, `<td class="stamp">`)[1:] {
+		addresses = append(addresses, firstMatch(h, row, `href="(/uses/[^"]+)"`), firstMatch(h, row, `href="(/credentials/[0-9a-f]{64})"`))
+	}
+	for _, incident := range regexp.MustCompile(`href="(/incidents/\d+)">Open`).FindAllStringSubmatch(h.page(admin, "/uses"), -1) {
+		addresses = append(addresses, incident[1])
+	}
+	if len(addresses) < 8+2*len(attacks)+4 {
+		t.Fatalf("only %d pages: %q", len(addresses), addresses)
+	}
+	for _, attack := range attacks {
+		q := url.QueryEscape(attack)
+		addresses = append(addresses, "/uses?list=true&source="+q+"&party="+q+"&address="+q)
+	}
+	for _, address := range addresses {
+		h.harmless(address)
+	}
+	h.contains(list, "&lt;script&gt;alert(1)&lt;/script&gt;", "safe.example[U+202E]moc.live")
+	for _, key := range []string{"credential=" + url.QueryEscape("a:"+attacks[0]), "verdict=" + url.QueryEscape(attacks[1]), "range=" + url.QueryEscape(attacks[2]), "from=" + url.QueryEscape(attacks[5])} {
+		h.lacks(h.ask(admin, "/uses?"+key, nil).Body.String(), dangers...)
+	}
+	csv := h.ask(admin, firstMatch(h, h.page(admin, "/uses"), `href="(/incidents/\d+)"`)+"/relying-parties.csv", nil)
+	if disposition := csv.Header().Get("Content-Disposition"); !regexp.MustCompile(`^attachment; filename="incident-\d+-relying-parties\.csv"$`).MatchString(disposition) {
+		t.Errorf("the file is sent as %q", disposition)
+	}
+}
+
+// harmless fails the test for what a page must not hold.
+func (h *house) harmless(address string) {
+	h.Helper()
+	page := h.page(admin, address)
+	for _, danger := range dangers {
+		page := page
+		if !strings.ContainsAny(danger, `<"'`) {
+			page = fields.ReplaceAllString(page, "") // which hold what was asked for, as it was asked for
+		}
+		if i := strings.Index(page, danger); i >= 0 {
+			h.Errorf("%s has %q: …%s…", address, danger, page[max(0, i-80):min(len(page), i+120)])
+		}
+	}
+}
+
+// A log may hold megabytes in one field; a page stays a page.
+func TestHugeUsesAreCut(t *testing.T) {
+	h := newHouse(t)
+	long := strings.Repeat("x\u202E<b>", 1800)
+	var batch ledger.Batch
+	for i := range 24 {
+		u := tallystick.Use{
+			ID: fmt.Sprint(i), Source: long, Side: tallystick.SideRelying, Time: testNow.Add(-time.Duration(i+1) * time.Minute), Count: 1, Level: tallystick.LevelRequest,
+			Credential: []string{"account:one", "account:" + long}, RelyingParty: fmt.Sprint(long, i), Outcome: tallystick.OutcomeSuccess, Address: fmt.Sprint(long, i%20),
+			Agent: long, Operation: long, Resource: long, Detail: long, IDs: tallystick.UseIDs{Request: long, Correlation: long},
+		}
+		u.Until = u.Time
+		batch.Uses = append(batch.Uses, u)
+	}
+	batch.Marks = append(batch.Marks, ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: "h", Side: tallystick.SideHolder, Closed: testNow.Add(time.Hour)}})
+	h.tell(batch)
+	h.settle()
+	for _, address := range []string{
+		"/", "/uses", "/uses?list=true", "/books", "/books/map", "/uses?credential=account:one&list=true", firstMatch(h, h.page(admin, "/uses?list=true"), `href="(/uses/[^"]+)"`),
+		firstMatch(h, h.page(admin, "/uses?list=true"), `href="(/incidents/[^"]+)"`), firstMatch(h, h.page(admin, "/uses?list=true"), `href="(/credentials/[0-9a-f]{64})"`),
+	} {
+		if w := h.ask(operator, address, nil); w.Code != http.StatusOK || w.Body.Len() > 300_000 {
+			t.Errorf("%s: status %d, %d bytes", address, w.Code, w.Body.Len())
+		}
 	}
 }
 

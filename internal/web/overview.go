@@ -3,6 +3,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -66,7 +67,12 @@ func (s *Site) fillOverview(r *http.Request, p *overviewPage) error {
 	}
 	p.Looked = len(runs) > len(p.Running)
 	p.Summary, p.Worst = summary, head(worstCauses, groups)
-	p.Needs = needsOf(now, summary)
+	foreign, err := s.useAlarms(r)
+	if err != nil {
+		return err
+	}
+	p.Needs = append(foreign, needsOf(now, summary)...)
+	joinNeeds(p.Needs)
 	p.Samples = need{Number: plural(summary.Samples, "certificate", "certificates"), URL: listURL("leaf", "true", "sample", "true", "ends_before", instant(now))}
 	p.Timeline = timelineOf(now, summary)
 	p.Mix = mixOf(summary.Algorithms)
@@ -101,16 +107,56 @@ func needsOf(now time.Time, s store.Summary) []need {
 		needs = append(needs, need{"", number(s.Expired), listURL("leaf", "true", "sample", "false", "ends_before", instant(now)),
 			verb(s.Expired, " has", " have") + " ended and " + verb(s.Expired, "is", "are") + " still there"})
 	}
+	return needs
+}
+
+// useAlarms says what of the last month's uses needs somebody: what was foreign,
+// and which books are silent.
+func (s *Site) useAlarms(r *http.Request) ([]need, error) {
+	list, _, err := s.Usage.Incidents(r.Context(), actorOf(r), "", false, store.PageRequest{Limit: recentIncidents})
+	if err != nil {
+		return nil, err
+	}
+	silent, err := s.silentBooks(r.Context(), actorOf(r))
+	if err != nil {
+		return nil, err
+	}
+	var needs []need
+	var uses, incidents int64
+	address := "/uses?range=month"
+	for _, i := range list.Items {
+		if i.Last.After(s.Now().Add(-30 * day)) {
+			incidents, uses = incidents+1, uses+i.Uses
+			address = fmt.Sprintf("/incidents/%d", i.ID)
+		}
+	}
+	if incidents > 1 {
+		address = "/uses?range=month"
+	}
+	if incidents > 0 {
+		needs = append(needs, need{"", plural(uses, "foreign use", "foreign uses"), address, " in " + plural(incidents, "incident", "incidents")})
+	}
+	if n := int64(len(silent)); n > 0 {
+		needs = append(needs, need{"", plural(n, "book", "books"), "/books", verb(n, " is", " are") + " silent"})
+	}
+	return needs, nil
+}
+
+// recentIncidents is how many incidents the overview counts.
+const recentIncidents = 500
+
+// joinNeeds puts between the clauses what makes one sentence of them.
+func joinNeeds(needs []need) {
 	for i := range needs {
 		switch {
 		case i == 0:
+			needs[i].Before = ""
 		case i == len(needs)-1:
 			needs[i].Before = " and "
 		default:
 			needs[i].Before = ", "
 		}
 	}
-	return needs
 }
 
 func verb(n int64, one, many string) string {

@@ -22,9 +22,12 @@ func TestScreenshots(t *testing.T) {
 	}
 	h := newHouse(t)
 	h.furnish()
+	used := "/credentials/" + string(h.used().ID)
 	b := h.newBrowser()
 	b.signIn()
 	one := firstMatch(h, h.page(admin, "/credentials?q=mail1&kind=certificate&scheme=tls"), `href="(/credentials/[0-9a-f]{64})"`)
+	incident := firstMatch(h, h.page(admin, "/uses"), `href="(/incidents/\d+)"`)
+	use := firstMatch(h, h.page(admin, "/uses?verdict=foreign"), `href="(/uses/[^"]+)"`)
 	desktop := look{"desktop", 1280, 900, false, "light"}
 	dark := look{"dark", 1280, 900, false, "dark"}
 	phone := look{"phone", 390, 844, true, "light"}
@@ -34,6 +37,8 @@ func TestScreenshots(t *testing.T) {
 	}{
 		{"overview", "/", desktop}, {"overview-dark", "/", dark}, {"credentials", "/credentials?kind=certificate&scheme=tls&sort=expires", desktop},
 		{"credential", one, desktop}, {"findings", "/findings", desktop}, {"phone", "/", phone},
+		{"uses", "/uses", desktop}, {"uses-phone", "/uses", phone}, {"incident", incident, desktop}, {"use", use, desktop}, {"credential-uses", used, desktop},
+		{"books", "/books", desktop}, {"book-map", "/books/map", desktop},
 	} {
 		b.as(picture.look)
 		b.open(picture.path)

@@ -11,6 +11,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -24,13 +25,17 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/access"
+	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
+	"github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/watch"
 	"github.com/tallystick/tallystick/internal/web"
 	"github.com/tallystick/tallystick/parse"
 	"github.com/tallystick/tallystick/rules"
@@ -53,9 +58,12 @@ type house struct {
 	engine *finding.Engine
 	look   *discovery.Discovery
 	access *access.Control
-	site   *web.Site
-	mux    *http.ServeMux
-	now    atomic.Pointer[time.Time]
+	watch  *watch.Watch
+	// received is what sources wrote.
+	received *archive.Archive
+	site     *web.Site
+	mux      *http.ServeMux
+	now      atomic.Pointer[time.Time]
 }
 
 // clock is the time in the house.
@@ -88,7 +96,30 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	book, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Options{Now: h.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := book.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h.watch, err = watch.Open(t.Context(), watch.Config{DB: db, Ledger: book, Rules: rules.All(), Now: h.clock, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.received, err = archive.Open(filepath.Join(dir, "received"), h.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.received.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	h.site, err = web.New(web.Features{
+		Usage:     &usage.Usage{DB: db, Ledger: book, Gate: g, Live: h.watch, Raw: h.received, Now: h.clock},
 		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s: %v", r.Method, r.URL, err) },
 	})

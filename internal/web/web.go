@@ -30,6 +30,7 @@ import (
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // Features are what the pages show and call. All but Failed are needed.
@@ -37,6 +38,7 @@ type Features struct {
 	Inventory *inventory.Inventory
 	Findings  *finding.Engine
 	Discovery *discovery.Discovery
+	Usage     *usage.Usage
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
@@ -87,6 +89,7 @@ func (s *Site) Routes() []Route {
 		{"POST /credentials", s.AmendCredentials, false},
 		{"GET /credentials/{id}", s.Credential, false},
 		{"POST /credentials/{id}", s.AnnotateCredential, false},
+		{"GET /credentials/{id}/relying-parties.csv", s.CredentialParties, false},
 		{"GET /places", s.Places, false},
 		{"GET /place", s.Place, false},
 		{"GET /networks", s.Networks, false},
@@ -98,6 +101,12 @@ func (s *Site) Routes() []Route {
 		{"POST /findings/{id}/accept", s.AcceptFinding, false},
 		{"POST /findings/{id}/reopen", s.ReopenFinding, false},
 		{"POST /findings/{id}/assign", s.AssignFinding, false},
+		{"GET /uses", s.Uses, false},
+		{"GET /uses/{key}", s.Use, false},
+		{"GET /incidents/{id}", s.Incident, false},
+		{"GET /incidents/{id}/relying-parties.csv", s.IncidentParties, false},
+		{"GET /books", s.Books, false},
+		{"GET /books/map", s.BookMap, false},
 		{"GET /runs", s.Runs, false},
 		{"POST /runs", s.StartRun, false},
 		{"GET /runs/{id}", s.Run, false},

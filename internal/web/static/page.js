@@ -75,6 +75,50 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Drawing over an axis of time with the mouse zooms in: the same page with that
+// time in its address.
+for (const axis of document.querySelectorAll("[data-zoom]")) {
+  axis.toggleAttribute("data-ready", true);
+  const from = Date.parse(axis.dataset.from), whole = Date.parse(axis.dataset.to) - from;
+  let begun = null, chosen = null;
+  const share = (event) => {
+    const box = axis.getBoundingClientRect();
+    return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+  };
+  axis.addEventListener("dragstart", (event) => event.preventDefault()); // of the links in it
+  axis.addEventListener("pointerdown", (event) => {
+    if (event.button === 0 && event.pointerType !== "touch") begun = share(event);
+  });
+  axis.addEventListener("pointermove", (event) => {
+    if (begun === null) return;
+    const now = share(event);
+    if (!chosen) {
+      if (Math.abs(now - begun) < 0.005) return;
+      chosen = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      chosen.setAttribute("class", "chosen");
+      chosen.setAttribute("height", "100%");
+      axis.append(chosen);
+      axis.setPointerCapture(event.pointerId);
+    }
+    chosen.setAttribute("x", Math.min(begun, now) * 100 + "%");
+    chosen.setAttribute("width", Math.abs(now - begun) * 100 + "%");
+  });
+  const end = (event) => {
+    if (chosen && event.type === "pointerup") {
+      const now = share(event), address = new URL(axis.dataset.zoom, location.href);
+      const step = axis.dataset.step * 1000; // whole bars are chosen
+      const time = (at, round) => new Date(from + round(at * whole / step) * step).toISOString().replace(".000", "");
+      address.searchParams.set("from", time(Math.min(begun, now), Math.floor));
+      address.searchParams.set("to", time(Math.max(begun, now), Math.ceil));
+      location.assign(address);
+    }
+    if (chosen) chosen.remove();
+    begun = chosen = null;
+  };
+  axis.addEventListener("pointerup", end);
+  axis.addEventListener("pointercancel", end);
+}
+
 // Parts that change while somebody looks at them: the page is read again and
 // its part put in place, until the part says no more that it is live. A request
 // for a document parses it without running anything in it.

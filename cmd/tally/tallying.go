@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+
+	"github.com/tallystick/tallystick/internal/archive"
+	"github.com/tallystick/tallystick/internal/asn"
+	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/server"
+	"github.com/tallystick/tallystick/internal/sources"
+	used "github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/watch"
+)
+
+// A tallying is what uses pass through: their sources, the ledger, and the watch
+// between them. One process at a time has it open.
+type tallying struct {
+	ledger  *ledger.Ledger
+	archive *archive.Archive
+	watch   *watch.Watch
+	sources *sources.Sources
+	usage   *used.Usage
+
+	syslog      net.Listener // nil without
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// openTally opens it over the house, and takes up what came since it was closed.
+func (p *program) openTally(ctx context.Context, h *house, log *slog.Logger) (*tallying, error) {
+	t := &tallying{}
+	if err := p.furnishTally(ctx, h, t, log); err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	return t, nil
+}
+
+func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *slog.Logger) error {
+	var err error
+	t.ledger, err = ledger.Open(ledgerDir(h.config.Data), ledger.Options{
+		Retention: h.config.Tally.Keep, Now: p.now, Sealed: watch.RecordRoot(h.log, p.now),
+	})
+	if err != nil {
+		return err
+	}
+	if t.archive, err = archive.Open(filepath.Join(h.config.Data, "raw"), p.now); err != nil {
+		return err
+	}
+	var table *asn.Table
+	if h.config.ASNTable != "" {
+		if table, err = asn.Load(h.config.ASNTable); err != nil {
+			return fmt.Errorf("couldn't read asn_table: %w", err)
+		}
+	}
+	enabled, err := enabledRules(h.config.Rules)
+	if err != nil {
+		return err
+	}
+	for i, refused := range h.unusable {
+		const most = 20
+		if i == most {
+			log.Warn("more rules of sigma can't be used", "count", len(h.unusable)-most, "hint", "tally sigma check --uses")
+			break
+		}
+		log.Warn("a rule of sigma can't be used", "rule", refused.Rule, "place", refused.Place, "reason", refused.Reason)
+	}
+	h.directory.Earlier = watch.FirstUse(t.ledger)
+	if err := h.directory.Load(ctx); err != nil {
+		return err
+	}
+	t.watch, err = watch.Open(ctx, watch.Config{
+		DB: h.db, Ledger: t.ledger, Rules: enabled, Sigma: h.sigma, Directory: h.directory, Network: table.Network, Tolerance: h.config.Tally.Tolerance, Now: p.now, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	t.sources = sources.New(sources.Config{DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now})
+	t.usage = &used.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now}
+	return nil
+}
+
+// listen opens the port for syslog, where the configuration has one.
+func (t *tallying) listen(ctx context.Context, address string, certificate *server.Certificate) error {
+	if address == "" {
+		return nil
+	}
+	var err error
+	if t.syslog, err = listen(ctx, address); err != nil {
+		return fmt.Errorf("syslog: %w", err)
+	}
+	t.certificate = certificate.Get
+	return nil
+}
+
+// run keeps the parts going until ctx ends.
+func (t *tallying) run(ctx context.Context, parts *sync.WaitGroup, log *slog.Logger) {
+	parts.Go(func() { keep(ctx, log, "sources", t.sources.Run) })
+	parts.Go(func() { keep(ctx, log, "ledger", t.ledger.Run) })
+	parts.Go(func() { keep(ctx, log, "tally", t.watch.Run) })
+	if t.syslog != nil {
+		parts.Go(func() {
+			keep(ctx, log, "syslog", func(ctx context.Context, failed func(error)) error {
+				return t.sources.ServeSyslog(ctx, t.syslog, t.certificate, failed)
+			})
+		})
+	}
+}
+
+// close gives up what is open.
+func (t *tallying) close() error {
+	var err error
+	if t.syslog != nil {
+		if failure := t.syslog.Close(); !errors.Is(failure, net.ErrClosed) {
+			err = failure
+		}
+	}
+	if t.archive != nil {
+		err = errors.Join(err, t.archive.Close())
+	}
+	if t.ledger != nil {
+		err = errors.Join(err, t.ledger.Close())
+	}
+	return err
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package directory
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// ParseFilter reads a filter from the parameters of an address: target, kind,
+// actor, unexpected, and from and to (see inventory.ParseTime). A value that
+// makes no sense is ErrInvalid.
+func ParseFilter(q url.Values) (store.AccessFilter, error) {
+	f := store.AccessFilter{
+		Target: q.Get("target"), Kind: tallystick.ChangeKind(q.Get("kind")), Actor: q.Get("actor"), Unexpected: q.Get("unexpected") == "true",
+	}
+	err := finding.OneOf("kind", string(f.Kind), KindWords()...)
+	if err != nil {
+		return f, err
+	}
+	if f.From, err = inventory.ParseTime(q.Get("from")); err != nil {
+		return f, err
+	}
+	f.To, err = inventory.ParseTime(q.Get("to"))
+	return f, err
+}
+
+// Changes lists changes, the newest first, with how many there are.
+func (d *Directory) Changes(ctx context.Context, actor gate.Actor, f store.AccessFilter, page store.PageRequest) (store.Page[store.AccessChange], int64, error) {
+	if err := d.Gate.Check(ctx, actor, gate.ReadInventory, "access changes"); err != nil {
+		return store.Page[store.AccessChange]{}, 0, err
+	}
+	return d.DB.AccessChanges(ctx, f, page)
+}

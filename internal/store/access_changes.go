@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// An AccessChange is a change of who gets in with what has become of it here.
+type AccessChange struct {
+	RowID int64 `json:"row"`
+	tallystick.Change
+	// Approved is who announced it, and why; "" is nobody.
+	Approved string    `json:"approved,omitempty"`
+	UsedAt   time.Time `json:"used_at,omitzero"` // when the target was first used after it
+	UsedFrom string    `json:"used_from,omitempty"`
+}
+
+// An AccessExpectation announces a change: whoever sees it is not to be alarmed.
+type AccessExpectation struct {
+	ID     int64                 `json:"id"`
+	Target string                `json:"target"`
+	Kind   tallystick.ChangeKind `json:"kind,omitempty"`  // "" is any
+	Actor  string                `json:"actor,omitempty"` // "" is anybody
+	Since  time.Time             `json:"since"`
+	Until  time.Time             `json:"until"`
+	By     string                `json:"by"`
+	Reason string                `json:"reason"`
+}
+
+// accessRecord is what makes a change this one and no other. The same record may
+// come by several ways, so that its source is not part of it; one without an id
+// is itself.
+func accessRecord(c tallystick.Change) string {
+	identity := []any{c.ID, c.Kind, c.Target, c.Credential, c.Grants, c.Before, c.After}
+	if c.ID == "" {
+		c.Source = ""
+		identity = []any{c}
+	}
+	sum := sha256.Sum256([]byte(jsonText(identity)))
+	return hex.EncodeToString(sum[:])
+}
+
+const accessColumns = `id, change, approved, used_at, used_from`
+
+func scanAccessChange(row *sql.Rows) (AccessChange, error) {
+	var c AccessChange
+	var text string
+	var used int64
+	if err := row.Scan(&c.RowID, &text, &c.Approved, &used, &c.UsedFrom); err != nil {
+		return c, err
+	}
+	c.UsedAt = timeOf(used)
+	return c, json.Unmarshal([]byte(text), &c.Change)
+}
+
+// RecordAccessChanges keeps changes and returns those that were not known, each
+// with the announcement that it fits. A change that is known already is dropped.
+func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change) ([]AccessChange, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	id, err := db.newIDs(ctx, int64(len(list)))
+	if err != nil {
+		return nil, err
+	}
+	var fresh []AccessChange
+	err = db.tx(ctx, func(tx *writing) error {
+		fresh = nil
+		for i, c := range list {
+			approved, err := expectedBy(ctx, tx, c)
+			if err != nil {
+				return err
+			}
+			account := ""
+			if len(c.Accounts) > 0 {
+				account = tallystick.NormalName(c.Accounts[0])
+			}
+			const insert = `INSERT INTO access_changes (id, record, time, kind, failed, source, actor, target, account, approved, change)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (record) DO NOTHING`
+			done, err := tx.ExecContext(ctx, insert, id+int64(i), accessRecord(c), micros(c.Time), string(c.Kind), c.Failed, cleanText(c.Source),
+				cleanText(c.Actor), cleanText(c.Target), cleanText(account), approved, cleanText(jsonText(c)))
+			if err != nil {
+				return err
+			}
+			if n, err := done.RowsAffected(); err != nil {
+				return err
+			} else if n > 0 {
+				fresh = append(fresh, AccessChange{RowID: id + int64(i), Change: c, Approved: approved})
+			}
+		}
+		return nil
+	})
+	return fresh, db.wrap("couldn't record changes of who gets in", err)
+}
+
+// expectedBy returns who announced a change, and why. An announcement holds for
+// what happens after it was made and not after its end.
+func expectedBy(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
+	const query = `SELECT by_whom, reason FROM access_expectations WHERE target = $1 AND since <= $2 AND until >= $2
+		AND (kind = '' OR kind = $3) AND (actor = '' OR actor = $4) ORDER BY id LIMIT 1`
+	var by, reason string
+	err := tx.QueryRowContext(ctx, query, cleanText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor)).Scan(&by, &reason)
+	if err == sql.ErrNoRows {
+		return "", nil
+	}
+	return by + ": " + reason, err
+}
+
+// ExpectAccessChange keeps an announcement and returns it with its id.
+func (db *DB) ExpectAccessChange(ctx context.Context, e AccessExpectation) (AccessExpectation, error) {
+	id, err := db.newIDs(ctx, 1)
+	if err != nil {
+		return e, err
+	}
+	e.ID = id
+	const insert = `INSERT INTO access_expectations (id, target, kind, actor, since, until, by_whom, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+	_, err = db.write.ExecContext(ctx, insert, id, cleanText(e.Target), string(e.Kind), cleanText(e.Actor), micros(e.Since), micros(e.Until), cleanText(e.By), cleanText(e.Reason))
+	return e, db.wrap("couldn't keep what is expected", err)
+}
+
+// AccessExpectations returns the announcements that have not ended at a time, the
+// soonest to end first.
+func (db *DB) AccessExpectations(ctx context.Context, now time.Time) ([]AccessExpectation, error) {
+	const query = `SELECT id, target, kind, actor, since, until, by_whom, reason FROM access_expectations WHERE until >= $1 ORDER BY until, id LIMIT 1000`
+	rows, err := db.read.QueryContext(ctx, query, micros(now))
+	return collect(db, "couldn't list what is expected", rows, err, func(rows *sql.Rows) (AccessExpectation, error) {
+		var e AccessExpectation
+		var since, until int64
+		err := rows.Scan(&e.ID, &e.Target, &e.Kind, &e.Actor, &since, &until, &e.By, &e.Reason)
+		e.Since, e.Until = timeOf(since), timeOf(until)
+		return e, err
+	})
+}
+
+// AccessChangesAround returns the changes of a target, or of what signs in under
+// the same account, between two times, both inclusive, the newest first.
+func (db *DB) AccessChangesAround(ctx context.Context, target, account string, from, to time.Time) ([]AccessChange, error) {
+	const query = `SELECT ` + accessColumns + ` FROM access_changes WHERE time >= $1 AND time <= $2
+		AND (target = $3 OR account > '' AND account = $4) ORDER BY time DESC, id DESC LIMIT 1000`
+	rows, err := db.read.QueryContext(ctx, query, micros(from), micros(to), cleanText(target), cleanText(tallystick.NormalName(account)))
+	return collect(db, "couldn't look for changes nearby", rows, err, scanAccessChange)
+}
+
+// UnjudgedAccessChanges returns changes that the rules have not seen, in the order
+// in which they came.
+func (db *DB) UnjudgedAccessChanges(ctx context.Context, limit int) ([]AccessChange, error) {
+	query := `SELECT ` + accessColumns + ` FROM access_changes WHERE judged = FALSE ORDER BY id LIMIT ` + itoa(int64(limit))
+	rows, err := db.read.QueryContext(ctx, query)
+	return collect(db, "couldn't look for changes to judge", rows, err, scanAccessChange)
+}
+
+// AccessChangesJudged records that the rules have seen changes.
+func (db *DB) AccessChangesJudged(ctx context.Context, list []AccessChange) error {
+	return db.wrap("couldn't record what was judged", db.tx(ctx, func(tx *writing) error {
+		for _, c := range list {
+			if _, err := tx.ExecContext(ctx, `UPDATE access_changes SET judged = TRUE WHERE id = $1`, c.RowID); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// UseAccessChange records when a target was first used after a change: the
+// earliest that is told counts. It says whether that is news.
+func (db *DB) UseAccessChange(ctx context.Context, id int64, at time.Time, from string) (bool, error) {
+	const query = `UPDATE access_changes SET used_at = $1, used_from = $2 WHERE id = $3 AND (used_at = 0 OR used_at > $1)`
+	done, err := db.write.ExecContext(ctx, query, micros(at), cleanText(from), id)
+	if err != nil {
+		return false, db.wrap("couldn't record that a change was used", err)
+	}
+	n, err := done.RowsAffected()
+	return n > 0, db.wrap("couldn't record that a change was used", err)
+}
+
+// An AccessFilter narrows the list of changes; the zero value is all.
+type AccessFilter struct {
+	Target     string // "entra-app:" is all that begin so
+	Kind       tallystick.ChangeKind
+	Actor      string
+	From, To   time.Time // From is included, To is not
+	Unexpected bool      // only what nobody announced, and what did not fail
+}
+
+func (f AccessFilter) where() *conditions {
+	w := &conditions{}
+	if target := strings.ToLower(f.Target); strings.HasSuffix(target, ":") {
+		w.add(`target >= ?`, target)
+		w.add(`target < ?`, prefixEnd(target))
+	} else if target != "" {
+		w.add(`target = ?`, target)
+	}
+	if f.Kind != "" {
+		w.add(`kind = ?`, string(f.Kind))
+	}
+	if f.Actor != "" {
+		w.add(`actor = ?`, f.Actor)
+	}
+	if !f.From.IsZero() {
+		w.add(`time >= ?`, micros(f.From))
+	}
+	if !f.To.IsZero() {
+		w.add(`time < ?`, micros(f.To))
+	}
+	if f.Unexpected {
+		w.add(`approved = '' AND failed = FALSE`)
+	}
+	return w
+}
+
+// AccessChanges returns a page of changes, the newest first, and how many there
+// are in all, counted up to CountCap.
+func (db *DB) AccessChanges(ctx context.Context, f AccessFilter, r PageRequest) (Page[AccessChange], int64, error) {
+	var page Page[AccessChange]
+	w := f.where()
+	total, err := db.count(ctx, `access_changes`, w)
+	if err != nil {
+		return page, 0, err
+	}
+	if r.After != "" {
+		at, id, err := accessAfter(r.After)
+		if err != nil {
+			return page, 0, err
+		}
+		w.add(`(time < ? OR time = ? AND id < ?)`, at, at, id)
+	}
+	query := `SELECT ` + accessColumns + ` FROM access_changes WHERE ` + w.String() + ` ORDER BY time DESC, id DESC LIMIT ` + itoa(int64(r.Limit)+1)
+	rows, err := db.read.QueryContext(ctx, query, w.args...)
+	page.Items, err = collect(db, "couldn't list changes of who gets in", rows, err, scanAccessChange)
+	if err == nil && len(page.Items) > r.Limit {
+		page.Items = page.Items[:r.Limit]
+		last := page.Items[r.Limit-1]
+		page.Next = fmt.Sprintf("%d.%d", micros(last.Time), last.RowID)
+	}
+	return page, total, err
+}
+
+// accessAfter reads what AccessChanges returned as Next.
+func accessAfter(after string) (at, id int64, err error) {
+	when, which, ok := strings.Cut(after, ".")
+	at, err = strconv.ParseInt(when, 10, 64)
+	if err == nil && ok {
+		id, err = strconv.ParseInt(which, 10, 64)
+	}
+	if err != nil || !ok {
+		return 0, 0, fmt.Errorf("%w: %q is not where a page ended", tallystick.ErrInvalid, after)
+	}
+	return at, id, nil
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usage
+
+import (
+	"context"
+
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// Connections returns a page of connections by their relying party: those of a
+// credential or of a relying party, or of all where both are "", and how many
+// there are, up to store.CountCap.
+func (u *Usage) Connections(ctx context.Context, actor gate.Actor, credential, party string, page store.PageRequest) (store.Page[Connection], int64, error) {
+	s, err := u.subject(ctx, actor, credential)
+	if err != nil {
+		return store.Page[Connection]{}, 0, err
+	}
+	filter := store.ConnectionFilter{Used: s.ids(), Party: party}
+	rows, err := u.DB.Connections(ctx, filter, store.PageRequest{Desc: page.Desc, After: page.After, Limit: page.Limit})
+	if err != nil {
+		return store.Page[Connection]{}, 0, err
+	}
+	var used []int64
+	for _, row := range rows.Items {
+		used = append(used, row.Used)
+	}
+	credentials, err := u.credentials(ctx, used)
+	if err != nil {
+		return store.Page[Connection]{}, 0, err
+	}
+	list := store.Page[Connection]{Items: make([]Connection, 0, len(rows.Items)), Next: rows.Next}
+	for _, row := range rows.Items {
+		list.Items = append(list.Items, Connection{
+			Credential: credentials[row.Used], Party: row.Party, First: row.First, Last: row.Last, Holder: row.Holder, Relying: row.Relying, Foreign: row.Foreign,
+		})
+	}
+	n, err := u.DB.CountConnections(ctx, filter)
+	return list, n, err
+}
