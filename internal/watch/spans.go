@@ -106,6 +106,7 @@ func (w *Watch) settleSpan(ctx context.Context, one *used, s span, closed map[bo
 	if err := w.say(ctx, w.changed(set)); err != nil {
 		return false, err
 	}
+	w.compareClocks(set)
 	for _, e := range entries {
 		at := micro(e.use.Time)
 		waits = waits || !e.aside && s.From <= at && at <= s.To && e.verdict == tallystick.VerdictPending && e.why.IsOpen()
