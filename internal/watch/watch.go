@@ -225,50 +225,73 @@ const (
 	saveRecords   = 400 << 10 // before the ledger seals by itself
 	judgeEvery    = 10 * time.Second
 	countEvery    = 10 * time.Second
+	upkeepStep    = 500 * time.Millisecond
 )
 
 // Run settles what is due until ctx ends, and saves what was seen. What could not
 // be done is tried again, and failed is told.
 func (w *Watch) Run(ctx context.Context, failed func(error)) error {
+	var upkeep sync.WaitGroup
+	upkeep.Go(func() { w.upkeep(ctx, failed) })
 	tick := time.NewTimer(0)
 	defer tick.Stop()
-	saved, judged, counted := time.Now(), time.Time{}, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
+			upkeep.Wait()
 			return w.end(ctx)
 		case <-w.wake:
 		case <-tick.C:
 		}
 		began := time.Now()
-		err := w.round(ctx)
-		if now := time.Now(); now.Sub(judged) > judgeEvery {
-			judged = now
-			err = errors.Join(err, w.refresh(ctx), w.judgeBooks(ctx), w.learnFormats(ctx))
-		}
-		w.mu.Lock()
-		w.counts.Round = time.Since(began)
-		full := w.since >= saveRecords
-		some := w.since > 0
-		w.mu.Unlock()
-		if full || some && time.Since(saved) > saveEvery {
-			saved = time.Now()
-			err = errors.Join(err, w.save(ctx))
-		}
-		if time.Since(counted) > countEvery {
-			counted = time.Now()
-			err = errors.Join(err, w.saveCounts(ctx))
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := w.round(ctx); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
+		took := time.Since(began)
+		w.mu.Lock()
+		w.counts.Round = took
+		w.mu.Unlock()
 		// A round that took long is followed by a pause, so that those who put
 		// records in come to their turn.
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(shortestRound, time.Since(began)/2)):
+		case <-time.After(max(shortestRound, took/2)):
 		}
 		tick.Reset(longestRound)
+	}
+}
+
+// upkeep does what need not be done with every round, and would hold it up.
+func (w *Watch) upkeep(ctx context.Context, failed func(error)) {
+	tick := time.NewTicker(upkeepStep)
+	defer tick.Stop()
+	saved, judged, counted := time.Now(), time.Time{}, time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var err error
+		now := time.Now()
+		if now.Sub(judged) > judgeEvery {
+			judged = now
+			err = errors.Join(w.refresh(ctx), w.judgeBooks(ctx), w.learnFormats(ctx))
+		}
+		if now.Sub(counted) > countEvery {
+			counted = now
+			err = errors.Join(err, w.saveCounts(ctx))
+		}
+		w.mu.Lock()
+		full, some := w.since >= saveRecords, w.since > 0
+		w.mu.Unlock()
+		if full || some && now.Sub(saved) > saveEvery {
+			saved = now
+			err = errors.Join(err, w.save(ctx))
+		}
+		if err != nil && ctx.Err() == nil {
+			failed(err)
+		}
 	}
 }
 
