@@ -252,3 +252,31 @@ func TestCountsSurviveACrash(t *testing.T) {
 		t.Errorf("counted are %v, %v; want 100 of each side", got, err)
 	}
 }
+
+func TestTimesOfTheYears0And9999(t *testing.T) {
+	b := newBench(t)
+	first, last := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC)
+	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"))
+	b.append(t, relied(first, token(2), "198.51.100.9"), relied(last, token(3), "198.51.100.9"), held(last, token(4)), held(first, token(5)))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
+	b.close(t, "entra", tallystick.SideRelying, noon.Add(time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v; want the use of the year 0, and not that of a year to come", got)
+	}
+	if err := b.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.stop(t)
+	b.start(t)
+	b.append(t, relied(noon.Add(time.Minute), token(6), "198.51.100.9"))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 2 {
+		t.Errorf("foreign are %v; want two", got)
+	}
+	b.close(t, "broker", tallystick.SideHolder, last.Add(-time.Hour))
+	b.rest(t)
+	if c := b.Counts(); c.Spans > maxSpans {
+		t.Errorf("%d spans", c.Spans)
+	}
+}

@@ -30,21 +30,64 @@ func (w *Watch) settleSpans(ctx context.Context) error {
 		if one == nil {
 			return nil
 		}
-		waits, err := w.settleSpan(ctx, one, s, closed)
+		waits, rest, err := w.settleSlice(ctx, one, s, closed)
 		w.mu.Lock()
-		if err != nil {
-			one.now().addSpan(s)
-			w.mu.Unlock()
-			return err
+		for _, left := range append(waits, rest...) {
+			one.now().addSpan(left)
 		}
-		if waits {
-			s.Wait = true
+		if err != nil {
 			one.now().addSpan(s)
 		}
 		w.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 	w.Wake()
 	return nil
+}
+
+// settleSlice settles the beginning of a span, from its first record on: between
+// two records may be thousands of years, if somebody's clock says so. It returns
+// what is left of the span, and what of it waits for a book.
+func (w *Watch) settleSlice(ctx context.Context, one *used, s span, closed map[bookName]int64) (waits, rest []span, err error) {
+	first, ok, err := w.firstIn(ctx, one, s)
+	if err != nil || !ok {
+		return nil, nil, err
+	}
+	slice := s
+	slice.From = first
+	if end := first + sliceTime.Microseconds(); end < s.To {
+		slice.To = end
+		rest = append(rest, span{From: end + 1, To: s.To, Wait: s.Wait})
+	}
+	wait, err := w.settleSpan(ctx, one, slice, closed)
+	if wait {
+		slice.Wait = true
+		waits = append(waits, slice)
+	}
+	return waits, rest, err
+}
+
+// firstIn returns the time of the first record within a span.
+func (w *Watch) firstIn(ctx context.Context, one *used, s span) (at int64, ok bool, err error) {
+	w.mu.Lock()
+	names := slices.Clone(one.names)
+	w.mu.Unlock()
+	// Most often it is near, and reading a little finds it.
+	for _, to := range []int64{min(s.To, s.From+sliceTime.Microseconds()), s.To} {
+		err = w.Ledger.Scan(ctx, ledger.Query{Names: names, From: time.UnixMicro(s.From), To: time.UnixMicro(to + 1)}, func(u *tallystick.Use) error {
+			at, ok = micro(u.Time), true
+			return errFound
+		})
+		if ok && errors.Is(err, errFound) {
+			return at, true, nil
+		}
+		if err != nil {
+			return 0, false, err
+		}
+	}
+	return 0, false, nil
 }
 
 // dueSpan takes a span, or the beginning of one, that can be settled.
@@ -57,7 +100,7 @@ func (w *Watch) dueSpan() (*used, span, map[bookName]int64) {
 		}
 		closed := w.holdersClosed(one) - w.Tolerance.Microseconds() - 1
 		for i, s := range one.spans {
-			to := min(s.To, s.From+sliceTime.Microseconds())
+			to := s.To
 			if s.Wait {
 				to = min(to, closed)
 			}
