@@ -24,7 +24,7 @@ import (
 
 func (p *program) ledgerCommand() *cobra.Command {
 	cmd := group("ledger", "Take in, read and verify what is known of uses of credentials")
-	cmd.AddCommand(p.ledgerImport(), p.ledgerBooks(), p.ledgerUses(), p.ledgerIncidents(), p.ledgerTail(), p.ledgerVerify())
+	cmd.AddCommand(p.ledgerImport(), p.ledgerBooks(), p.ledgerUses(), p.ledgerIncidents(), p.ledgerTail(), p.ledgerEnd(), p.ledgerVerify())
 	return cmd
 }
 
@@ -95,6 +95,8 @@ var bookHeads = [...]string{"SOURCE", "SIDE", "RECORDS", "LAST", "CLOSED TO", "H
 func bookCells(b used.Book) []string {
 	state := "open"
 	switch {
+	case b.Ended != nil:
+		state = "ended"
 	case b.Silent:
 		state = "silent"
 	case b.Reading == nil:

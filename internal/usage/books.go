@@ -45,6 +45,17 @@ func (u *Usage) books(ctx context.Context) ([]Book, error) {
 			list = append(list, bookOf(ledger.Book{Source: name, Side: s.Side}, s, now))
 		}
 	}
+	ended, err := u.DB.EndedBooks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		b := &list[i]
+		at := slices.IndexFunc(ended, func(e store.EndedBook) bool { return e.Source == b.Source && e.Side == b.Side })
+		if at >= 0 {
+			b.Ended, b.Silent = &ended[at], false
+		}
+	}
 	if clocks, ok := u.Live.(Clocks); ok {
 		for i := range list {
 			list[i].Skew = clocks.SkewOf(list[i].Source, list[i].Side)

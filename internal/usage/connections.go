@@ -22,20 +22,14 @@ func (u *Usage) Connections(ctx context.Context, actor gate.Actor, credential, p
 	if err != nil {
 		return store.Page[Connection]{}, 0, err
 	}
-	var used []int64
-	for _, row := range rows.Items {
-		used = append(used, row.Used)
-	}
-	credentials, err := u.credentials(ctx, used)
-	if err != nil {
-		return store.Page[Connection]{}, 0, err
-	}
-	list := store.Page[Connection]{Items: make([]Connection, 0, len(rows.Items)), Next: rows.Next}
-	for _, row := range rows.Items {
-		list.Items = append(list.Items, Connection{
-			Credential: credentials[row.Used], Party: row.Party, First: row.First, Last: row.Last, Holder: row.Holder, Relying: row.Relying, Foreign: row.Foreign,
-		})
+	list := store.Page[Connection]{Next: rows.Next}
+	if list.Items, err = withCredentials(ctx, u, rows.Items, func(row *store.ConnectionRow) int64 { return row.Used }, connectionOf); err != nil {
+		return list, 0, err
 	}
 	n, err := u.DB.CountConnections(ctx, filter)
 	return list, n, err
+}
+
+func connectionOf(row *store.ConnectionRow, c Credential) Connection {
+	return Connection{Credential: c, Party: row.Party, First: row.First, Last: row.Last, Holder: row.Holder, Relying: row.Relying, Foreign: row.Foreign}
 }

@@ -202,7 +202,7 @@ func (u *Usage) rawOf(ctx context.Context, use *tallystick.Use) (string, error) 
 		return "", nil
 	}
 	source, err := u.DB.Source(ctx, use.Source)
-	if errors.Is(err, tallystick.ErrNotFound) { // it was taken away, and what it wrote with it
+	if errors.Is(err, tallystick.ErrNotFound) { // it was removed: what it wrote is kept under its number, which nobody knows any more
 		return "", nil
 	} else if err != nil {
 		return "", err

@@ -28,23 +28,15 @@ func (u *Usage) Incidents(ctx context.Context, actor gate.Actor, credential stri
 	if err != nil {
 		return store.Page[Incident]{}, 0, err
 	}
-	var used []int64
-	for _, row := range rows.Items {
-		used = append(used, row.Used)
-	}
-	credentials, err := u.credentials(ctx, used)
-	if err != nil {
-		return store.Page[Incident]{}, 0, err
-	}
-	list := store.Page[Incident]{Items: make([]Incident, 0, len(rows.Items)), Next: rows.Next}
-	for _, row := range rows.Items {
-		list.Items = append(list.Items, incidentOf(row, credentials[row.Used]))
+	list := store.Page[Incident]{Next: rows.Next}
+	if list.Items, err = withCredentials(ctx, u, rows.Items, func(row *store.IncidentRow) int64 { return row.Used }, incidentOf); err != nil {
+		return list, 0, err
 	}
 	n, err := u.DB.CountIncidents(ctx, filter)
 	return list, n, err
 }
 
-func incidentOf(row store.IncidentRow, c Credential) Incident {
+func incidentOf(row *store.IncidentRow, c Credential) Incident {
 	return Incident{
 		ID: row.ID, Credential: c, Opened: row.Opened, First: row.First, Last: row.Last, Uses: row.Uses, Parties: row.Parties, Addresses: row.Addresses,
 	}
@@ -64,7 +56,7 @@ func (u *Usage) Incident(ctx context.Context, actor gate.Actor, id int64) (*Inci
 	if err != nil {
 		return nil, err
 	}
-	i := incidentOf(row, credentials[row.Used])
+	i := incidentOf(&row, credentials[row.Used])
 	if err := u.Gate.Check(ctx, actor, gate.ReadCredential, cmp.Or(string(i.Credential.Fingerprint), "incident "+strconv.FormatInt(id, 10))); err != nil {
 		return nil, err
 	}

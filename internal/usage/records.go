@@ -78,17 +78,7 @@ func (u *Usage) New(ctx context.Context, actor gate.Actor, after int64, limit in
 
 // recordsOf puts the credentials to verdicts.
 func (u *Usage) recordsOf(ctx context.Context, rows []store.VerdictRow) ([]Record, error) {
-	var used []int64
-	for i := range rows {
-		used = append(used, rows[i].Used)
-	}
-	credentials, err := u.credentials(ctx, used)
-	list := make([]Record, 0, len(rows))
-	for i := range rows {
-		v := &rows[i]
-		list = append(list, recordOf(v, credentials[v.Used]))
-	}
-	return list, err
+	return withCredentials(ctx, u, rows, func(v *store.VerdictRow) int64 { return v.Used }, recordOf)
 }
 
 func recordOf(v *store.VerdictRow, c Credential) Record {

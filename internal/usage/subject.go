@@ -118,6 +118,24 @@ func (s *subject) ids() []int64 {
 	return s.used
 }
 
+// withCredentials makes what people see of rows that name credentials by their id
+// of table used, in the same order.
+func withCredentials[Row, Shown any](ctx context.Context, u *Usage, rows []Row, used func(*Row) int64, show func(*Row, Credential) Shown) ([]Shown, error) {
+	ids := make([]int64, 0, len(rows))
+	for i := range rows {
+		ids = append(ids, used(&rows[i]))
+	}
+	credentials, err := u.credentials(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Shown, 0, len(rows))
+	for i := range rows {
+		list = append(list, show(&rows[i], credentials[ids[i]]))
+	}
+	return list, nil
+}
+
 // credentials returns what is known of credentials, by their id of table used.
 func (u *Usage) credentials(ctx context.Context, ids []int64) (map[int64]Credential, error) {
 	rows, err := u.DB.Used(ctx, ids)

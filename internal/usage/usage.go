@@ -105,13 +105,15 @@ type Book struct {
 	ledger.Book
 	// Silent says that it should have been heard again by now.
 	Silent bool `json:"silent"`
-	// Source is how it is read; nil for a book that nothing reads any more.
+	// Reading is its source; nil for a book that nothing reads any more.
 	Reading *store.Source `json:"reading,omitempty"`
-	// Late says how far behind now it is closed; zero when it is not closed at all.
+	// Behind is how far before now it is closed; zero when it is not closed at all.
 	Behind time.Duration `json:"behind"`
 	// Skew is how far its clock is before that of its counterparts; zero when that
 	// is not known.
 	Skew time.Duration `json:"skew,omitempty"`
+	// Ended says that nobody writes it any more, so that nothing waits for it.
+	Ended *store.EndedBook `json:"ended,omitempty"`
 }
 
 // A Connection is where a credential is accepted, as its uses show.

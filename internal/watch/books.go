@@ -56,11 +56,41 @@ func (w *Watch) silences(ctx context.Context) (map[bookName]time.Duration, error
 	}
 	all := map[bookName]time.Duration{}
 	for i := range sources {
-		if s := &sources[i]; !s.Paused && s.Done.IsZero() && !s.Once {
+		s := &sources[i]
+		w.mu.Lock()
+		ended := w.ended[bookName{s.Name, s.Side}]
+		w.mu.Unlock()
+		if !ended && !s.Paused && s.Done.IsZero() && !s.Once {
 			all[bookName{s.Name, s.Side}] = s.Silence
 		}
 	}
 	return all, nil
+}
+
+// endOfTime is up to when a book is closed that has ended: far, and still far from
+// where adding to it would overflow.
+const endOfTime = noTime / 2
+
+// learnEnded asks which books have ended.
+func (w *Watch) learnEnded(ctx context.Context) error {
+	list, err := w.DB.EndedBooks(ctx)
+	if err != nil {
+		return err
+	}
+	ended := make(map[bookName]bool, len(list))
+	for _, b := range list {
+		ended[bookName{b.Source, b.Side}] = true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed := len(ended) != len(w.ended)
+	for name := range ended {
+		changed = changed || !w.ended[name]
+	}
+	if w.ended = ended; changed {
+		w.Wake()
+	}
+	return nil
 }
 
 func (w *Watch) bookSubject(b *ledger.Book, silence map[bookName]time.Duration) rule.BookSubject {

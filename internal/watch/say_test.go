@@ -4,6 +4,7 @@ package watch
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -278,5 +279,33 @@ func TestTimesOfTheYears0And9999(t *testing.T) {
 	b.rest(t)
 	if c := b.Counts(); c.Spans > maxSpans {
 		t.Errorf("%d spans", c.Spans)
+	}
+}
+
+func TestABookThatHasEndedHoldsNothingUp(t *testing.T) {
+	b := newBench(t)
+	old := held(noon.Add(-time.Hour), token(1))
+	old.Source = "old-broker"
+	b.append(t, old, held(noon, token(2)), relied(noon.Add(time.Minute), token(3), "198.51.100.9"))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(24*time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 0 {
+		t.Fatalf("foreign are %v, and the old broker's book is open", got)
+	}
+	if err := b.DB.EndBook(t.Context(), store.EndedBook{Source: "old-broker", Side: tallystick.SideHolder, Ended: b.now, Author: "ada", Reason: "replaced"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.learnEnded(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v; want the one use", got)
+	}
+	if err := b.DB.ReopenBook(t.Context(), "old-broker", tallystick.SideHolder); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.DB.ReopenBook(t.Context(), "old-broker", tallystick.SideHolder); !errors.Is(err, tallystick.ErrNotFound) {
+		t.Errorf("reopening a book that has not ended: %v", err)
 	}
 }

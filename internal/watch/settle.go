@@ -181,6 +181,9 @@ func (w *Watch) due() *set {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for name := range w.ended {
+		closed[name] = endOfTime
+	}
 	w.closed = closed
 	s := &set{used: map[*used]bool{}, closed: closed, losses: map[string][]lost{}}
 	for source, list := range w.losses {

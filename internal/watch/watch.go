@@ -97,6 +97,7 @@ type Watch struct {
 	outbox  outbox
 	closed  map[bookName]int64 // how far books are closed, as of the last round
 	skews   map[skewPair]*skew
+	ended   map[bookName]bool // books that nobody writes any more
 	counts  Counts
 
 	wake chan struct{}
@@ -147,7 +148,7 @@ func Open(ctx context.Context, c Config) (*Watch, error) {
 	if w.detection, err = newDetection(c.Sigma); err != nil {
 		return nil, fmt.Errorf("couldn't take up the Sigma rules: %w", err)
 	}
-	if err := w.learnFormats(ctx); err != nil {
+	if err := errors.Join(w.learnFormats(ctx), w.learnEnded(ctx)); err != nil {
 		return nil, err
 	}
 	if err := w.load(ctx); err != nil {
@@ -276,7 +277,7 @@ func (w *Watch) upkeep(ctx context.Context, failed func(error)) {
 		now := time.Now()
 		if now.Sub(judged) > judgeEvery {
 			judged = now
-			err = errors.Join(w.refresh(ctx), w.judgeBooks(ctx), w.learnFormats(ctx))
+			err = errors.Join(w.refresh(ctx), w.learnEnded(ctx), w.judgeBooks(ctx), w.learnFormats(ctx))
 		}
 		if now.Sub(counted) > countEvery {
 			counted = now

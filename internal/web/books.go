@@ -59,7 +59,7 @@ func (s *Site) Books(w http.ResponseWriter, r *http.Request) {
 		s.Error(w, r, err)
 		return
 	}
-	p := &booksPage{frame: frame{Title: "Books", Section: "books"}, Offers: bookOffers(false)}
+	p := &booksPage{frame: frame{Title: "Books", Section: "books"}, Offers: bookOffers("/books")}
 	for _, b := range books {
 		p.Books = append(p.Books, viewBook(s.Now(), b))
 	}
@@ -75,9 +75,13 @@ func (s *Site) Books(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, "books", p)
 }
 
-// bookOffers are the two views of the books.
-func bookOffers(mapped bool) []offer {
-	return []offer{{Label: "Books", URL: "/books", On: !mapped}, {Label: "Who tells about whom", URL: "/books/map", On: mapped}}
+// bookOffers are the views of the books; on is the address of the one that is shown.
+func bookOffers(on string) []offer {
+	list := []offer{{Label: "Books", URL: "/books"}, {Label: "Who tells about whom", URL: "/books/map"}, {Label: "Sources", URL: "/sources"}}
+	for i := range list {
+		list[i].On = list[i].URL == on
+	}
+	return list
 }
 
 // trustSentence answers the question of the page; loud says that it is no.
@@ -110,12 +114,14 @@ func trustSentence(now time.Time, books []bookView) (sentence string, loud bool)
 }
 
 // done says that nothing will come any more.
-func (v bookView) done() bool { return v.Reading != nil && !v.Reading.Done.IsZero() }
+func (v bookView) done() bool { return v.Ended != nil || v.Reading != nil && !v.Reading.Done.IsZero() }
 
 // viewBook returns a book as seen at now.
 func viewBook(now time.Time, b usage.Book) bookView {
 	v := bookView{Book: b, Heard: momentOf(now, heardOf(b)), UsesURL: useURL("source", b.Source, "list", "true"), How: "not read any more"}
-	if b.Reading != nil {
+	if b.Ended != nil {
+		v.How = "ended: " + clip(100, b.Ended.Reason)
+	} else if b.Reading != nil {
 		v.How = b.Reading.Kind
 		if b.Reading.Format != "" {
 			v.How += ", " + b.Reading.Format
@@ -188,11 +194,17 @@ func troubles(now time.Time, b usage.Book) []trouble {
 		"Look at the newest below. Whether the format is the right one is what to ask first.")
 	add(b.Skew.Abs() >= muchSkew, tallystick.SeverityMedium, fmt.Sprintf("Its clock is %s %s.", brief(b.Skew.Abs()), map[bool]string{true: "fast", false: "slow"}[b.Skew > 0]),
 		"Set the clock of whoever writes it. Beyond two minutes, uses match by their ids alone.")
-	add(b.Closed.IsZero() && reading.Done.IsZero() && !b.Silent && b.Side == tallystick.SideHolder, tallystick.SeverityMedium, "It never said how far it is complete, so uses wait for it.",
+	gone := b.Reading == nil && b.Ended == nil && b.Side == tallystick.SideHolder && (b.Closed.IsZero() || b.Behind > longGone)
+	add(gone, tallystick.SeverityMedium, "Nobody reads it any more, and later uses wait for it.",
+		"Add its source again; or, if its writer is gone for good: tally ledger end "+b.Source+" --reason ...")
+	add(b.Closed.IsZero() && !gone && b.Ended == nil && reading.Done.IsZero() && !b.Silent && b.Side == tallystick.SideHolder, tallystick.SeverityMedium, "It never said how far it is complete, so uses wait for it.",
 		"Let its writer send closing marks, or give the source a settle time.")
 	slices.SortStableFunc(list, func(a, b trouble) int { return int(b.Severity) - int(a.Severity) })
 	return list
 }
+
+// longGone is how far behind a book is that nobody reads, before that is worth a word.
+const longGone = time.Hour
 
 // heardOf returns when a book last said anything, be it no use.
 func heardOf(b usage.Book) time.Time {

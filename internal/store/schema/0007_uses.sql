@@ -134,3 +134,13 @@ CREATE TABLE access_expectations (
     reason  TEXT NOT NULL
 );
 CREATE INDEX access_expectations_target ON access_expectations (target, until);
+
+-- Books whose writers are gone for good: no verdict waits for them.
+CREATE TABLE ended_books (
+    source TEXT NOT NULL,
+    side   TEXT NOT NULL,
+    ended  BIGINT NOT NULL,
+    author TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (source, side)
+);
