@@ -21,6 +21,7 @@ test: need-go ## everything that must pass before a commit
 	$(GO) tool staticcheck ./...
 	$(GO) test -timeout 12m ./...
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./internal/discovery ./internal/finding ./internal/audit
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m -run 'TestRuns|TestFindings|TestIDs' ./internal/watch
 
 generate: need-go ## write what is made from the code: docs, goldens
 	for p in rules internal/config internal/problem internal/server cmd/tally; do $(GO) test ./$$p -update || exit 1; done

@@ -6,13 +6,32 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
+	"unicode/utf8"
 )
 
 // NormalName returns the form in which names of credentials compare, so that
 // "x5t-S256:9A:0C:..." and "cert-sha256:9a0c..." are one name. Digests are
 // lower-case hexadecimal without separators, whether they were written so, in
 // base64 (as x5t in a JWT, RFC 7515 section 4.1.7) or as OpenSSH prints them.
-func NormalName(name string) string {
+// Names are written by strangers: what is not text becomes U+FFFD, and one that is
+// longer than 512 bytes is known by its digest.
+func NormalName(name string) string { return bounded(normalName(name)) }
+
+// maxName bounds a name in bytes: every store can index as much.
+const maxName = 512
+
+func bounded(name string) string {
+	if !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0 {
+		name = strings.ReplaceAll(strings.ToValidUTF8(name, "\uFFFD"), "\x00", "\uFFFD")
+	}
+	if len(name) <= maxName {
+		return name
+	}
+	kind, _, _ := strings.Cut(name[:maxName/4], ":")
+	return strings.ToValidUTF8(kind, "") + ":long-" + hexSHA256([]byte(name))
+}
+
+func normalName(name string) string {
 	kind, value, ok := strings.Cut(strings.TrimSpace(name), ":")
 	if !ok {
 		return strings.ToLower(kind)
@@ -24,7 +43,10 @@ func NormalName(name string) string {
 	case "x5t-s256", "x5t#s256", "cert-sha256": // SHA-256 of the DER certificate, all of them (RFC 7515 section 4.1.8)
 		return "cert-sha256:" + normalDigest(value, 32)
 	case "spki-sha256":
-		return "spki-sha256:" + normalDigest(strings.TrimPrefix(value, "sha256//"), 32)
+		for strings.HasPrefix(value, "sha256//") { // as curl writes it
+			value = value[len("sha256//"):]
+		}
+		return "spki-sha256:" + normalDigest(value, 32)
 	case "ssh":
 		if rest, ok := cutPrefixFold(value, "SHA256:"); ok {
 			value = rest

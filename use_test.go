@@ -3,7 +3,9 @@
 package tallystick_test
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,5 +86,21 @@ func TestIdentifiersKeepTheirNames(t *testing.T) {
 	want := map[string]string{"uti": "u", "correlation": "c", "request": "r", "session": "s", "queue": "q", "serial": "n", "parent": "p", "jti": "j"}
 	if d := cmp.Diff(want, ids.Map()); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestNamesOfStrangersAreBoundedText(t *testing.T) {
+	long := "account:ldap/" + strings.Repeat("x", 1<<20)
+	for _, name := range []string{long, strings.Repeat("y", 5000), "x5t:\xff\x00", "account:a\x00b", "spki-sha256:sha256//sha256//x"} {
+		normal := tallystick.NormalName(name)
+		if len(normal) > 640 || !utf8.ValidString(normal) || strings.Contains(normal, "\x00") {
+			t.Errorf("%.40q becomes %.80q", name, normal)
+		}
+		if again := tallystick.NormalName(normal); again != normal {
+			t.Errorf("%.40q becomes %.80q, and that %.80q", name, normal, again)
+		}
+	}
+	if tallystick.NormalName(long) == tallystick.NormalName(long+"z") {
+		t.Error("two long names are one")
 	}
 }

@@ -17,7 +17,8 @@ import (
 // Config says whose uses a book holds, and where they go: to File or to URL.
 type Config struct {
 	// Source names the book. It has one writer: two programs, or two processes
-	// of one, have two sources.
+	// of one, have two sources. A server takes it under this name alone, so that
+	// the name in the URL is the same.
 	Source string
 	// Holder is the workload or product whose uses these are.
 	Holder string
@@ -79,11 +80,13 @@ type Book struct {
 
 // An output keeps lines. What append has returned nil for survives a crash. run
 // carries them further, if there is anywhere to, until ctx ends, and sendError
-// says why it does not get on; close comes after it.
+// says why it does not get on; malformed is how many lines could not be used
+// where they went, and why. close comes after it.
 type output interface {
 	append(lines []byte) error
 	run(ctx context.Context)
 	sendError() error
+	malformed() (int64, error)
 	close(ctx context.Context) error
 }
 
@@ -198,7 +201,8 @@ func (b *Book) closedTo(now time.Time) time.Time {
 
 // Run writes the records until ctx ends, then what is left, and a last closing
 // mark. It returns what kept the last records from being written, or from being
-// sent, if anything did. A book runs once.
+// sent, if anything did, and what a server expected of lines that it could not
+// use. A book runs once.
 func (b *Book) Run(ctx context.Context) error {
 	carry, stop := context.WithCancel(ctx)
 	carried := make(chan struct{})
@@ -235,16 +239,23 @@ type Status struct {
 	Err     error // why the last records could not be written; nil when they were
 	// SendErr is why the URL does not take records, such as "the server answers
 	// 401 Unauthorized"; nil when it took the last ones. They wait in the spool
-	// meanwhile, until it is full.
+	// meanwhile, until it is full. One that takes no line of the book, because its
+	// source has another name than the book, is such an error: nothing is lost.
 	SendErr error
+	// Malformed is how many lines the server has read and could not use, since the
+	// book was opened. They are not sent again. MalformedErr says what it expected
+	// instead of the last ones, and Run returns it too.
+	Malformed    int64
+	MalformedErr error
 }
 
 // Status returns how the book is doing, for the program's own monitoring.
 func (b *Book) Status() Status {
 	sendErr := b.out.sendError()
+	malformed, why := b.out.malformed()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Status{Waiting: len(b.waiting), Lost: b.allLost, Err: b.err, SendErr: sendErr}
+	return Status{Waiting: len(b.waiting), Lost: b.allLost, Err: b.err, SendErr: sendErr, Malformed: malformed, MalformedErr: why}
 }
 
 // note keeps why writing failed. What was not written is kept and tried again.

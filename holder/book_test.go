@@ -189,7 +189,8 @@ func (d *tinyDisk) append(lines []byte) error {
 	return nil
 }
 
-func (d *tinyDisk) sendError() error { return nil }
+func (d *tinyDisk) sendError() error          { return nil }
+func (d *tinyDisk) malformed() (int64, error) { return 0, nil }
 
 func (d *tinyDisk) fill(full bool) {
 	d.mu.Lock()

@@ -109,6 +109,9 @@ func (o *file) run(context.Context) {}
 // sendError is nil: a file is sent nowhere.
 func (o *file) sendError() error { return nil }
 
+// malformed is 0: nobody reads a file yet.
+func (o *file) malformed() (int64, error) { return 0, nil }
+
 // close gives the lock up.
 func (o *file) close(context.Context) error { return o.f.Close() }
 

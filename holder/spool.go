@@ -46,6 +46,8 @@ type spool struct {
 	next     int       // guarded by mu; number of the next segment
 	taken    string    // guarded by mu; name of the *.sent, or ""
 	failed   error     // guarded by mu; why the last try to send failed, nil when it did not
+	refused  int64     // guarded by mu; lines that the server has and could not use
+	why      error     // guarded by mu; what it expected instead of the last of them
 }
 
 // A segment grows while it is the last one and nobody sends it.
@@ -227,10 +229,35 @@ func (s *spool) sendOldest(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := s.post(ctx, text); err != nil {
+	said, err := s.post(ctx, text)
+	if err != nil {
 		return false, err
 	}
-	return true, s.forget(g.name)
+	if said.refusedWhole(text) {
+		return false, fmt.Errorf("%w: the URL must be that of a source of the side holder with the name %q", said.err(), s.config.Source)
+	}
+	if err := s.forget(g.name); err != nil {
+		return false, err
+	}
+	s.noteRefused(said)
+	return true, nil
+}
+
+// noteRefused counts what the server could not use of a delivery that it took.
+func (s *spool) noteRefused(said answer) {
+	if said.Count <= 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused, s.why = s.refused+said.Count, said.err()
+}
+
+// malformed returns how many lines the server could not use, and why.
+func (s *spool) malformed() (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused, s.why
 }
 
 // forget takes the oldest segment, which was sent, from those that wait.
@@ -262,13 +289,14 @@ func readStart(path string, size int64) ([]byte, error) {
 	return text, err
 }
 
-// post sends lines and is nil when the server says that it has them.
-func (s *spool) post(ctx context.Context, lines []byte) error {
+// post sends lines and returns what the server says of them; the error is that it
+// does not have them.
+func (s *spool) post(ctx context.Context, lines []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.config.URL, bytes.NewReader(lines))
 	if err != nil {
-		return err
+		return answer{}, err
 	}
 	request.Header.Set("Content-Type", "application/x-ndjson")
 	if s.config.Token != "" {
@@ -276,19 +304,20 @@ func (s *spool) post(ctx context.Context, lines []byte) error {
 	}
 	response, err := s.config.Client.Do(request)
 	if urlErr, ok := errors.AsType[*url.Error](err); ok {
-		return urlErr.Err // without the URL, which may hold a key
+		return answer{}, urlErr.Err // without the URL, which may hold a key
 	}
 	if err != nil {
-		return err
+		return answer{}, err
 	}
 	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, maxLine)); err != nil {
-		return err
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxLine))
+	if err != nil {
+		return answer{}, err
 	}
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("the server answers %s", response.Status)
+		return answer{}, fmt.Errorf("the server answers %s", response.Status)
 	}
-	return nil
+	return readAnswer(body), nil
 }
 
 // close sends what is left, until ctx ends; the rest stays in the spool for the
@@ -301,7 +330,8 @@ func (s *spool) close(ctx context.Context) error {
 			err = fmt.Errorf("couldn't send uses, which are kept in %s: %w", s.config.Spool, err)
 		}
 		if !sent || err != nil {
-			return errors.Join(err, s.lock.Close())
+			_, why := s.malformed()
+			return errors.Join(err, why, s.lock.Close())
 		}
 	}
 }

@@ -33,7 +33,7 @@ type UseSubject struct {
 	// table was given, else the prefix of it that NetworkOf returns.
 	Network func(netip.Addr) string
 	// ChangedAt is when a credential was last added to what the use signs in as,
-	// other than by an approved change; zero when none was.
+	// other than by an expected change; zero when none was.
 	ChangedAt time.Time
 }
 
@@ -60,8 +60,8 @@ type BookSubject struct {
 // A ChangeSubject is one change with what is known around it.
 type ChangeSubject struct {
 	Change *tallystick.Change
-	// Approved says that somebody had allowed it here before it happened.
-	Approved bool
+	// Expected says that somebody said here beforehand that it would come.
+	Expected bool
 	// First says that the target had no credential before, as far as is known.
 	First bool
 	// Near are other changes of the same target within the hour before, the

@@ -13,7 +13,7 @@ import (
 )
 
 // Rules over changes of who gets in. All of them leave alone what somebody has
-// announced and what was only tried.
+// expected and what was only tried.
 //
 // A first credential, one that adds itself and one that an application added are
 // facts of the same event with the same remedy, so they are evidence and severity
@@ -30,7 +30,7 @@ func changeRules() []rule.Rule {
 // unexpected is a rule's function for changes of some kinds.
 func unexpected(judge func(*rule.ChangeSubject) []rule.Hit, kinds ...tallystick.ChangeKind) func(rule.ChangeSubject) []rule.Hit {
 	return func(s rule.ChangeSubject) []rule.Hit {
-		if s.Approved || s.Change.Failed || !slices.Contains(kinds, s.Change.Kind) {
+		if s.Expected || s.Change.Failed || !slices.Contains(kinds, s.Change.Kind) {
 			return nil
 		}
 		return judge(&s)
@@ -74,7 +74,7 @@ func isShadow(c *tallystick.Change) bool {
 func credentialAdded() rule.Rule {
 	return rule.Rule{
 		Name:  "change-credential-added",
-		Title: "Somebody added a credential that nobody had announced",
+		Title: "Somebody added a credential that nobody expected",
 		About: "An application, a service principal or an account got a further key, certificate or secret. Who is in adds one to stay in: it goes on " +
 			"working when the stolen one is replaced. It is medium when an application added one to itself, as it does to renew it.",
 		Severity:  tallystick.SeverityHigh,
@@ -82,7 +82,7 @@ func credentialAdded() rule.Rule {
 		URL:       "https://attack.mitre.org/techniques/T1098/001/",
 		Effective: day(2020, time.January, 19),
 		Do: "Ask who is named whether they did it and why. If not: remove the credential, look for what was done with it, and reset the account that " +
-			"added it. Announce the next one with \"tally directory expect\".",
+			"added it. Say of the next one beforehand that it is expected: \"tally directory expect\".",
 		Change: unexpected(func(s *rule.ChangeSubject) []rule.Hit {
 			c := s.Change
 			if isShadow(c) {
@@ -110,7 +110,7 @@ func credentialUsed() rule.Rule {
 	return rule.Rule{
 		Name:  "change-credential-used",
 		Title: "A credential was added, and used within half an hour",
-		About: "Something got a credential or a trust that nobody had announced, and was used with it within 30 minutes. Whoever plans a new " +
+		About: "Something got a credential or a trust that nobody expected, and was used with it within 30 minutes. Whoever plans a new " +
 			"credential seldom needs it at once; an intruder does. This rule is apart from that of the addition because somebody is in now.",
 		Severity:  tallystick.SeverityCritical,
 		Citation:  "CISA AA21-008A",

@@ -22,7 +22,7 @@ func signingKeyRead() rule.Rule {
 		URL:       "https://attack.mitre.org/techniques/T1606/002/",
 		Effective: day(2020, time.December, 17),
 		Do: "If it was not the service itself, treat the key as stolen: replace the token-signing certificate twice in a row, and look at the federation " +
-			"service's sign-ins that it has no record of. Announce the service's own account with \"tally directory expect --actor\".",
+			"service's sign-ins that it has no record of. Say that it is expected of the service's own account: \"tally directory expect --actor\".",
 		Change: unexpected(func(s *rule.ChangeSubject) []rule.Hit {
 			severity := tallystick.SeverityCritical
 			if strings.HasSuffix(s.Change.Target, "/synchronisation") {

@@ -11,7 +11,7 @@ import (
 	"github.com/tallystick/tallystick/rule"
 )
 
-// changeOf is an unannounced change of a mail application, with edits.
+// changeOf is an unexpected change of a mail application, with edits.
 func changeOf(kind tallystick.ChangeKind, edits ...func(*rule.ChangeSubject)) rule.ChangeSubject {
 	s := rule.ChangeSubject{Change: &tallystick.Change{
 		ID: "1", Source: "entra", Time: now.Add(-time.Hour), Kind: kind, Actor: "account:entra-user/mallory@lab.example", ActorKind: "user", Address: "192.0.2.66",
@@ -23,7 +23,7 @@ func changeOf(kind tallystick.ChangeKind, edits ...func(*rule.ChangeSubject)) ru
 	return s
 }
 
-func announced(s *rule.ChangeSubject) { s.Approved = true }
+func expectedChange(s *rule.ChangeSubject) { s.Expected = true }
 
 func granted(grants ...string) func(*rule.ChangeSubject) {
 	return func(s *rule.ChangeSubject) { s.Change.Grants, s.Change.Credential = grants, nil }
@@ -38,7 +38,7 @@ func changeFixtures() map[string]fixture {
 	shadow := about("ad:lab.test/cn=web1", "msDS-KeyCredentialLink")
 	return map[string]fixture{
 		"change-credential-added": {
-			FiringChange: changeOf(added), SilentChange: changeOf(added, announced),
+			FiringChange: changeOf(added), SilentChange: changeOf(added, expectedChange),
 			Evidence: `entra-key:59ea was added to "Mail sync", beside 1 that it had, by entra-user/mallory@lab.example from 192.0.2.66 on 2026-11-22 11:00:00Z`,
 		},
 		"change-credential-used": {
@@ -50,7 +50,7 @@ func changeFixtures() map[string]fixture {
 			SilentChange: changeOf(grant, granted("User.Read", "owner")), Evidence: `"Mail sync" was given full_access_as_app`,
 		},
 		"change-key-exported": {
-			FiringChange: changeOf(tallystick.ChangeKeyExported), SilentChange: changeOf(tallystick.ChangeKeyExported, announced), Evidence: "was exported",
+			FiringChange: changeOf(tallystick.ChangeKeyExported), SilentChange: changeOf(tallystick.ChangeKeyExported, expectedChange), Evidence: "was exported",
 		},
 		"change-owner-added": {
 			FiringChange: changeOf(grant, granted("owner"), func(s *rule.ChangeSubject) { s.Change.After = "eve@lab.example" }),
@@ -61,7 +61,7 @@ func changeFixtures() map[string]fixture {
 		},
 		"change-signing-key-read": {
 			FiringChange: changeOf(tallystick.ChangeKeyRead, about("adfs:fs1/configuration", "the table was read")),
-			SilentChange: changeOf(tallystick.ChangeKeyRead, about("adfs:fs1/configuration", "the table was read"), announced), Evidence: "the table was read",
+			SilentChange: changeOf(tallystick.ChangeKeyRead, about("adfs:fs1/configuration", "the table was read"), expectedChange), Evidence: "the table was read",
 		},
 		"change-trust-added": {
 			FiringChange: changeOf(tallystick.ChangeTrustAdded, func(s *rule.ChangeSubject) { s.Change.After = "https://token.example" }),

@@ -15,7 +15,7 @@ func trustAdded() rule.Rule {
 	return rule.Rule{
 		Name:  "change-trust-added",
 		Title: "Whoever another issuer vouches for gets in now",
-		About: "A trust was added that nobody had announced: a federated credential of an application, a federated domain, a certificate authority, a trust " +
+		About: "A trust was added that nobody expected: a federated credential of an application, a federated domain, a certificate authority, a trust " +
 			"anchor, an account that may act as others. It is worse than one credential, as its other end makes as many as it likes. It is critical " +
 			"where it opens a whole tenant or domain.",
 		Severity:  tallystick.SeverityHigh,
@@ -107,7 +107,7 @@ func highGrant() rule.Rule {
 		Name:  "change-high-grant",
 		Title: "A permission over mail, files or the directory was given",
 		About: "Somebody was given a permission that opens all mailboxes, lets them change the directory, or makes them an administrator, and nobody " +
-			"had announced it. It is critical within an hour of a new credential or trust of the same target: the two together are a way in and a reason for it.",
+			"expected it. It is critical within an hour of a new credential or trust of the same target: the two together are a way in and a reason for it.",
 		Severity:  tallystick.SeverityHigh,
 		Citation:  "MITRE ATT&CK T1098.003",
 		URL:       "https://attack.mitre.org/techniques/T1098/003/",

@@ -12,8 +12,8 @@ import (
 
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/gate"
-	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/query"
 )
 
 func (p *program) auditCommand() *cobra.Command {
@@ -79,7 +79,7 @@ func (h *house) records() gate.Records { return gate.Records{Gate: h.gate, Log: 
 
 // dayFlag reads a day in UTC, or an RFC 3339 time; "" is none.
 func dayFlag(flag, text string) (time.Time, error) {
-	t, err := inventory.ParseTime(text)
+	t, err := query.ParseTime(text)
 	if err != nil {
 		err = usage(fmt.Errorf("--%s %q is not a day", flag, text), "write it as 2027-01-31")
 	}

@@ -14,13 +14,13 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/directory"
-	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/query"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
 func (p *program) directoryCommand() *cobra.Command {
-	cmd := group("directory", "See who changed who gets in, and announce such changes")
-	cmd.Long = `See who changed who gets in, and announce such changes: credentials that were added
+	cmd := group("directory", "See who changed who gets in, and say which changes are expected")
+	cmd.Long = `See who changed who gets in, and say which changes are expected: credentials that were added
 to applications and accounts, trusts, permissions, keys that were read. They are read
 from the audit logs of directories, tenants and hosts that "tally up" follows.`
 	cmd.AddCommand(p.directoryChanges(), p.directoryExpect(), p.directoryExpected())
@@ -31,7 +31,7 @@ from the audit logs of directories, tenants and hosts that "tally up" follows.`
 var changeParameters = [...]parameter{
 	{"target", "of this `TARGET`, as the list shows it; one that ends with a colon is all that begin so: entra-app:"},
 	{"kind", "of this `KIND`: " + strings.Join(directory.KindWords(), ", ")},
-	{"actor", "by this `ACTOR`, as the list shows it"},
+	{"actor", "by this `ACTOR`, as the list shows it; \"account:\" may be left out"},
 	{"unexpected", ""},
 	{"from", "at this `TIME` or later: a day, or 2026-11-22T10:00:00Z"},
 	{"to", "before this `TIME`"},
@@ -42,7 +42,7 @@ func (p *program) directoryChanges() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "changes", Short: "List changes of who gets in, the newest first",
 		Long: `List changes of who gets in, the newest first. STATE says "expected" when somebody
-had announced it, "failed" when it was only tried, and "used" when the target was
+expected it, "failed" when it was only tried, and "used" when the target was
 used within half an hour after it.
 
 ` + listStatuses(),
@@ -75,14 +75,14 @@ func accessCells(c store.AccessChange) []string {
 	switch {
 	case c.Failed:
 		state = "failed"
-	case c.Approved != "":
+	case c.Expected != "":
 		state = "expected"
 	case !c.UsedAt.IsZero():
 		state = "used"
 	}
 	what := append(append([]string{}, c.Credential...), c.Grants...)
 	return []string{
-		instant(c.Time), string(c.Kind), state, strings.TrimPrefix(c.Actor, "account:"), cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,
+		instant(c.Time), string(c.Kind), state, c.Actor, cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,
 	}
 }
 
@@ -91,11 +91,11 @@ func (p *program) directoryExpect() *cobra.Command {
 	var e store.AccessExpectation
 	var kind, until string
 	cmd := &cobra.Command{
-		Use: "expect TARGET", Short: "Announce a change, so that it alarms nobody",
-		Long: `Announce a change, so that it alarms nobody. The TARGET is written as "tally directory
+		Use: "expect TARGET", Short: "Say that a change is expected, so that it alarms nobody",
+		Long: `Say that a change is expected, so that it alarms nobody. The TARGET is written as "tally directory
 changes" shows it. From now until the time that is given, what happens to it is
 listed as expected and gives no finding. What has happened already is not excused:
-that is what "tally finding accept" is for. The audit log has who announced it.
+that is what "tally finding accept" is for. The audit log has who said so.
 
 ` + listStatuses(),
 		Example: `  tally directory expect entra-app:3f0a7c52-9c1e-4b7a-8a51-0c6d5d2f7b11/11b49e19-2326-4be6-93cb-7f37439bbd81 \
@@ -111,15 +111,15 @@ that is what "tally finding accept" is for. The audit log has who announced it.
 	}
 	flags.addTo(cmd)
 	cmd.Flags().StringVar(&kind, "kind", "", "only changes of this `KIND`: "+strings.Join(directory.KindWords(), ", "))
-	cmd.Flags().StringVar(&e.Actor, "actor", "", "only changes by this `ACTOR`, as the list shows it with \"account:\" before it")
+	cmd.Flags().StringVar(&e.Actor, "actor", "", "only changes by this `ACTOR`, as the list shows it; \"account:\" may be left out")
 	cmd.Flags().StringVar(&until, "until", "", "the `TIME` when it ends: a day, or 2026-11-22T18:00:00Z")
-	cmd.Flags().StringVar(&e.Reason, "reason", "", "what it is for")
+	cmd.Flags().StringVar(&e.Reason, "reason", "", "the `REASON`: what it is for")
 	completeFlag(cmd, "kind", directory.KindWords)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if until == "" || e.Reason == "" {
 			return usage(errors.New("--until and --reason are needed"), "say what it is for, and when it is over: the sooner, the less can hide in it")
 		}
-		if e.Until, err = inventory.ParseTime(until); err != nil {
+		if e.Until, err = query.ParseTime(until); err != nil {
 			return usage(fmt.Errorf("--until %q is not a time", until), "write it as 2026-11-22T18:00:00Z, or a day")
 		}
 		e.Target, e.Kind = args[0], tallystick.ChangeKind(kind)
@@ -139,8 +139,8 @@ func (p *program) directoryExpected() *cobra.Command {
 	var flags dataFlags
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "expected", Short: "List the changes that are announced",
-		Long:    "List the changes that are announced and whose time is not over, the soonest to end first.\n\n" + listStatuses(),
+		Use: "expected", Short: "List the changes that are expected",
+		Long:    "List the changes that are expected and whose time is not over, the soonest to end first.\n\n" + listStatuses(),
 		Example: "  tally directory expected",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

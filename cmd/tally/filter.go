@@ -72,7 +72,7 @@ var yesNo = map[string]string{
 	"leaf":       "end-entity certificates only",
 	"gone":       "those that are nowhere any more, instead",
 	"empty":      "those where nothing is any more, instead",
-	"unexpected": "only what happened and nobody had announced",
+	"unexpected": "only what happened and nobody expected",
 }
 
 // addParameters gives a command a flag for each parameter.

@@ -138,7 +138,7 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 	})
 	h.directory = directory.New(directory.Directory{DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now})
 	h.discovery, err = discovery.New(discovery.Config{
-		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended,
+		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), AtOnce: h.config.DiscoveryAtOnce, Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended,
 	})
 	return err
 }

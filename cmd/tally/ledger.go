@@ -81,7 +81,7 @@ that closed their time.
 				if err != nil {
 					return err
 				}
-				return showAll(p, asJSON, books, bookHeads[:], bookCells)
+				return showAll(p, asJSON, used.BookBodiesOf(books), bookHeads[:], bookCells)
 			})
 		},
 	}
@@ -92,7 +92,7 @@ that closed their time.
 
 var bookHeads = [...]string{"SOURCE", "SIDE", "RECORDS", "LAST", "CLOSED TO", "HEARD", "STATE", "TROUBLE"}
 
-func bookCells(b used.Book) []string {
+func bookCells(b used.BookBody) []string {
 	state := "open"
 	switch {
 	case b.Ended != nil:
@@ -134,7 +134,7 @@ var useParameters = [...]parameter{
 	{"verdict", "with this `VERDICT`: foreign, unconfirmed, attempt; of one credential also matched, pending"},
 	{"side", "that this `SIDE` recorded: holder, relying"},
 	{"source", "of this `SOURCE`"},
-	{"party", "at this relying `PARTY`, as the records have it"},
+	{"relying_party", "at this relying `PARTY`, as the records have it"},
 	{"address", "from this `ADDRESS`"},
 	{"incident", "of the incident with this `NUMBER`"},
 	{"from", "at this `TIME` or later: a day, or 2026-11-22T10:00:00Z"},
@@ -234,9 +234,15 @@ func usedName(c used.Credential, names []string) string {
 	return ""
 }
 
+// incidentParameters are those that used.ParseIncidentFilter reads but state, which is --all.
+var incidentParameters = [...]parameter{
+	{"credential", "of the credential with this `FINGERPRINT`, the beginning of one, or a name as logs have it"},
+	{"from", "with uses at this `TIME` or later: a day, or 2026-11-22T10:00:00Z"},
+	{"to", "with uses before this `TIME`"},
+}
+
 func (p *program) ledgerIncidents() *cobra.Command {
 	var flags listFlags
-	var credential string
 	var all bool
 	cmd := &cobra.Command{
 		Use: "incidents", Short: "List foreign uses by incident, the latest first",
@@ -245,19 +251,24 @@ one credential that are less than a day apart; "tally ledger uses --incident" li
 them.
 
 ` + ledgerStatuses(),
-		Example: "  tally ledger incidents\n  tally ledger incidents --credential 9a0c11 --all --json",
+		Example: "  tally ledger incidents --from 2026-11-01\n  tally ledger incidents --credential 9a0c11 --all --json",
 		Args:    noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.listLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *used.Usage) error {
-				return show(p, flags, func(r store.PageRequest) (store.Page[used.Incident], int64, error) {
-					return u.Incidents(ctx, h.actor, credential, all, r)
-				}, incidentHeads[:], incidentCells)
-			})
-		},
 	}
 	flags.addTo(cmd, "")
-	cmd.Flags().StringVar(&credential, "credential", "", "of the credential with this `FINGERPRINT`, the beginning of one, or a name as logs have it")
+	addParameters(cmd, incidentParameters[:])
 	cmd.Flags().BoolVar(&all, "all", false, "also those that turned out to be none")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		filter, err := used.ParseIncidentFilter(queryOf(cmd, incidentParameters[:]))
+		if err != nil {
+			return err
+		}
+		filter.All = all
+		return p.listLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *used.Usage) error {
+			return show(p, flags, func(r store.PageRequest) (store.Page[used.Incident], int64, error) {
+				return u.Incidents(ctx, h.actor, filter, r)
+			}, incidentHeads[:], incidentCells)
+		})
+	}
 	return cmd
 }
 

@@ -37,8 +37,8 @@ the book stays. "tally up" takes it up within 10 seconds; --reopen takes it back
 		},
 	}
 	flags.addTo(cmd)
-	cmd.Flags().StringVar(&side, "side", string(tallystick.SideHolder), "whose book it is: holder or relying")
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever asks later")
+	cmd.Flags().StringVar(&side, "side", string(tallystick.SideHolder), "the `SIDE` whose book it is: holder or relying")
+	cmd.Flags().StringVar(&reason, "reason", "", "the `REASON`, for whoever asks later")
 	cmd.Flags().BoolVar(&reopen, "reopen", false, "take it back")
 	completeFlag(cmd, "side", func() []string { return []string{string(tallystick.SideHolder), string(tallystick.SideRelying)} })
 	return cmd

@@ -120,7 +120,7 @@ func (f importFlags) sourceOf(in reconcile.Input) (store.Source, error) {
 }
 
 // importFiles has the files taken in, by the server that has the ledger or here.
-func (p *program) importFiles(ctx context.Context, flags importFlags, list []store.Source) error {
+func (p *program) importFiles(ctx context.Context, flags importFlags, list []store.Source) (err error) {
 	c, err := p.load(flags.dataFlags)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (p *program) importHere(ctx context.Context, h *house, t *tallying, flags i
 	t.run(working, &parts, p.newLog(false))
 	err := p.importAll(ctx, h, list, t.sources)
 	if err == nil && flags.closeAtEnd {
-		err = t.closeBooks(ctx, began)
+		err = t.closeBooks(ctx, began, p.now())
 	}
 	stop()
 	parts.Wait()
@@ -174,12 +174,12 @@ func (p *program) importHere(ctx context.Context, h *house, t *tallying, flags i
 	return nil
 }
 
-// closeBooks says that the holders' books are complete that were heard since a time.
-func (t *tallying) closeBooks(ctx context.Context, since time.Time) error {
+// closeBooks says that the holders' books are complete now that were heard since a time.
+func (t *tallying) closeBooks(ctx context.Context, since, now time.Time) error {
 	var batch ledger.Batch
 	for _, b := range t.ledger.Books() {
 		if b.Side == tallystick.SideHolder && !b.Heard.Before(since) && !b.Last.IsZero() {
-			mark := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: b.Source, Side: b.Side, Closed: time.Now().UTC()}}
+			mark := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: b.Source, Side: b.Side, Closed: now}}
 			batch.Marks = append(batch.Marks, mark)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/query"
 	used "github.com/tallystick/tallystick/internal/usage" // usage is a function here
 )
 
@@ -34,7 +34,7 @@ them when the books that could explain them are closed. What comes is as in
 		Example: "  tally ledger tail --verdict foreign\n  tally ledger tail --json | alert",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := finding.OneOf("verdict", flags.verdict, tailed()...); err != nil {
+			if err := query.OneOf("verdict", flags.verdict, tailed()...); err != nil {
 				return err
 			}
 			return p.insideLedger(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house, u *used.Usage) error {

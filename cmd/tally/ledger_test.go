@@ -13,7 +13,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/tally"
@@ -108,7 +107,11 @@ func (w *usesWriter) foreign(n int) {
 
 // write appends what was added, seals it and records the root.
 func (w *usesWriter) write(recorded bool) {
-	book, err := ledger.Open(ledgerDir(w.h.config.Data), ledger.Options{})
+	var options ledger.Options
+	if recorded {
+		options.Sealed = recordRoot(w.h.log, func() time.Time { return w.noon })
+	}
+	book, err := ledger.Open(ledgerDir(w.h.config.Data), options)
 	w.ts.Check(err)
 	mark := tallystick.ClosingMark{Source: "sync", Side: tallystick.SideHolder, Closed: w.noon.Add(time.Hour)}
 	w.batch.Marks = []ledger.Mark{{ClosingMark: mark}}
@@ -117,12 +120,7 @@ func (w *usesWriter) write(recorded bool) {
 	if recorded || w.seal {
 		w.ts.Check(book.Seal(w.ctx))
 	}
-	if recorded {
-		for _, s := range book.Segments() {
-			w.ts.Check(w.h.log.Append(w.ctx, audit.Record{Time: w.noon, Actor: "ledger", Role: "none", Via: "local", Action: sealAction, Object: sealObject(&s), Allowed: true}))
-		}
-	}
 	w.ts.Check(book.Close())
-	_, err = w.h.db.SaveVerdicts(w.ctx, w.said, nil)
+	err = w.h.db.SaveVerdicts(w.ctx, w.said, nil)
 	w.ts.Check(err)
 }

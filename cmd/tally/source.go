@@ -16,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
+	used "github.com/tallystick/tallystick/internal/usage" // usage is a function here
 	"github.com/tallystick/tallystick/internal/uses"
 )
 
@@ -93,12 +94,12 @@ pending; with too short a time it is called foreign too early.
 		},
 	}
 	flags.addTo(cmd)
-	cmd.Flags().StringVar(&flags.source.Kind, "kind", "", "one of "+strings.Join(sources.Kinds(), ", "))
-	cmd.Flags().StringVar(&flags.side, "side", "", "holder: of who has the key; relying: of who accepts it")
-	cmd.Flags().StringVar(&flags.source.Format, "format", "", "how it is written (default recognised for files; use records for senders)")
-	cmd.Flags().DurationVar(&flags.source.Settle, "settle", 0, "after what `TIME` nothing earlier will come (default it says so itself)")
-	cmd.Flags().DurationVar(&flags.source.Silence, "silence", 0, "after what `TIME` it should have been heard again (default never)")
-	cmd.Flags().DurationVar(&flags.source.KeepRaw, "keep-raw", sources.DefaultKeepRaw, "for what `TIME` it is kept as it was received; 0 is not at all")
+	cmd.Flags().StringVar(&flags.source.Kind, "kind", "", "of this `KIND`: "+strings.Join(sources.Kinds(), ", "))
+	cmd.Flags().StringVar(&flags.side, "side", "", "the `SIDE` that writes it; holder: of who has the key; relying: of who accepts it")
+	cmd.Flags().StringVar(&flags.source.Format, "format", "", "the `FORMAT` in which it is written (default recognised for files; use records for senders)")
+	cmd.Flags().DurationVar(&flags.source.Settle, "settle", 0, "after what `DURATION` nothing earlier will come (default it says so itself)")
+	cmd.Flags().DurationVar(&flags.source.Silence, "silence", 0, "after what `DURATION` it should have been heard again (default never)")
+	cmd.Flags().DurationVar(&flags.source.KeepRaw, "keep-raw", sources.DefaultKeepRaw, "for what `DURATION` it is kept as it was received; 0 is not at all")
 	cmd.Flags().BoolVar(&flags.source.Once, "once", false, "read a file or directory to its end and no further")
 	cmd.Flags().StringVar(&flags.certificate, "certificate", "", "SHA-256 fingerprint of the `CERTIFICATE` that a sender of syslog shows")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "write it as a JSON object")
@@ -116,9 +117,9 @@ func (p *program) addSource(ctx context.Context, h *house, one store.Source, fla
 	}
 	if flags.json {
 		return json.NewEncoder(p.out).Encode(struct {
-			store.Source
+			used.SourceBody
 			Token string `json:"token,omitempty"`
-		}{added, token})
+		}{used.SourceBodyOf(added), token})
 	}
 	switch added.Kind {
 	case store.SourceHTTP:
@@ -149,7 +150,7 @@ func (p *program) sourceList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return showAll(p, flags.json, all, []string{"NAME", "KIND", "SIDE", "FORMAT", "RECORDS", "MALFORMED", "HEARD", "STATE"}, p.sourceCells)
+				return showAll(p, flags.json, used.SourceBodiesOf(all), []string{"NAME", "KIND", "SIDE", "FORMAT", "RECORDS", "MALFORMED", "HEARD", "STATE"}, p.sourceCells)
 			})
 		},
 	}
@@ -158,7 +159,7 @@ func (p *program) sourceList() *cobra.Command {
 	return cmd
 }
 
-func (p *program) sourceCells(s store.Source) []string {
+func (p *program) sourceCells(s used.SourceBody) []string {
 	heard := "never"
 	if !s.Heard.IsZero() {
 		heard = p.now().Sub(s.Heard).Round(time.Second).String() + " ago"

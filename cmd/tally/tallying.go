@@ -10,8 +10,11 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/asn"
 	"github.com/tallystick/tallystick/internal/ledger"
@@ -46,7 +49,7 @@ func (p *program) openTally(ctx context.Context, h *house, log *slog.Logger) (*t
 func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *slog.Logger) error {
 	var err error
 	t.ledger, err = ledger.Open(ledgerDir(h.config.Data), ledger.Options{
-		Retention: h.config.Tally.Keep, Now: p.now, Sealed: watch.RecordRoot(h.log, p.now),
+		Retention: h.config.Tally.Keep, Now: p.now, Sealed: recordRoot(h.log, p.now),
 	})
 	if err != nil {
 		return err
@@ -72,7 +75,7 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 		}
 		log.Warn("a rule of sigma can't be used", "rule", refused.Rule, "place", refused.Place, "reason", refused.Reason)
 	}
-	h.directory.Earlier = watch.FirstUse(t.ledger)
+	h.directory.Earlier = t.firstUse
 	if err := h.directory.Load(ctx); err != nil {
 		return err
 	}
@@ -86,6 +89,26 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 	t.usage = &used.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now}
 	return nil
 }
+
+// firstUse returns the first use that relying parties accepted under some accounts
+// or of some credentials between two times: for changes that are told after the
+// uses that they made possible.
+func (t *tallying) firstUse(ctx context.Context, accounts, credentials []string, from, to time.Time) (time.Time, string, error) {
+	q := ledger.Query{Names: slices.Concat(accounts, credentials), From: from, To: to, Side: tallystick.SideRelying}
+	if len(q.Names) == 0 {
+		return time.Time{}, "", nil
+	}
+	first, err := t.ledger.First(ctx, q, func(u *tallystick.Use) bool { return u.Outcome == tallystick.OutcomeSuccess })
+	if err != nil || first == nil {
+		return time.Time{}, "", err
+	}
+	return first.Time, first.Address, nil
+}
+
+var (
+	_ used.Clocks    = (*watch.Watch)(nil)
+	_ used.Undecided = (*watch.Watch)(nil)
+)
 
 // listen opens the port for syslog, where the configuration has one.
 func (t *tallying) listen(ctx context.Context, address string, certificate *server.Certificate) error {

@@ -40,6 +40,9 @@ func (c *Config) check(d *decoder) {
 	if c.Tally.Keep != 0 && c.Tally.Keep < 24*time.Hour {
 		d.wrong("tally.keep", "it is at least 24h")
 	}
+	if _, set := d.at["discovery_at_once"]; set && (c.DiscoveryAtOnce < 1 || c.DiscoveryAtOnce > maxAtOnce) {
+		d.wrong("discovery_at_once", "it is between 1 and %d", maxAtOnce)
+	}
 	c.checkJobs(d)
 	for i, rule := range c.Annotations {
 		rule.check(d, fmt.Sprintf("annotate[%d]", i))
@@ -54,6 +57,10 @@ func (c *Config) check(d *decoder) {
 		}
 	}
 }
+
+// maxAtOnce is how many jobs may look at once: each may hold some forty megabytes
+// that are not written yet.
+const maxAtOnce = 64
 
 // isAddress says whether a text is an address and a port to listen on.
 func isAddress(text string) bool {

@@ -66,6 +66,13 @@ type Config struct {
 	// stores, and the TLS endpoints and SSH servers that listen on it.
 	Discovery []Job `yaml:"discovery"`
 
+	// How many jobs may look at the same time, from 1 to 64. The default is 4. The
+	// one that has waited longest begins first, and no job looks twice at once. Set
+	// it to more than there are jobs that take hours, or the others wait for those.
+	// Jobs that look at one host together keep to per-host together; rate is of
+	// each job.
+	DiscoveryAtOnce int `yaml:"discovery_at_once"`
+
 	// What people know about credentials: owners, environments, tags and
 	// notes, given by rules. Every rule that matches applies, in the order of
 	// the file: the first to set an owner, an environment or notes wins, and

@@ -45,6 +45,7 @@ func TestDefaults(t *testing.T) {
 			{Name: "tls", Driver: "tls", Every: day},
 			{Name: "ssh", Driver: "ssh", Every: day},
 		},
+		DiscoveryAtOnce: 4,
 	}
 	empty := write(t, "# nothing yet\n")
 	for _, path := range []string{"", empty} {
@@ -90,6 +91,7 @@ func TestFull(t *testing.T) {
 		ASNTable:         "/usr/share/asn/ip2asn.tsv.gz",
 		Sigma:            []string{dir + "/sigma", "/etc/tallystick/more.yml"},
 		Tally:            config.Tally{Tolerance: 30 * time.Second, Keep: 2400 * time.Hour},
+		DiscoveryAtOnce:  6,
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
 				Options: map[string]driver.Secret{
@@ -150,7 +152,11 @@ func TestMistakes(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"lisen: x\n", `1:1: unknown key "lisen": did you mean "listen"?`},
 		{"tls:\n  Certficate: x\n", `2:3: unknown key "Certficate": did you mean "certificate"?`},
-		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, discovery, annotate, rules`},
+		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, discovery, discovery_at_once, annotate, rules`},
+		{"discovery_at_once: 0\n", `1:20: discovery_at_once: it is between 1 and 64`},
+		{"discovery_at_once: 65\n", `1:20: discovery_at_once: it is between 1 and 64`},
+		{"discovery_at_once: some\n", `1:20: discovery_at_once: it is a whole number such as 4`},
+		{"discovery_at_once: [1]\n", `1:20: discovery_at_once: it is a whole number such as 4`},
 		{"discovery:\n  - name: a\n    driver: files\n    target: [/etc]\n", `4:5: unknown key "target": did you mean "targets"?`},
 		{"listen: 8443\n", `1:9: listen: it is an address and a port, such as 127.0.0.1:8443`},
 		{"listen: localhost:https\n", `1:9: listen: it is an address and a port, such as 127.0.0.1:8443`},

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,6 +82,8 @@ func (d *decoder) value(node ast.Node, v reflect.Value, path string) {
 		} else {
 			d.wrong(path, "it is true or false")
 		}
+	case reflect.Int:
+		d.number(node, v, path)
 	case reflect.Slice:
 		d.list(node, v, path)
 	default:
@@ -120,6 +123,16 @@ func (d *decoder) duration(node ast.Node, target *time.Duration, path string) {
 	if *target, err = time.ParseDuration(text); err != nil {
 		d.wrong(path, "it is a duration such as 90s, 30m or 24h")
 	}
+}
+
+func (d *decoder) number(node ast.Node, v reflect.Value, path string) {
+	n, err := strconv.ParseInt(node.GetToken().Value, 10, 32)
+	if _, scalar := node.(ast.ScalarNode); !scalar || err != nil {
+		d.wrong(path, "it is a whole number such as 4")
+		delete(d.at, path) // nothing more is to be said of it
+		return
+	}
+	v.SetInt(n)
 }
 
 func (d *decoder) list(node ast.Node, v reflect.Value, path string) {

@@ -119,6 +119,8 @@ func kindOf(t reflect.Type) string {
 		return "Text"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case t.Kind() == reflect.Int:
+		return "Whole number"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
 		return "List of texts"
 	case t.Kind() == reflect.Slice:

@@ -22,6 +22,8 @@ const (
 	defaultKeep   = 400 * 24 * time.Hour
 
 	defaultTolerance = 2 * time.Minute
+
+	defaultAtOnce = 4
 )
 
 // defaultJobs returns what is looked at when the file names nothing.
@@ -94,6 +96,9 @@ func (c *Config) fill(getenv func(string) string) error {
 	}
 	if c.Tally.Keep == 0 {
 		c.Tally.Keep = defaultKeep
+	}
+	if c.DiscoveryAtOnce == 0 {
+		c.DiscoveryAtOnce = defaultAtOnce
 	}
 	if len(c.Discovery) == 0 {
 		c.Discovery = defaultJobs()

@@ -2,8 +2,8 @@
 
 // Package directory keeps the changes of who gets in, as the logs of directories,
 // tenants and hosts tell them, and shows them to the rules: credentials that were
-// added, trusts, grants, keys that were read. Whoever plans a change announces it
-// beforehand, and the rules leave it alone.
+// added, trusts, grants, keys that were read. Whoever plans a change says
+// beforehand that it is expected, and the rules leave it alone.
 //
 // What a rule says of a change hangs on the changes around it and on whether the
 // target was used soon after, and either may come late. So a change is judged
@@ -98,7 +98,7 @@ func (d *Directory) earlier(ctx context.Context, fresh []store.AccessChange) err
 			return err
 		}
 		if !at.IsZero() {
-			if _, err := d.DB.UseAccessChange(ctx, c.RowID, at, address); err != nil {
+			if _, err := d.DB.UseAccessChange(ctx, c.ID, at, address); err != nil {
 				return err
 			}
 		}
@@ -157,10 +157,10 @@ func firstOf(list []string) string {
 // newest first.
 func (d *Directory) hits(c store.AccessChange, before []store.AccessChange) (found []tallystick.Finding) {
 	subject := rule.ChangeSubject{
-		Change: &c.Change, Approved: c.Approved != "", First: c.Existing == 0, UsedAt: c.UsedAt, UsedFrom: c.UsedFrom,
+		Change: &c.Change, Expected: c.Expected != "", First: c.Existing == 0, UsedAt: c.UsedAt, UsedFrom: c.UsedFrom,
 	}
 	for _, other := range before {
-		if c.Time.Sub(other.Time) <= near && other.Approved == "" {
+		if c.Time.Sub(other.Time) <= near && other.Expected == "" {
 			subject.Near = append(subject.Near, other.Change)
 		}
 	}

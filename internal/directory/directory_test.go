@@ -110,7 +110,7 @@ func TestTheOrderOfChangesDoesNotMatter(t *testing.T) {
 	})
 }
 
-func TestAnnouncedChangesAreQuiet(t *testing.T) {
+func TestExpectedChangesAreQuiet(t *testing.T) {
 	embedded(t, func(t *testing.T, db *store.DB) {
 		d := newDirectory(t, db)
 		ada := gate.Actor{Name: "ada", Role: gate.Operator, Via: "token"}
@@ -120,7 +120,7 @@ func TestAnnouncedChangesAreQuiet(t *testing.T) {
 		}
 		take(t, d, added("before", noon.Add(-time.Second)))
 		if got := findings(t, db); len(got) != 1 {
-			t.Errorf("what came before it was announced gives %q", got)
+			t.Errorf("what came before it was expected gives %q", got)
 		}
 		other := added("other", noon.Add(time.Minute))
 		other.Target, other.Accounts = "entra-app:t/9", nil
@@ -133,7 +133,7 @@ func TestAnnouncedChangesAreQuiet(t *testing.T) {
 		}
 		viewer := gate.Actor{Name: "vic", Role: gate.Viewer, Via: "token"}
 		if _, err := d.Expect(t.Context(), viewer, store.AccessExpectation{Target: "a:b", Until: noon.Add(time.Hour), Reason: "x"}); !errors.Is(err, tallystick.ErrDenied) {
-			t.Errorf("a viewer may announce: %v", err)
+			t.Errorf("a viewer may expect: %v", err)
 		}
 		for _, bad := range []store.AccessExpectation{
 			{Target: "x", Until: noon.Add(time.Hour), Reason: "x"},
@@ -250,7 +250,7 @@ func TestChangesAreListed(t *testing.T) {
 			t.Fatal(err)
 		}
 		page, total, err := d.Changes(t.Context(), viewer, filter, store.PageRequest{Limit: 10})
-		if err != nil || total != 1 || len(page.Items) != 1 || page.Items[0].ID != "2" {
+		if err != nil || total != 1 || len(page.Items) != 1 || page.Items[0].RecordID != "2" {
 			t.Error(page, total, err)
 		}
 		for _, bad := range []url.Values{{"kind": {"x"}}, {"from": {"x"}}, {"to": {"x"}}} {
@@ -289,4 +289,26 @@ func BenchmarkUsed(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestNamesOfCredentialsAreKnown(t *testing.T) {
+	embedded(t, func(t *testing.T, db *store.DB) {
+		d := newDirectory(t, db)
+		viewer := gate.Actor{Name: "vic", Role: gate.Viewer, Via: "token"}
+		named, err := db.NameCredentials(t.Context(), []store.Name{{Name: "account:ldap/uid=x", Seen: noon}, {Name: "entra-key:seven", Seen: noon}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.SaveUsed(t.Context(), []store.Used{{ID: 1, Credential: named[1], Names: []string{"entra-key:seven", "x5t:aa"}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]tallystick.Fingerprint{"Entra-Key:SEVEN": named[1], "x5t:AA": named[1], "entra-key:eight": "", "x": ""} {
+			if got, err := d.Known(t.Context(), viewer, name); err != nil || got != want {
+				t.Errorf("%s is %q: %v", name, got, err)
+			}
+		}
+		if _, err := d.Known(t.Context(), gate.Actor{}, "x5t:aa"); !errors.Is(err, tallystick.ErrUnsigned) {
+			t.Error(err)
+		}
+	})
 }

@@ -24,11 +24,11 @@ func Kinds() []tallystick.ChangeKind {
 	}
 }
 
-// MaxExpectation is the longest that an announcement can hold.
+// MaxExpectation is the longest that an expectation can hold.
 const MaxExpectation = 366 * 24 * time.Hour
 
-// Expect announces a change: from now on until a time, a change of the target is
-// nobody's alarm. It holds for what comes after it only, so that nobody can excuse
+// Expect says that a change is expected: from now on until a time, a change of the
+// target is nobody's alarm. It holds for what comes after it only, so that nobody can excuse
 // afterwards what has happened; that is what accepting a finding is for.
 func (d *Directory) Expect(ctx context.Context, actor gate.Actor, e store.AccessExpectation) (store.AccessExpectation, error) {
 	now := d.Now()
@@ -63,7 +63,7 @@ func KindWords() []string {
 	return words
 }
 
-// Expected lists the announcements that have not ended.
+// Expected lists the expectations that have not ended.
 func (d *Directory) Expected(ctx context.Context, actor gate.Actor) ([]store.AccessExpectation, error) {
 	if err := d.Gate.Check(ctx, actor, gate.ReadInventory, "expected changes"); err != nil {
 		return nil, err

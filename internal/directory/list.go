@@ -7,27 +7,23 @@ import (
 	"net/url"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
-	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/query"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
 // ParseFilter reads a filter from the parameters of an address: target, kind,
-// actor, unexpected, and from and to (see inventory.ParseTime). A value that
+// actor, unexpected, and from and to (see query.ParseSpan). A value that
 // makes no sense is ErrInvalid.
 func ParseFilter(q url.Values) (store.AccessFilter, error) {
 	f := store.AccessFilter{
 		Target: q.Get("target"), Kind: tallystick.ChangeKind(q.Get("kind")), Actor: q.Get("actor"), Unexpected: q.Get("unexpected") == "true",
 	}
-	err := finding.OneOf("kind", string(f.Kind), KindWords()...)
+	err := query.OneOf("kind", string(f.Kind), KindWords()...)
 	if err != nil {
 		return f, err
 	}
-	if f.From, err = inventory.ParseTime(q.Get("from")); err != nil {
-		return f, err
-	}
-	f.To, err = inventory.ParseTime(q.Get("to"))
+	f.From, f.To, err = query.ParseSpan(q.Get("from"), q.Get("to"))
 	return f, err
 }
 
@@ -37,4 +33,23 @@ func (d *Directory) Changes(ctx context.Context, actor gate.Actor, f store.Acces
 		return store.Page[store.AccessChange]{}, 0, err
 	}
 	return d.DB.AccessChanges(ctx, f, page)
+}
+
+// Known returns the credential of the inventory that a log means by a name; ""
+// when there is none.
+func (d *Directory) Known(ctx context.Context, actor gate.Actor, name string) (tallystick.Fingerprint, error) {
+	if err := d.Gate.Check(ctx, actor, gate.ReadInventory, "access changes"); err != nil {
+		return "", err
+	}
+	name = tallystick.NormalName(name)
+	used, err := d.DB.UsedUnder(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	for _, one := range used {
+		if one.Fingerprint != "" {
+			return one.Fingerprint, nil
+		}
+	}
+	return d.DB.ResolveUsed(ctx, []string{name})
 }

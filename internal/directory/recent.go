@@ -37,7 +37,7 @@ func (r *recent) add(list []store.AccessChange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range list {
-		if !opens(&c.Change) || c.Failed || c.Approved != "" {
+		if !opens(&c.Change) || c.Failed || c.Expected != "" {
 			continue
 		}
 		m := &remembered{change: c}
@@ -79,7 +79,7 @@ func (r *recent) each(name string, do func(*remembered)) {
 
 // Used says that something was used: an account, with credentials of which the
 // log names some or none, both in the normal form of names. When that is the
-// first use within 30 minutes after a change that nobody announced, the rules are
+// first use within 30 minutes after a change that nobody expected, the rules are
 // shown that change again. For all other uses it is a look into a map.
 func (d *Directory) Used(ctx context.Context, accounts, credentials []string, at time.Time, address string) error {
 	var hit []*remembered
@@ -130,7 +130,7 @@ func tellsByAccount(c *tallystick.Change, credentials []string) bool {
 
 // used records the use of a change and judges it again.
 func (d *Directory) used(ctx context.Context, m *remembered, at time.Time, address string) error {
-	news, err := d.DB.UseAccessChange(ctx, m.change.RowID, at, address)
+	news, err := d.DB.UseAccessChange(ctx, m.change.ID, at, address)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (d *Directory) used(ctx context.Context, m *remembered, at time.Time, addre
 }
 
 // Changed returns when a credential was last added, before a time, to what is
-// used under some names, other than by an announced change; zero when none was.
+// used under some names, other than by an expected change; zero when none was.
 // It is a look into a map.
 func (d *Directory) Changed(names []string, before time.Time) time.Time {
 	var last time.Time

@@ -4,6 +4,11 @@
 // somebody asks, writes what they see to the store batch by batch, and says
 // afterwards what has gone.
 //
+// Several runs go on at once, of different jobs: the run that was queued first
+// begins first, and none of a job begins before the one before it has come to rest.
+// What they do to one host together is no more than one of them may do alone
+// (network.Hosts), and what they see is written by one after the other.
+//
 // A look is a run in the store. Whoever runs it holds a lease on it; when a
 // process is killed its lease runs out and the next one that looks for work
 // takes the run up: where the driver said that it stood, or else from the
@@ -20,10 +25,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -44,11 +51,18 @@ type Discovery struct {
 	now     func() time.Time
 	node    string
 	jobs    []Job
+	atOnce  int
+	hosts   *network.Hosts           // what all runs together do to them
 	finders map[string]driver.Finder // by job
 	plans   map[string]string        // by job; what a position hangs on beside the targets
 	changed func(survey bool)        // called when there is something to judge
 	ended   func(store.Run)          // called when a run has ended; may be nil
 	wake    chan struct{}
+
+	// writing is held while a batch is written. Two at once would gain nothing: the
+	// store has one writer, or both see the same certificates of CAs and one of them
+	// would have to look everything up again.
+	writing sync.Mutex
 }
 
 // Config is what New needs.
@@ -58,9 +72,10 @@ type Config struct {
 	Now     func() time.Time
 	Node    string // a name for this process, for leases
 	Jobs    []Job
+	AtOnce  int // how many runs go on at once; less than 1 is 1
 	Drivers []driver.Driver
 	// Changed is called after something was written; survey says that a look
-	// has ended.
+	// has ended. It is called from several goroutines, and so is Ended.
 	Changed func(survey bool)
 	// Ended is called with each run that has ended here; nil is nobody.
 	Ended func(store.Run)
@@ -70,8 +85,8 @@ type Config struct {
 // finds, or options that the driver refuses, is ErrInvalid.
 func New(c Config) (*Discovery, error) {
 	d := &Discovery{
-		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, changed: c.Changed, ended: c.Ended,
-		finders: map[string]driver.Finder{}, plans: map[string]string{}, wake: make(chan struct{}, 1),
+		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, atOnce: max(c.AtOnce, 1), changed: c.Changed, ended: c.Ended,
+		hosts: network.NewHosts(), finders: map[string]driver.Finder{}, plans: map[string]string{}, wake: make(chan struct{}, 1),
 	}
 	for _, job := range c.Jobs {
 		finder, plan, err := open(c.Drivers, job)

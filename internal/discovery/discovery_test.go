@@ -167,8 +167,8 @@ func credentials(t *testing.T, db *store.DB) int64 {
 // at once, and nothing counts twice.
 func TestAStoppedLookGoesOn(t *testing.T) {
 	url := filepath.Join(t.TempDir(), "tally.db") // SQLite: a bubble cannot wait for a server
-	db := storetest.Open(t, url)
 	synctest.Test(t, func(t *testing.T) {
+		db := storetest.Open(t, url)
 		e := &estate{}
 		for n := range 17_000 { // more than one batch, so that some of it is written
 			e.keys = append(e.keys, fmt.Sprint(n))
@@ -229,8 +229,8 @@ func TestACancelledLookStops(t *testing.T) {
 }
 
 func TestTheScheduleAsksByItself(t *testing.T) {
-	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 	synctest.Test(t, func(t *testing.T) {
+		db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 		g := newGate(t, db)
 		for _, process := range []struct {
 			targets []string
@@ -300,8 +300,8 @@ func TestAKilledLookIsTakenOver(t *testing.T) {
 		"once": {1, 0, store.RunDone}, "by a wrong clock": {1, 5 * 365 * 24 * time.Hour, store.RunDone}, "for ever": {3, 0, store.RunFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 			synctest.Test(t, func(t *testing.T) {
+				db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 				d := start(t, db, &estate{keys: []string{"a"}}, "node")
 				run, err := d.Start(t.Context(), admin, "job")
 				if err != nil {

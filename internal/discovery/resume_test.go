@@ -113,9 +113,15 @@ func walk(t *testing.T, db *store.DB, r *road, node string, now func() time.Time
 // await waits until the newest run is as it should be.
 func await(t *testing.T, db *store.DB, what string, ok func(store.Run) bool) store.Run {
 	t.Helper()
+	return awaitJob(t, db, "job", what, ok)
+}
+
+// awaitJob is await for one of several jobs.
+func awaitJob(t *testing.T, db *store.DB, job, what string, ok func(store.Run) bool) store.Run {
+	t.Helper()
 	var run store.Run
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		runs, err := db.Runs(t.Context(), "job", 0, 1)
+		runs, err := db.Runs(t.Context(), job, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +131,7 @@ func await(t *testing.T, db *store.DB, what string, ok func(store.Run) bool) sto
 			}
 		}
 	}
-	t.Fatalf("the run is not %s: %+v", what, run)
+	t.Fatalf("the run of %s is not %s: %+v", job, what, run)
 	return run
 }
 
@@ -265,8 +271,8 @@ func TestAPositionOfAnotherPlanIsDropped(t *testing.T) {
 
 // A look tells how fast it goes and when it ends by that.
 func TestALookTellsItsPace(t *testing.T) {
-	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 	synctest.Test(t, func(t *testing.T) {
+		db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
 		e := &estate{}
 		for n := range 600 {
 			e.keys = append(e.keys, fmt.Sprint(n))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -25,17 +26,21 @@ const (
 	scheduleGap = 5 * time.Second  // how often the schedule, and what commands have asked for, is looked at
 )
 
-// Run does runs, one at a time, and queues those that are due, until ctx ends.
-// A run that fails is recorded as failed; failed is told of what cannot be
-// recorded.
+// Run does runs, several at once, and queues those that are due, until ctx ends and
+// all have stopped. A run that fails is recorded as failed; failed is told of what
+// cannot be recorded, from several goroutines.
 func (d *Discovery) Run(ctx context.Context, failed func(error)) error {
 	tick := time.NewTicker(scheduleGap)
 	defer tick.Stop()
+	c := &crew{Discovery: d, failed: failed, busy: map[string]bool{}}
+	defer c.runs.Wait()
+	ctx, stop := context.WithCancel(ctx) // should this panic, the runs go with it
+	defer stop()
 	for {
 		if err := d.queueDue(ctx); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
-		if err := d.work(ctx); err != nil && ctx.Err() == nil {
+		if err := c.claim(ctx); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
 		select {
@@ -68,22 +73,6 @@ func (d *Discovery) queueDue(ctx context.Context) error {
 	return nil
 }
 
-// work does runs until none is left to claim.
-func (d *Discovery) work(ctx context.Context) error {
-	for {
-		run, err := d.db.ClaimRun(ctx, d.node, d.now(), leaseTime)
-		if errors.Is(err, tallystick.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := d.do(ctx, run); err != nil {
-			return err
-		}
-	}
-}
-
 // do does one run and records how it ended.
 func (d *Discovery) do(ctx context.Context, run store.Run) error {
 	if run.Attempt > maxAttempts {
@@ -97,7 +86,7 @@ func (d *Discovery) do(ctx context.Context, run store.Run) error {
 	if err != nil {
 		return err
 	}
-	lookCtx, stop := context.WithCancelCause(ctx)
+	lookCtx, stop := context.WithCancelCause(network.WithHosts(ctx, d.hosts))
 	defer stop(nil)
 	sink := newSink(lookCtx, d, run)
 	renewed := make(chan struct{})
@@ -126,7 +115,7 @@ var errNotOurs = errors.New("the run is no longer ours")
 func (d *Discovery) leave(ctx context.Context, sink *sink, err error) error {
 	run := sink.snapshot()
 	if err == nil && ctx.Err() == nil {
-		_, err = d.db.Vanish(ctx, run.ID, run.Source, d.now())
+		err = d.vanish(ctx, run)
 	}
 	switch {
 	case ctx.Err() != nil: // the process is about to end: the next one takes the run up
@@ -137,6 +126,20 @@ func (d *Discovery) leave(ctx context.Context, sink *sink, err error) error {
 		return d.park(ctx, sink)
 	}
 	return d.finish(ctx, run, err)
+}
+
+// vanishAttempts is how often vanish tries.
+const vanishAttempts = 5
+
+// vanish ends what the run did not see again. In PostgreSQL what another run
+// writes meanwhile about the same credentials may get in the way; then it goes on.
+func (d *Discovery) vanish(ctx context.Context, run store.Run) error {
+	for attempt := 1; ; attempt++ {
+		_, err := d.db.Vanish(ctx, run.ID, run.Source, d.now())
+		if !errors.Is(err, tallystick.ErrConflict) || attempt == vanishAttempts {
+			return err
+		}
+	}
 }
 
 // park keeps what the look has seen, and how far it had come if it was paused.

@@ -119,7 +119,7 @@ func (s *sink) write() error {
 		s.run.Position = s.told
 		return nil
 	}
-	recorded, err := s.d.db.Record(s.ctx, s.batch)
+	recorded, err := s.record()
 	if err != nil {
 		return err
 	}
@@ -130,6 +130,13 @@ func (s *sink) write() error {
 	s.batch.Sightings, s.batch.Misses, s.bytes = s.batch.Sightings[:0], s.batch.Misses[:0], 0
 	s.d.changed(false)
 	return nil
+}
+
+// record writes the batch when no other run writes one. It needs mu.
+func (s *sink) record() (store.Recorded, error) {
+	s.d.writing.Lock()
+	defer s.d.writing.Unlock()
+	return s.d.db.Record(s.ctx, s.batch)
 }
 
 // snapshot returns the run with its numbers so far.

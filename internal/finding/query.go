@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/query"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -35,7 +36,7 @@ func ParseFilter(q url.Values, rules []string) (store.FindingFilter, error) {
 		Rule: q.Get("rule"), Owner: q.Get("owner"), Assignee: q.Get("assignee"), Credential: tallystick.Fingerprint(q.Get("credential")),
 		Place: tallystick.Place(q.Get("place")), Closed: state == "closed", Accepted: state == "accepted", All: state == "all",
 	}
-	if err := OneOf("state", state, States()...); err != nil {
+	if err := query.OneOf("state", state, States()...); err != nil {
 		return f, err
 	}
 	if !f.Closed { // what is closed may be of a rule that is no more
@@ -55,7 +56,7 @@ func ParseFilter(q url.Values, rules []string) (store.FindingFilter, error) {
 // else is ErrInvalid.
 func ParseSeverity(word string) (tallystick.Severity, error) {
 	word = strings.ToLower(word)
-	if err := OneOf("severity", word, Severities()...); word == "" || err != nil {
+	if err := query.OneOf("severity", word, Severities()...); word == "" || err != nil {
 		return 0, err
 	}
 	return tallystick.ParseSeverity(word)
@@ -66,7 +67,7 @@ func CheckRule(name string, rules []string) error {
 	if name == "" || slices.Contains(rules, name) {
 		return nil
 	}
-	return unknown("rule", name, rules, `"tally rules" lists them.`)
+	return query.Unknown("rule", name, rules, `"tally rules" lists them.`)
 }
 
 // CheckPlace says whether text is a place, or a path that stands for one; "" is
@@ -79,34 +80,8 @@ func CheckPlace(place tallystick.Place) error {
 		return problem.With(fmt.Errorf("%w: %.80q is not a place", tallystick.ErrInvalid, place),
 			"It is an absolute path, or has a scheme: file:///etc/nginx, tls://localhost:443.")
 	}
-	return OneOf("scheme", place.Scheme(), Schemes()...)
+	return query.OneOf("scheme", place.Scheme(), Schemes()...)
 }
 
 // Schemes are those of places.
 func Schemes() []string { return []string{"file", "tls", "quic", "truststore", "ssh", "metadata"} }
-
-// OneOf says whether a word is one of those that are known, or "". What it says
-// otherwise names the nearest one.
-func OneOf(what, word string, known ...string) error {
-	if word == "" || slices.Contains(known, word) {
-		return nil
-	}
-	return unknown(what, word, known, "It is one of "+strings.Join(known, ", ")+".")
-}
-
-// nearest returns the word that is likely meant: the one that begins so, or that
-// differs in a slip.
-func nearest(word string, known []string) string {
-	begun := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, word) })
-	if len(begun) == 1 {
-		return begun[0]
-	}
-	return problem.Nearest(word, known)
-}
-
-func unknown(what, word string, known []string, hint string) error {
-	if near := nearest(strings.ToLower(word), known); near != "" {
-		hint = fmt.Sprintf("Did you mean %q? %s", near, hint)
-	}
-	return problem.With(fmt.Errorf("%w: there is no %s %.60q", tallystick.ErrInvalid, what, word), hint)
-}

@@ -4,14 +4,13 @@ package inventory
 
 import (
 	"cmp"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/finding"
+	"github.com/tallystick/tallystick/internal/query"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -43,8 +42,8 @@ func ParseCredentialFilter(q url.Values, rules []string) (store.CredentialFilter
 		f.Gone = true // nobody has seen where they are
 	}
 	for _, err := range []error{
-		finding.OneOf("kind", f.Kind, Kinds()...), finding.OneOf("scheme", f.Scheme, finding.Schemes()...), finding.OneOf("role", f.Role, Roles()...),
-		finding.OneOf("value of sample", f.Sample, "true", "false"), finding.CheckRule(f.Rule, rules), finding.CheckPlace(f.Place), store.CheckNetwork(f.Network),
+		query.OneOf("kind", f.Kind, Kinds()...), query.OneOf("scheme", f.Scheme, finding.Schemes()...), query.OneOf("role", f.Role, Roles()...),
+		query.OneOf("value of sample", f.Sample, "true", "false"), finding.CheckRule(f.Rule, rules), finding.CheckPlace(f.Place), store.CheckNetwork(f.Network),
 	} {
 		if err != nil {
 			return f, err
@@ -57,10 +56,10 @@ func ParseCredentialFilter(q url.Values, rules []string) (store.CredentialFilter
 	if f.Severity, err = finding.ParseSeverity(q.Get("severity")); err != nil {
 		return f, err
 	}
-	if f.EndsAfter, err = ParseTime(q.Get("ends_after")); err != nil {
+	if f.EndsAfter, err = query.ParseTime(q.Get("ends_after")); err != nil {
 		return f, err
 	}
-	f.EndsBefore, err = ParseTime(q.Get("ends_before"))
+	f.EndsBefore, err = query.ParseTime(q.Get("ends_before"))
 	return f, err
 }
 
@@ -83,7 +82,7 @@ func parseAlgorithm(name string) (string, error) {
 	case slices.ContainsFunc(Families(), func(f string) bool { return strings.HasPrefix(name, f+"-") }):
 		return name, nil
 	}
-	return name, finding.OneOf("algorithm", cmp.Or(family, name), slices.Concat(Families(), whole)...)
+	return name, query.OneOf("algorithm", cmp.Or(family, name), slices.Concat(Families(), whole)...)
 }
 
 // ParsePlaceFilter reads a filter for places from the parameters of an address:
@@ -96,19 +95,5 @@ func ParsePlaceFilter(q url.Values) (store.PlaceFilter, error) {
 	if err := store.CheckNetwork(f.Network); err != nil {
 		return f, err
 	}
-	return f, finding.OneOf("scheme", f.Scheme, finding.Schemes()...)
-}
-
-// ParseTime reads a day in UTC or an RFC 3339 time; "" is none. Anything else
-// is ErrInvalid.
-func ParseTime(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%w: %.40q is not a day as in 2026-03-15", tallystick.ErrInvalid, text)
+	return f, query.OneOf("scheme", f.Scheme, finding.Schemes()...)
 }

@@ -31,7 +31,7 @@ type listUsesInput struct {
 	Verdict  string `query:"verdict" enum:"foreign,unconfirmed,attempt,matched,pending" doc:"matched and pending ones are listed of one credential at a time"`
 	Side     string `query:"side" enum:"holder,relying"`
 	Source   string `query:"source" maxLength:"1000" doc:"the book"`
-	Party    string `query:"party" maxLength:"1000" doc:"the relying party, as the records have it"`
+	Party    string `query:"relying_party" maxLength:"1000" doc:"as the records have it"`
 	Address  string `query:"address" maxLength:"1000"`
 	Incident int64  `query:"incident" minimum:"1"`
 	SpanQuery
@@ -40,7 +40,7 @@ type listUsesInput struct {
 
 func (in *listUsesInput) filter() (usage.Filter, error) {
 	q := url.Values{
-		"credential": {in.Credential}, "verdict": {in.Verdict}, "side": {in.Side}, "source": {in.Source}, "party": {in.Party}, "address": {in.Address},
+		"credential": {in.Credential}, "verdict": {in.Verdict}, "side": {in.Side}, "source": {in.Source}, "relying_party": {in.Party}, "address": {in.Address},
 		"from": {in.From}, "to": {in.To},
 	}
 	if in.Incident > 0 {
@@ -154,11 +154,16 @@ func (a *api) use(ctx context.Context, actor gate.Actor, in *useName) (useDetail
 type listIncidentsInput struct {
 	UsedQuery
 	State string `query:"state" enum:"open,all" default:"open" doc:"open: without those that turned out to be none"`
+	SpanQuery
 	PageQuery
 }
 
 func (a *api) listIncidents(ctx context.Context, actor gate.Actor, in *listIncidentsInput) (list[usage.Incident], error) {
-	page, total, err := a.Usage.Incidents(ctx, actor, in.Credential, in.State == "all", store.PageRequest{After: in.After, Limit: in.Limit})
+	filter, err := usage.ParseIncidentFilter(url.Values{"credential": {in.Credential}, "state": {in.State}, "from": {in.From}, "to": {in.To}})
+	if err != nil {
+		return list[usage.Incident]{}, err
+	}
+	page, total, err := a.Usage.Incidents(ctx, actor, filter, store.PageRequest{After: in.After, Limit: in.Limit})
 	return listOf(page, total), err
 }
 
@@ -171,26 +176,37 @@ func (a *api) incident(ctx context.Context, actor gate.Actor, in *incidentName) 
 }
 
 type booksBody struct {
-	Items []usage.Book `json:"items"`
+	Items []usage.BookBody `json:"items"`
 }
 
 func (a *api) books(ctx context.Context, actor gate.Actor, _ *struct{}) (booksBody, error) {
 	books, err := a.Usage.Books(ctx, actor)
-	return booksBody{books}, err
+	return booksBody{usage.BookBodiesOf(books)}, err
 }
 
-func (a *api) useMap(ctx context.Context, actor gate.Actor, _ *struct{}) (*usage.Map, error) {
-	return a.Usage.Map(ctx, actor)
+// A mapBody is a usage.Map for programs.
+type mapBody struct {
+	usage.Map
+	Books []usage.BookBody `json:"books"`
+}
+
+func (a *api) useMap(ctx context.Context, actor gate.Actor, _ *struct{}) (mapBody, error) {
+	m, err := a.Usage.Map(ctx, actor)
+	if err != nil {
+		return mapBody{}, err
+	}
+	return mapBody{*m, usage.BookBodiesOf(m.Books)}, nil
 }
 
 type listConnectionsInput struct {
 	UsedQuery
-	Party string `query:"party" maxLength:"1000" doc:"the relying party, as the records have it"`
+	Party string `query:"relying_party" maxLength:"1000" doc:"as the records have it"`
+	Sort  string `query:"sort" enum:"relying_party,foreign" default:"relying_party" doc:"foreign: those with the most foreign uses first, then the last used"`
 	SortQuery
 	PageQuery
 }
 
 func (a *api) listConnections(ctx context.Context, actor gate.Actor, in *listConnectionsInput) (list[usage.Connection], error) {
-	page, total, err := a.Usage.Connections(ctx, actor, in.Credential, in.Party, store.PageRequest{Desc: in.Desc, After: in.After, Limit: in.Limit})
+	page, total, err := a.Usage.Connections(ctx, actor, in.Credential, in.Party, store.PageRequest{Sort: in.Sort, Desc: in.Desc, After: in.After, Limit: in.Limit})
 	return listOf(page, total), err
 }

@@ -14,16 +14,16 @@ import (
 
 func TestAccessChanges(t *testing.T) {
 	f := onSQLite(t)
-	const announced = `{"target":"entra-app:t/1","kind":"credential-added","until":"2026-11-22T18:00:00Z","reason":"renewal"}`
-	if w := f.ask(gate.Viewer, http.MethodPost, "/api/v1/access-changes/expectations", announced); w.Code != http.StatusForbidden {
-		t.Errorf("a viewer may announce a change: %d", w.Code)
+	const expected = `{"target":"entra-app:t/1","kind":"credential-added","until":"2026-11-22T18:00:00Z","reason":"renewal"}`
+	if w := f.ask(gate.Viewer, http.MethodPost, "/api/v1/access-changes/expectations", expected); w.Code != http.StatusForbidden {
+		t.Errorf("a viewer may say that a change is expected: %d", w.Code)
 	}
-	e := answerOf[store.AccessExpectation](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/access-changes/expectations", announced), http.StatusOK)
+	e := answerOf[store.AccessExpectation](f, f.ask(gate.Operator, http.MethodPost, "/api/v1/access-changes/expectations", expected), http.StatusOK)
 	if e.By != "operator" || !e.Since.Equal(now) {
 		t.Errorf("%+v", e)
 	}
 	if w := f.ask(gate.Operator, http.MethodPost, "/api/v1/access-changes/expectations", `{"target":"x","until":"2020-01-01T00:00:00Z","reason":"r"}`); w.Code < 400 || w.Code >= 500 {
-		t.Errorf("an announcement of the past has status %d", w.Code)
+		t.Errorf("an expectation of the past has status %d", w.Code)
 	}
 	var changes []tallystick.Change
 	for _, target := range []string{"entra-app:t/1", "entra-app:t/2", "ad:lab.test/cn=x"} {
@@ -35,7 +35,7 @@ func TestAccessChanges(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 	rest := get[list[store.AccessChange]](f, gate.Viewer, "/api/v1/access-changes?limit=2&after="+all.Next)
-	if len(rest.Items) != 1 || rest.Items[0].Approved != "operator: renewal" || rest.Next != "" {
+	if len(rest.Items) != 1 || rest.Items[0].Expected != "operator: renewal" || rest.Next != "" {
 		t.Errorf("%+v", rest)
 	}
 	some := get[list[store.AccessChange]](f, gate.Viewer, "/api/v1/access-changes?unexpected=true&target=entra-app:&kind=credential-added&from=2026-11-22")

@@ -26,6 +26,7 @@ import (
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/rule"
@@ -125,6 +126,7 @@ func newFixture(t *testing.T, db *store.DB) *fixture {
 	f := &fixture{T: t, log: &lockedBuffer{}, tokens: map[gate.Role]string{}}
 	f.Server, err = New(Config{
 		Usage:     f.furnishUses(t, g, db),
+		Sources:   sources.New(sources.Config{DB: db, Gate: g, Now: clock}),
 		Directory: directory.New(directory.Directory{DB: db, Gate: g, Now: clock}),
 		Inventory: inventory.New(db, g, clock), Findings: findings, Discovery: looks, Access: access.New(db, g, clock),
 		Audit: log, Gate: g, DB: db, Now: clock, Certificate: certificate, MetricsToken: driver.NewSecret("scrape-me"),

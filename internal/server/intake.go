@@ -32,7 +32,7 @@ func (s *Server) intake(next http.Handler) http.Handler {
 	mux := s.intakeRoutes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, pattern := mux.Handler(r)
-		if s.Sources == nil || pattern == "" {
+		if pattern == "" {
 			next.ServeHTTP(w, r)
 			return
 		}

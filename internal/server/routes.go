@@ -51,8 +51,13 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "GET", "/books", "books", "What each source has recorded, and how far it can be trusted", a.books)
 	call(a, "GET", "/connections", "connections", "List where credentials are accepted, as their uses show", a.listConnections)
 	call(a, "GET", "/access-changes", "access-changes", "List changes of who gets in, the newest first", a.listAccessChanges)
-	call(a, "GET", "/access-changes/expectations", "expected-access-changes", "List the changes that are announced and not over", a.listExpectations)
-	call(a, "POST", "/access-changes/expectations", "expect-access-change", "Announce a change, so that it alarms nobody", a.expectAccessChange)
+	call(a, "GET", "/access-changes/expectations", "expected-access-changes", "List the changes that are expected and not over", a.listExpectations)
+	call(a, "POST", "/access-changes/expectations", "expect-access-change", "Say that a change is expected, so that it alarms nobody", a.expectAccessChange)
+	call(a, "GET", "/sources", "sources", "List where uses are read from", a.listSources)
+	call(a, "POST", "/sources", "add-source", "Add a source; the token of its sender is shown this once", a.addSource)
+	call(a, "POST", "/sources/{name}/pause", "pause-source", "Keep a source from being read", a.pauseSource)
+	call(a, "POST", "/sources/{name}/resume", "resume-source", "Let a paused source go on where it stood", a.resumeSource)
+	call(a, "DELETE", "/sources/{name}", "remove-source", "Forget a source; what it gave stays", a.removeSource)
 	call(a, "GET", "/rules", "rules", "The rules that judge the inventory", a.rules)
 	call(a, "GET", "/jobs", "jobs", "What is looked at, and how often", a.jobs)
 	call(a, "GET", "/runs", "runs", "List runs, the newest first", a.listRuns)
@@ -72,6 +77,7 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "POST", "/people", "create-link", "Make a sign-in link for somebody; it is shown this once", a.createLink)
 	call(a, "POST", "/people/{name}/disable", "disable-person", "Keep somebody out", a.disablePerson)
 	a.describeRest()
+	a.describeIntake()
 	return mux
 }
 

@@ -45,8 +45,8 @@ type Config struct {
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
-	DB        *store.DB        // for its health and its backlog only
-	Sources   *sources.Sources // takes what senders deliver; nil takes nothing
+	DB        *store.DB // for its health and its backlog only
+	Sources   *sources.Sources
 	Now       func() time.Time
 	Log       *slog.Logger
 	// Certificate is what the server shows; see MakeCertificate and LoadCertificate.
@@ -71,7 +71,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	s := &Server{Config: c, registry: prometheus.NewRegistry()}
 	site, err := web.New(web.Features{
-		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Access: c.Access,
+		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Sources: c.Sources, Access: c.Access,
 		Audit: c.Audit, Gate: c.Gate, Now: c.Now, Failed: s.failed,
 	})
 	if err != nil {

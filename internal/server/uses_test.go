@@ -64,7 +64,7 @@ func (f *fixture) furnishUses(t *testing.T, g *gate.Gate, db *store.DB) *usage.U
 	}
 	_, err = book.Append(t.Context(), batch)
 	must(t, err)
-	_, err = db.SaveVerdicts(t.Context(), said, nil)
+	err = db.SaveVerdicts(t.Context(), said, nil)
 	must(t, err)
 	must(t, db.SaveWatched(t.Context(), store.Watched{
 		Connections: []store.UseConnection{{Used: id, Party: "entra:t/graph", First: now.Add(-time.Hour), Last: now, Holder: 10, Relying: 12}},
@@ -124,11 +124,11 @@ func TestIncidentsBooksAndConnections(t *testing.T) {
 		if len(books.Items) != 2 || books.Items[0].Source != "book of holder" || books.Items[0].Records != 10 || !books.Items[0].Closed.Equal(now) {
 			f.Errorf("%+v", books)
 		}
-		connections := get[list[usage.Connection]](f, gate.Viewer, "/api/v1/connections?party=entra:t/graph")
+		connections := get[list[usage.Connection]](f, gate.Viewer, "/api/v1/connections?relying_party=entra:t/graph")
 		if connections.Total != 1 || connections.Items[0].Relying != 12 || connections.Items[0].Foreign != 2 {
 			f.Errorf("%+v", connections)
 		}
-		m := get[usage.Map](f, gate.Viewer, "/api/v1/uses/map")
+		m := get[mapBody](f, gate.Viewer, "/api/v1/uses/map")
 		if len(m.Parties) != 1 || len(m.Parties[0].Holders) != 1 || len(m.Books) != 2 {
 			f.Errorf("%+v", m)
 		}

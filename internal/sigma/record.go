@@ -23,7 +23,7 @@ type Record struct {
 	texts  []string            // all values, in their order
 }
 
-// maxNested and maxMembers bound what is read of a record; the rest of a deeper
+// maxNested and maxValuesOfRecord bound what is read of a record; the rest of a deeper
 // or larger one is one text that only keywords see.
 const (
 	maxNested         = 32

@@ -29,7 +29,7 @@ type above struct {
 
 // correlate resolves the correlations of the set.
 func (s *Set) correlate(options SetOptions) Refusals {
-	r := resolver{set: s, byName: map[string][]int{}, done: map[int]*relation{}, busy: map[int]bool{}}
+	r := resolver{set: s, byName: map[string][]int{}, done: map[int]*relation{}, why: map[int]string{}, busy: map[int]bool{}}
 	for i, rule := range s.rules {
 		for _, name := range []string{rule.ID, rule.Name} {
 			if name != "" {
@@ -79,9 +79,6 @@ func (r *resolver) resolve(i int) (*relation, string) {
 			break
 		}
 		rel.inputs = append(rel.inputs, in)
-	}
-	if r.why == nil {
-		r.why = map[int]string{}
 	}
 	r.done[i], r.why[i] = rel, reason
 	return rel, reason

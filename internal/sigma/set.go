@@ -46,8 +46,7 @@ type GroupValue struct {
 type Loss struct {
 	Rule *Rule
 	// Late counts events that came later than the tolerance or that have no time;
-	// Full counts those
-	// for which there was no room within MaxGroups and MaxHeld.
+	// Full counts those for which there was no room within MaxGroups and MaxHeld.
 	Late, Full int64
 }
 

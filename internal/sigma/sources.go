@@ -18,7 +18,7 @@ func sourcesOfFormat(format string) []LogSource {
 		return []LogSource{{Product: "m365", Service: "audit"}}
 	case "cloudtrail":
 		return []LogSource{{Product: "aws", Service: "cloudtrail"}}
-	case "windows-json", "windows-xml", "windows":
+	case "windows-json", "windows-xml", "windows-evtx", "windows":
 		return []LogSource{{Product: "windows", Service: "security"}}
 	case "openssh":
 		return []LogSource{{Product: "linux", Service: "sshd"}, {Product: "linux", Service: "auth"}}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ledger"
@@ -50,5 +51,19 @@ func BenchmarkFile(b *testing.B) {
 				b.Errorf("%d records were read", to.uses)
 			}
 		})
+	}
+}
+
+// BenchmarkRepeats is what counting equal records adds to each without a name.
+func BenchmarkRepeats(b *testing.B) {
+	r := newRepeats()
+	u := tallystick.Use{
+		Source: "edge", Side: tallystick.SideRelying, Credential: []string{"x5t:9a0c5f7e1b2d3c4a5968778695a4b3c2d1e0f9a8", "x509-subject:CN=client"}, RelyingParty: "https:api.example.com",
+		Address: "203.0.113.7", Operation: "GET /v1/things", Count: 1,
+	}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		u.Time = start.Add(time.Duration(n) * time.Second)
+		r.number(&u)
 	}
 }

@@ -47,6 +47,8 @@ type feed struct {
 	progress store.SourceProgress // since it was stored last
 	wrong    []string             // the newest malformed records
 	kept     bool                 // the batch is in the archive
+
+	repeats *repeats // of the file that is being read; nil for what is delivered, which may come twice
 }
 
 func (s *Sources) newFeed(one store.Source) *feed {
@@ -209,7 +211,9 @@ func (t *taker) own(book *string, side tallystick.Side) bool {
 }
 
 // Use takes a use; one of the other side says nothing in this book.
-func (t *taker) Use(u *tallystick.Use) {
+func (t *taker) Use(u *tallystick.Use) { t.keep(u, t.repeats) }
+
+func (t *taker) keep(u *tallystick.Use, counted *repeats) {
 	k := uses.Keep(u)
 	if !t.own(&k.Source, k.Side) {
 		return
@@ -219,12 +223,15 @@ func (t *taker) Use(u *tallystick.Use) {
 	if k.Until.After(k.Time) {
 		t.at(k.Until)
 	}
+	if counted != nil {
+		counted.number(k)
+	}
 	t.batch.Uses = append(t.batch.Uses, *k)
 }
 
 // Lost takes what a holder could not write down, which is kept as a use that
-// says so.
-func (t *taker) Lost(u *tallystick.Use) { t.Use(u) }
+// says so. The tally counts a loss once, however often it stands there.
+func (t *taker) Lost(u *tallystick.Use) { t.keep(u, nil) }
 
 // Close takes a closing mark.
 func (t *taker) Close(m tallystick.ClosingMark) {

@@ -170,6 +170,7 @@ func (w *watcher) recall(p *place, log *uses.Log) error {
 	p.Head, p.HeadSize = "", 0
 	if b := w.position.begun(head); b != nil && !p.Whole && w.source.Kind == store.SourceFile {
 		b.keepTail()
+		w.countAs(p, b)
 		p.Offset, p.Line, p.Tail, p.TailSize, p.Skipping = b.Offset, b.Line, b.Tail, b.TailSize, b.Skipping
 	}
 	p.Head, p.HeadSize = digest(head), int64(n)
@@ -315,6 +316,7 @@ func (nothing) Lost(*tallystick.Use)         {}
 // lines reads lines to the end. What stands there without an end waits, unless it
 // is final.
 func (w *watcher) lines(ctx context.Context, p *place, f found, stream *uses.Stream, r io.Reader, final bool) error {
+	w.counting(p)
 	l := newLines(r)
 	l.skipping = p.Skipping
 	p.Partial = false
@@ -359,7 +361,7 @@ func (w *watcher) whole(ctx context.Context, p *place, f found, log *uses.Log) e
 	if err != nil {
 		return err
 	}
-	p.Line = 0
+	p.Line, w.repeats = 0, newRepeats()
 	return log.Blocks(func(b *uses.Block) error {
 		var failed error
 		b.Each(func(record string, _ int64, line int) {

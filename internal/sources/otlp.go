@@ -3,6 +3,7 @@
 package sources
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -188,9 +189,17 @@ type jsonExport struct {
 	}
 }
 
+// maxValues bounds the values of an export in JSON: one of two bytes can take a
+// hundred times as much in memory. An export of 16 MiB that says something has
+// some hundred thousand.
+const maxValues = 1 << 19
+
 // jsonLogs calls each with the log records of an export in JSON. An error that is
-// not each's is ErrInvalid.
+// not each's is ErrInvalid or ErrTooLarge.
 func jsonLogs(body []byte, each func(logRecord) error) error {
+	if bytes.Count(body, []byte{','}) > maxValues {
+		return ErrTooLarge
+	}
 	var export jsonExport
 	if err := json.Unmarshal(body, &export); err != nil {
 		return fmt.Errorf("%w: the body is no OTLP export of logs in JSON", tallystick.ErrInvalid)

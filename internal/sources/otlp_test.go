@@ -161,3 +161,16 @@ func FuzzLogs(f *testing.F) {
 		}
 	})
 }
+
+// TestLogsInJSONOfNothing sends an export of as many values as there is room for,
+// each of which says nothing in two bytes and would take a hundred times as much.
+func TestLogsInJSONOfNothing(t *testing.T) {
+	h := newHouse(t)
+	token := h.add(store.Source{Kind: store.SourceOTLP, Side: tallystick.SideHolder})
+	for _, value := range []string{"{}", "0", "null"} {
+		body := `{"resourceLogs":[{"scopeLogs":[{"logRecords":[` + strings.Repeat(value+",", maxValues+1) + value + `]}]}]}`
+		if _, err := h.export(token, []byte(body), true); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%d times %s: %v", maxValues+2, value, err)
+		}
+	}
+}

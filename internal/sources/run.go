@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -132,7 +133,7 @@ func (s *Sources) work(ctx context.Context, one store.Source, failed func(error)
 }
 
 // clip bounds what is kept of an error.
-func clip(text string) string { return text[:min(len(text), 500)] }
+func clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), 500)], "") }
 
 // rest waits until ctx ends, and no longer than d.
 func rest(ctx context.Context, d time.Duration) {

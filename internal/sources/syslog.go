@@ -15,6 +15,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -28,6 +29,7 @@ const (
 	handshakeTime  = 10 * time.Second
 	frameTime      = 30 * time.Second // to send the rest of a message that has begun
 	waiting        = 64               // messages that are read and not understood yet
+	maxWaiting     = 1 << 20          // bytes of them; when there are more, none is read
 	stillEvery     = 2 * time.Second  // how often it is looked whether the source is still to be read
 )
 
@@ -100,7 +102,7 @@ func (s *Sources) syslog(ctx context.Context, conn *tls.Conn, from string, faile
 	if err != nil {
 		return err
 	}
-	c := &syslogConn{feed: s.newFeed(one), stream: stream, made: s.Now(), messages: make(chan message, waiting)}
+	c := &syslogConn{feed: s.newFeed(one), stream: stream, made: s.Now(), messages: make(chan message, waiting), taken: make(chan struct{}, 1)}
 	var reading sync.WaitGroup
 	ctx, stop := context.WithCancel(ctx)
 	defer reading.Wait()
@@ -139,6 +141,8 @@ type syslogConn struct {
 	stream   *uses.Stream
 	made     time.Time // when stream was
 	messages chan message
+	unread   atomic.Int64  // bytes of messages
+	taken    chan struct{} // one of them was taken
 	count    int64
 }
 
@@ -153,6 +157,7 @@ func (c *syslogConn) receive(ctx context.Context, conn *tls.Conn) {
 			}
 			_ = conn.SetReadDeadline(deadline) // fails when it is closed, and so does reading
 		})
+		c.unread.Add(int64(len(text)))
 		select {
 		case c.messages <- message{text, err}:
 		case <-ctx.Done():
@@ -160,6 +165,13 @@ func (c *syslogConn) receive(ctx context.Context, conn *tls.Conn) {
 		}
 		if err != nil && !errors.Is(err, errFrameLong) {
 			return
+		}
+		for c.unread.Load() > maxWaiting {
+			select {
+			case <-c.taken:
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
@@ -210,6 +222,11 @@ func ignoreGone(err error) error {
 // take reads a message.
 func (c *syslogConn) take(m message) {
 	c.count++
+	c.unread.Add(-int64(len(m.text)))
+	select {
+	case c.taken <- struct{}{}:
+	default: // who reads has not seen the last one yet, and looks again
+	}
 	switch {
 	case errors.Is(m.err, errFrameLong):
 		c.malformed("message", c.count, uses.ErrTooLong())

@@ -168,3 +168,28 @@ func FuzzSyslog(f *testing.F) {
 		}
 	})
 }
+
+// TestSyslogHoldsLittle sends messages of a mebibyte while nothing can be taken in.
+func TestSyslogHoldsLittle(t *testing.T) {
+	h := newHouse(t)
+	shown, fingerprint := certificate(t)
+	_, _, err := h.Add(t.Context(), admin, store.Source{Name: "edge", Kind: store.SourceSyslog, Side: tallystick.SideRelying, Format: "use"}, fingerprint)
+	must(t, err)
+	h.appends.fails(errors.New("not now"), nil)
+	conn, err := h.listen()(shown)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetWriteDeadline(time.Now().Add(2*time.Second)))
+	message := []byte(framed("<13>1 2026-11-20T10:00:00Z host app - - - " + strings.Repeat("x", 1<<20)))
+	sent := 0
+	for range 60 {
+		n, err := conn.Write(message)
+		if sent += n; err != nil {
+			break
+		}
+	}
+	// A batch that could not be handed over, what waits, and what two sockets hold.
+	if most := 20 << 20; sent > most {
+		t.Errorf("%d bytes were read that nobody could take in; want less than %d", sent, most)
+	}
+}

@@ -29,6 +29,7 @@ type watcher struct {
 	// of nil is for a file that is rotated.
 	streams map[*place]*streamOf
 	index   map[fileID]*place // of this pass
+	counts  []counted         // of files that grow, the one that was read last at the end
 	missing time.Time         // since when the file itself is not there
 }
 

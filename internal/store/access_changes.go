@@ -18,20 +18,22 @@ import (
 
 // An AccessChange is a change of who gets in with what has become of it here.
 type AccessChange struct {
-	RowID int64 `json:"row"`
+	ID int64 `json:"id"`
 	tallystick.Change
-	// Approved is who announced it, and why; "" is nobody.
-	Approved string    `json:"approved,omitempty"`
+	// RecordID is the record's own, Change.ID, for programs: they see ID as id.
+	RecordID string `json:"record_id,omitempty"`
+	// Expected is who expected it, and why; "" is nobody.
+	Expected string    `json:"expected,omitempty"`
 	UsedAt   time.Time `json:"used_at,omitzero"` // when the target was first used after it
 	UsedFrom string    `json:"used_from,omitempty"`
 }
 
-// An AccessExpectation announces a change: whoever sees it is not to be alarmed.
+// An AccessExpectation says that a change is expected: whoever sees it is not to be alarmed.
 type AccessExpectation struct {
 	ID     int64                 `json:"id"`
 	Target string                `json:"target"`
 	Kind   tallystick.ChangeKind `json:"kind,omitempty"`  // "" is any
-	Actor  string                `json:"actor,omitempty"` // "" is anybody
+	Actor  string                `json:"actor,omitempty"` // also without "account:"; "" is anybody
 	Since  time.Time             `json:"since"`
 	Until  time.Time             `json:"until"`
 	By     string                `json:"by"`
@@ -51,21 +53,23 @@ func accessRecord(c tallystick.Change) string {
 	return hex.EncodeToString(sum[:])
 }
 
-const accessColumns = `id, change, approved, used_at, used_from`
+const accessColumns = `id, change, expected, used_at, used_from`
 
 func scanAccessChange(row *sql.Rows) (AccessChange, error) {
 	var c AccessChange
 	var text string
 	var used int64
-	if err := row.Scan(&c.RowID, &text, &c.Approved, &used, &c.UsedFrom); err != nil {
+	if err := row.Scan(&c.ID, &text, &c.Expected, &used, &c.UsedFrom); err != nil {
 		return c, err
 	}
 	c.UsedAt = timeOf(used)
-	return c, json.Unmarshal([]byte(text), &c.Change)
+	err := json.Unmarshal([]byte(text), &c.Change)
+	c.RecordID = c.Change.ID
+	return c, err
 }
 
 // RecordAccessChanges keeps changes and returns those that were not known, each
-// with the announcement that it fits. A change that is known already is dropped.
+// with who expected it. A change that is known already is dropped.
 func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change) ([]AccessChange, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -78,7 +82,7 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 	err = db.tx(ctx, func(tx *writing) error {
 		fresh = nil
 		for i, c := range list {
-			approved, err := expectedBy(ctx, tx, c)
+			expected, err := expectedBy(ctx, tx, c)
 			if err != nil {
 				return err
 			}
@@ -86,17 +90,17 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 			if len(c.Accounts) > 0 {
 				account = tallystick.NormalName(c.Accounts[0])
 			}
-			const insert = `INSERT INTO access_changes (id, record, time, kind, failed, source, actor, target, account, approved, change)
+			const insert = `INSERT INTO access_changes (id, record, time, kind, failed, source, actor, target, account, expected, change)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (record) DO NOTHING`
 			done, err := tx.ExecContext(ctx, insert, id+int64(i), accessRecord(c), micros(c.Time), string(c.Kind), c.Failed, cleanText(c.Source),
-				cleanText(c.Actor), cleanText(c.Target), cleanText(account), approved, cleanText(jsonText(c)))
+				cleanText(c.Actor), IndexText(c.Target), IndexText(account), expected, cleanText(jsonText(c)))
 			if err != nil {
 				return err
 			}
 			if n, err := done.RowsAffected(); err != nil {
 				return err
 			} else if n > 0 {
-				fresh = append(fresh, AccessChange{RowID: id + int64(i), Change: c, Approved: approved})
+				fresh = append(fresh, AccessChange{ID: id + int64(i), Change: c, RecordID: c.ID, Expected: expected})
 			}
 		}
 		return nil
@@ -104,20 +108,20 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 	return fresh, db.wrap("couldn't record changes of who gets in", err)
 }
 
-// expectedBy returns who announced a change, and why. An announcement holds for
+// expectedBy returns who expected a change, and why. An expectation holds for
 // what happens after it was made and not after its end.
 func expectedBy(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
 	const query = `SELECT by_whom, reason FROM access_expectations WHERE target = $1 AND since <= $2 AND until >= $2
-		AND (kind = '' OR kind = $3) AND (actor = '' OR actor = $4) ORDER BY id LIMIT 1`
+		AND (kind = '' OR kind = $3) AND (actor = '' OR actor = $4 OR '` + accountPrefix + `' || actor = $4) ORDER BY id LIMIT 1`
 	var by, reason string
-	err := tx.QueryRowContext(ctx, query, cleanText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor)).Scan(&by, &reason)
+	err := tx.QueryRowContext(ctx, query, IndexText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor)).Scan(&by, &reason)
 	if err == sql.ErrNoRows {
 		return "", nil
 	}
 	return by + ": " + reason, err
 }
 
-// ExpectAccessChange keeps an announcement and returns it with its id.
+// ExpectAccessChange keeps an expectation and returns it with its id.
 func (db *DB) ExpectAccessChange(ctx context.Context, e AccessExpectation) (AccessExpectation, error) {
 	id, err := db.newIDs(ctx, 1)
 	if err != nil {
@@ -125,11 +129,11 @@ func (db *DB) ExpectAccessChange(ctx context.Context, e AccessExpectation) (Acce
 	}
 	e.ID = id
 	const insert = `INSERT INTO access_expectations (id, target, kind, actor, since, until, by_whom, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	_, err = db.write.ExecContext(ctx, insert, id, cleanText(e.Target), string(e.Kind), cleanText(e.Actor), micros(e.Since), micros(e.Until), cleanText(e.By), cleanText(e.Reason))
+	_, err = db.write.ExecContext(ctx, insert, id, IndexText(e.Target), string(e.Kind), cleanText(e.Actor), micros(e.Since), micros(e.Until), cleanText(e.By), cleanText(e.Reason))
 	return e, db.wrap("couldn't keep what is expected", err)
 }
 
-// AccessExpectations returns the announcements that have not ended at a time, the
+// AccessExpectations returns the expectations that have not ended at a time, the
 // soonest to end first.
 func (db *DB) AccessExpectations(ctx context.Context, now time.Time) ([]AccessExpectation, error) {
 	const query = `SELECT id, target, kind, actor, since, until, by_whom, reason FROM access_expectations WHERE until >= $1 ORDER BY until, id LIMIT 1000`
@@ -148,7 +152,7 @@ func (db *DB) AccessExpectations(ctx context.Context, now time.Time) ([]AccessEx
 func (db *DB) AccessChangesAround(ctx context.Context, target, account string, from, to time.Time) ([]AccessChange, error) {
 	const query = `SELECT ` + accessColumns + ` FROM access_changes WHERE time >= $1 AND time <= $2
 		AND (target = $3 OR account > '' AND account = $4) ORDER BY time DESC, id DESC LIMIT 1000`
-	rows, err := db.read.QueryContext(ctx, query, micros(from), micros(to), cleanText(target), cleanText(tallystick.NormalName(account)))
+	rows, err := db.read.QueryContext(ctx, query, micros(from), micros(to), IndexText(target), IndexText(tallystick.NormalName(account)))
 	return collect(db, "couldn't look for changes nearby", rows, err, scanAccessChange)
 }
 
@@ -164,7 +168,7 @@ func (db *DB) UnjudgedAccessChanges(ctx context.Context, limit int) ([]AccessCha
 func (db *DB) AccessChangesJudged(ctx context.Context, list []AccessChange) error {
 	return db.wrap("couldn't record what was judged", db.tx(ctx, func(tx *writing) error {
 		for _, c := range list {
-			if _, err := tx.ExecContext(ctx, `UPDATE access_changes SET judged = TRUE WHERE id = $1`, c.RowID); err != nil {
+			if _, err := tx.ExecContext(ctx, `UPDATE access_changes SET judged = TRUE WHERE id = $1`, c.ID); err != nil {
 				return err
 			}
 		}
@@ -184,13 +188,17 @@ func (db *DB) UseAccessChange(ctx context.Context, id int64, at time.Time, from 
 	return n > 0, db.wrap("couldn't record that a change was used", err)
 }
 
+// accountPrefix is what the names of most actors begin with, and what people leave
+// out.
+const accountPrefix = "account:"
+
 // An AccessFilter narrows the list of changes; the zero value is all.
 type AccessFilter struct {
 	Target     string // "entra-app:" is all that begin so
 	Kind       tallystick.ChangeKind
-	Actor      string
+	Actor      string    // also without "account:"
 	From, To   time.Time // From is included, To is not
-	Unexpected bool      // only what nobody announced, and what did not fail
+	Unexpected bool      // only what nobody expected, and what did not fail
 }
 
 func (f AccessFilter) where() *conditions {
@@ -205,7 +213,7 @@ func (f AccessFilter) where() *conditions {
 		w.add(`kind = ?`, string(f.Kind))
 	}
 	if f.Actor != "" {
-		w.add(`actor = ?`, f.Actor)
+		w.add(`(actor = ? OR actor = ?)`, f.Actor, accountPrefix+f.Actor)
 	}
 	if !f.From.IsZero() {
 		w.add(`time >= ?`, micros(f.From))
@@ -214,7 +222,7 @@ func (f AccessFilter) where() *conditions {
 		w.add(`time < ?`, micros(f.To))
 	}
 	if f.Unexpected {
-		w.add(`approved = '' AND failed = FALSE`)
+		w.add(`expected = '' AND failed = FALSE`)
 	}
 	return w
 }
@@ -241,7 +249,7 @@ func (db *DB) AccessChanges(ctx context.Context, f AccessFilter, r PageRequest) 
 	if err == nil && len(page.Items) > r.Limit {
 		page.Items = page.Items[:r.Limit]
 		last := page.Items[r.Limit-1]
-		page.Next = fmt.Sprintf("%d.%d", micros(last.Time), last.RowID)
+		page.Next = fmt.Sprintf("%d.%d", micros(last.Time), last.ID)
 	}
 	return page, total, err
 }

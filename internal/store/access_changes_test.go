@@ -58,7 +58,7 @@ func TestAccessChangesArePagedNewestFirst(t *testing.T) {
 				t.Fatal(total, err)
 			}
 			for _, c := range page.Items {
-				got = append(got, c.ID)
+				got = append(got, c.RecordID)
 			}
 			if after = page.Next; after == "" {
 				break
@@ -90,7 +90,7 @@ func TestExpectedChangesSayByWhom(t *testing.T) {
 			edit func(*tallystick.Change)
 			by   string
 		}{
-			"as announced": {func(*tallystick.Change) {}, "ada: renewal"},
+			"as expected":  {func(*tallystick.Change) {}, "ada: renewal"},
 			"too early":    {func(c *tallystick.Change) { c.Time = changedAt.Add(-time.Second) }, ""},
 			"too late":     {func(c *tallystick.Change) { c.Time = changedAt.Add(2 * time.Hour) }, ""},
 			"other target": {func(c *tallystick.Change) { c.Target = "entra-app:t/2" }, ""},
@@ -101,7 +101,7 @@ func TestExpectedChangesSayByWhom(t *testing.T) {
 			c.Actor = "account:x"
 			want.edit(&c)
 			list, err := db.RecordAccessChanges(ctx, []tallystick.Change{c})
-			if err != nil || len(list) != 1 || list[0].Approved != want.by {
+			if err != nil || len(list) != 1 || list[0].Expected != want.by {
 				t.Errorf("%s: %+v %v", name, list, err)
 			}
 		}
@@ -119,7 +119,7 @@ func TestTheEarliestUseAfterAChangeCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := list[0].RowID
+		id := list[0].ID
 		for _, use := range []struct {
 			after time.Duration
 			news  bool

@@ -5,6 +5,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/base64"
+	"encoding/json"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -51,18 +53,65 @@ func scanConnection(row scanner, more ...any) (ConnectionRow, error) {
 	return c, err
 }
 
-// Connections returns a page of connections by their relying party.
+// Connections returns a page of connections: by their relying party, or, sorted by
+// "foreign", those with the most foreign uses first and of equal ones the last used
+// first; Desc turns only the former round.
 func (db *DB) Connections(ctx context.Context, f ConnectionFilter, page PageRequest) (Page[ConnectionRow], error) {
-	if _, err := page.column(map[string]string{"party": `n.party`}, "party"); err != nil {
+	sort, err := page.column(map[string]string{"relying_party": `n.party`, "foreign": ``}, "relying_party")
+	if err != nil {
 		return Page[ConnectionRow]{}, err
 	}
+	if sort == "" {
+		return db.loudestConnections(ctx, f, page)
+	}
 	list, err := listing[ConnectionRow]{
-		columns: connectionColumns, from: `connections n`, where: f.where(), sort: `n.party`, text: true, id: `n.used_id`, scan: scanConnection,
+		columns: connectionColumns, from: `connections n`, where: f.where(), sort: sort, text: true, id: `n.used_id`, scan: scanConnection,
 	}.page(ctx, db, page)
 	if err != nil {
 		return list, err
 	}
 	return list, db.countForeign(ctx, list.Items)
+}
+
+// A loudCursor is where a page of loudestConnections ended.
+type loudCursor struct {
+	Foreign int64  `json:"f"`
+	Last    int64  `json:"l"`
+	Party   string `json:"p"`
+	Used    int64  `json:"u"`
+}
+
+// loudestConnections sorts by what countForeign fills in elsewhere, so that it
+// counts before it reads a page: that costs what there is of foreign uses.
+func (db *DB) loudestConnections(ctx context.Context, f ConnectionFilter, page PageRequest) (Page[ConnectionRow], error) {
+	const from = `connections n LEFT JOIN (SELECT used_id, party, CAST(SUM(uses) AS BIGINT) AS uses FROM verdicts
+		WHERE verdict = '` + string(tallystick.VerdictForeign) + `' GROUP BY used_id, party) v ON v.used_id = n.used_id AND v.party = n.party`
+	const order = `-COALESCE(v.uses, 0), -n.last_use, n.party, n.used_id`
+	list := Page[ConnectionRow]{Items: []ConnectionRow{}}
+	w := f.where()
+	if page.After != "" {
+		var at loudCursor
+		raw, err := base64.RawURLEncoding.DecodeString(page.After)
+		if err != nil || json.Unmarshal(raw, &at) != nil || at.Used == 0 {
+			return list, errNoPlace
+		}
+		w.add(`(`+order+`) > (?, ?, ?, ?)`, -at.Foreign, -at.Last, at.Party, at.Used)
+	}
+	query := `SELECT ` + connectionColumns + `, COALESCE(v.uses, 0) FROM ` + from + ` WHERE ` + w.String() + ` ORDER BY ` + order + ` LIMIT ` + itoa(int64(page.limit()+1))
+	rows, err := db.read.QueryContext(ctx, query, w.args...)
+	list.Items, err = collect(db, "couldn't read the list", rows, err, func(rows *sql.Rows) (ConnectionRow, error) {
+		var foreign int64
+		c, err := scanConnection(rows, &foreign)
+		c.Foreign = foreign
+		return c, err
+	})
+	if err == nil && len(list.Items) > page.limit() {
+		list.Items = list.Items[:page.limit()]
+		last := list.Items[len(list.Items)-1]
+		text := jsonText(loudCursor{last.Foreign, micros(last.Last), last.Party, last.Used})
+		list.Next = base64.RawURLEncoding.EncodeToString([]byte(text))
+	}
+	return list, err
 }
 
 // countForeign fills in how many uses of connections are foreign. It reads every

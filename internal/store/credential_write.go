@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -128,6 +129,20 @@ func cutUTF8(s string, n int) string {
 		s = s[:n]
 	}
 	return cleanText(s)
+}
+
+// maxIndexed bounds text that an index has, in bytes: a row of one must fit into
+// a third of a page of PostgreSQL.
+const maxIndexed = 512
+
+// IndexText makes text of strangers into text that an index takes: what is longer
+// than that is cut, and ends in a digest of all of it.
+func IndexText(s string) string {
+	if s = cleanText(s); len(s) <= maxIndexed {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	return cutUTF8(s, maxIndexed/2) + "..." + hex.EncodeToString(sum[:])
 }
 
 // cleanText makes any bytes into text that both engines take.

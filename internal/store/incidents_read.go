@@ -26,6 +26,9 @@ type IncidentRow struct {
 type IncidentFilter struct {
 	Used []int64 // of these credentials; empty but not nil lets nothing through
 	All  bool    // those too that were taken back as a whole
+	// From and To let through what has a time in common with them; To is not
+	// included.
+	From, To time.Time
 }
 
 func (f IncidentFilter) where() *conditions {
@@ -39,6 +42,12 @@ func (f IncidentFilter) where() *conditions {
 	}
 	if !f.All {
 		w.add(`i.uses > 0`)
+	}
+	if !f.From.IsZero() {
+		w.add(`i.last_use >= ?`, micros(f.From))
+	}
+	if !f.To.IsZero() {
+		w.add(`i.first_use < ?`, micros(f.To))
 	}
 	return w
 }

@@ -26,9 +26,8 @@ func (db *DB) SettleFindings(ctx context.Context, rules []string, list []tallyst
 	return db.raise(ctx, list, rules, now)
 }
 
-// CloseFindings closes the open findings of some rules about a credential that
-// a list does not have any more.
-func (db *DB) CloseFindings(ctx context.Context, credential tallystick.Fingerprint, rules []string, still []tallystick.Finding, now time.Time) error {
+// CloseFindings closes the open findings of some rules about a credential.
+func (db *DB) CloseFindings(ctx context.Context, credential tallystick.Fingerprint, rules []string, now time.Time) error {
 	ids, err := db.RowIDs(ctx, []tallystick.Fingerprint{credential})
 	if err != nil {
 		return err
@@ -37,7 +36,7 @@ func (db *DB) CloseFindings(ctx context.Context, credential tallystick.Fingerpri
 	if !ok {
 		return nil
 	}
-	return db.Judge(ctx, rules, []Judgement{{RowID: id, Findings: still}}, now)
+	return db.Judge(ctx, rules, []Judgement{{RowID: id}}, now)
 }
 
 func (db *DB) raise(ctx context.Context, list []tallystick.Finding, settled []string, now time.Time) error {
@@ -47,6 +46,7 @@ func (db *DB) raise(ctx context.Context, list []tallystick.Finding, settled []st
 	var named []tallystick.Fingerprint
 	about := map[tallystick.Fingerprint][]tallystick.Finding{}
 	for _, f := range list {
+		f.Place = tallystick.Place(IndexText(string(f.Place)))
 		if _, ok := about[f.Credential]; !ok && f.Credential != "" {
 			named = append(named, f.Credential)
 		}

@@ -116,17 +116,24 @@ func (db *DB) AddRun(ctx context.Context, r Run) (Run, error) {
 	return r, db.wrap("couldn't queue the run", err)
 }
 
-// ClaimRun takes the oldest run that waits, or whose node stopped renewing its
-// lease, for a node and for a time. A lease that ends later than any that is
-// given now was given by a clock that was wrong, and has run out as well. It
-// returns ErrNotFound when there is no such run.
-func (db *DB) ClaimRun(ctx context.Context, node string, now time.Time, lease time.Duration) (Run, error) {
+// ClaimRun takes the run that was queued first of those that wait, or whose node
+// stopped renewing its lease, for a node and for a time. Runs of the sources that
+// are busy are left: the node has not let go of the one before. A lease that ends
+// later than any that is given now was given by a clock that was wrong, and has run
+// out as well. It returns ErrNotFound when there is no such run.
+func (db *DB) ClaimRun(ctx context.Context, node string, now time.Time, lease time.Duration, busy ...string) (Run, error) {
 	var r Run
+	args := []any{micros(now), micros(now.Add(2 * lease))}
+	others := ""
+	for _, source := range busy {
+		args = append(args, source)
+		others += " AND source <> $" + itoa(int64(len(args)))
+	}
 	err := db.tx(ctx, func(tx *writing) error {
-		pick := `SELECT id FROM runs WHERE state = 'waiting' OR (state = 'running' AND (lease_until < $1 OR lease_until > $2))
-			ORDER BY id LIMIT 1` + db.engine.locking()
+		pick := `SELECT id FROM runs WHERE (state = 'waiting' OR (state = 'running' AND (lease_until < $1 OR lease_until > $2)))` + others + `
+			ORDER BY queued, id LIMIT 1` + db.engine.locking()
 		var id int64
-		if err := tx.QueryRowContext(ctx, pick, micros(now), micros(now.Add(2*lease))).Scan(&id); err != nil {
+		if err := tx.QueryRowContext(ctx, pick, args...).Scan(&id); err != nil {
 			return err
 		}
 		const claim = `UPDATE runs SET state = 'running', node = $1, lease_until = $2, attempt = attempt + 1,

@@ -52,6 +52,29 @@ func TestARunKeepsHowFarItCame(t *testing.T) {
 	})
 }
 
+// The run that was asked for first is claimed first, whatever its number, unless
+// its source is busy.
+func TestRunsAreClaimedInTheirOrder(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		for n, source := range []string{"third", "second", "first"} {
+			if _, err := db.AddRun(t.Context(), store.Run{Source: source, Queued: noon.Add(-time.Duration(n) * time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		for _, busy := range [][]string{{"first", "none"}, nil, {"first", "second", "third"}, {"first", "second"}} {
+			run, err := db.ClaimRun(t.Context(), "a", noon, time.Minute, busy...)
+			if err != nil && !errors.Is(err, tallystick.ErrNotFound) {
+				t.Fatal(err)
+			}
+			got = append(got, run.Source)
+		}
+		if diff := cmp.Diff([]string{"second", "first", "", "third"}, got); diff != "" {
+			t.Errorf("claimed (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestARunIsPaused(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := t.Context()

@@ -42,6 +42,25 @@ type Source struct {
 	Error      string    `json:"error,omitempty"` // why it cannot be read now
 }
 
+// IsRead says that something is expected of it: it is not paused, nor a file that
+// is read once.
+func (s *Source) IsRead() bool { return !s.Paused && !s.Once && s.Done.IsZero() }
+
+// HeardLast returns when it last gave anything, be it no use; heard is when its
+// book did. It has had since it was made to say something. Where the marks of its
+// book are made here, because it makes none, they are nothing that it said.
+func (s *Source) HeardLast(heard time.Time) time.Time {
+	if s.Settle > 0 {
+		heard = time.Time{}
+	}
+	for _, at := range []time.Time{s.Created, s.Heard} {
+		if at.After(heard) {
+			heard = at
+		}
+	}
+	return heard
+}
+
 // The kinds of sources.
 const (
 	SourceFile      = "file"      // a file that is appended to and rotated

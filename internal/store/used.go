@@ -81,14 +81,13 @@ func (db *DB) EachUsed(ctx context.Context, fn func(Used) error) error {
 // WatchedUpTo returns what SaveWatched said last of the ledger as a whole, and how
 // many records that came since have been counted by SaveCounts.
 func (db *DB) WatchedUpTo(ctx context.Context) (segment uint32, counted int64, books []byte, err error) {
-	for name, value := range map[string]any{watchedSegment: &segment, watchedCounted: &counted} {
+	for name, value := range map[string]any{watchedSegment: &segment, watchedCounted: &counted, watchedBooks: &books} {
 		err = db.read.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(value)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return 0, 0, nil, db.wrap("couldn't read how far the ledger was watched", err)
 		}
 	}
-	books, err = db.Kept(ctx, watchedBooks)
-	return segment, counted, books, err
+	return segment, counted, books, nil
 }
 
 // SaveCounts adds to what was counted, so that it can be seen before the next
@@ -114,7 +113,7 @@ func addCounts(ctx context.Context, tx *writing, list []UseHour, used []UseConne
 		hours = append(hours, []any{h.Used, micros(h.Hour), string(h.Side), h.Uses})
 	}
 	for _, c := range used {
-		connections = append(connections, []any{c.Used, cleanText(c.Party), micros(c.First), micros(c.Last), c.Holder, c.Relying, micros(c.Told)})
+		connections = append(connections, []any{c.Used, IndexText(c.Party), micros(c.First), micros(c.Last), c.Holder, c.Relying, micros(c.Told)})
 	}
 	if _, err := addHours.exec(ctx, tx, inOrder(hours)); err != nil {
 		return err
@@ -177,7 +176,7 @@ func (db *DB) SaveUsed(ctx context.Context, list []Used, merged [][2]int64) erro
 		for _, u := range list {
 			used = append(used, []any{u.ID, ids[u.Credential], []byte{}})
 			for _, name := range u.Names {
-				names = append(names, []any{cleanText(name), u.ID})
+				names = append(names, []any{IndexText(name), u.ID})
 			}
 		}
 		if _, err := upsertUsed.exec(ctx, tx, used); err != nil {
@@ -195,12 +194,12 @@ func (db *DB) SaveWatched(ctx context.Context, w Watched) error {
 			return err
 		}
 		for id, state := range w.States {
-			if _, err := tx.ExecContext(ctx, `UPDATE used SET state = $1 WHERE id = $2`, notNil(state), id); err != nil {
+			const save = `INSERT INTO used (id, state) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET state = excluded.state`
+			if _, err := tx.ExecContext(ctx, save, id, notNil(state)); err != nil {
 				return err
 			}
 		}
-		const keep = `INSERT INTO kept (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
-		if _, err := tx.ExecContext(ctx, keep, watchedBooks, notNil(w.Books)); err != nil {
+		if err := setSetting(ctx, tx, watchedBooks, string(w.Books)); err != nil {
 			return err
 		}
 		if err := setSetting(ctx, tx, watchedCounted, "0"); err != nil {

@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -41,19 +42,17 @@ var upsertVerdicts = bulk{
 }
 
 // SaveVerdicts writes down what is said of records that are not matched, and
-// forgets what was said of those in matched, which are now. It keeps the
-// incidents, and returns those that have changed.
-func (db *DB) SaveVerdicts(ctx context.Context, list []Verdict, matched []string) ([]int64, error) {
+// forgets what was said of those in matched, which are now. It keeps the incidents.
+func (db *DB) SaveVerdicts(ctx context.Context, list []Verdict, matched []string) error {
 	if len(list) == 0 && len(matched) == 0 {
-		return nil, nil
+		return nil
 	}
 	next, err := db.newIDs(ctx, int64(2*len(list)+1))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var touched map[int64]bool
-	err = db.tx(ctx, func(tx *writing) error {
-		touched = map[int64]bool{}
+	return db.wrap("couldn't write down verdicts", db.tx(ctx, func(tx *writing) error {
+		touched := map[int64]bool{}
 		for _, record := range matched {
 			var incident int64
 			err := tx.QueryRowContext(ctx, `DELETE FROM verdicts WHERE record = $1 RETURNING incident_id`, record).Scan(&incident)
@@ -66,7 +65,7 @@ func (db *DB) SaveVerdicts(ctx context.Context, list []Verdict, matched []string
 		for _, v := range list {
 			rows = append(rows, []any{
 				next, v.Record, v.Used, string(v.Verdict), v.Reason, v.Uses, micros(v.Time), string(v.Side), cleanText(v.Source),
-				cleanText(v.Party), cleanText(v.Address), micros(v.Said), cleanText(v.Use),
+				IndexText(v.Party), cleanText(v.Address), micros(v.Said), cleanText(v.Use),
 			})
 			next++
 		}
@@ -86,12 +85,7 @@ func (db *DB) SaveVerdicts(ctx context.Context, list []Verdict, matched []string
 			}
 		}
 		return nil
-	})
-	incidents := make([]int64, 0, len(touched))
-	for id := range touched {
-		incidents = append(incidents, id)
-	}
-	return incidents, db.wrap("couldn't write down verdicts", err)
+	}))
 }
 
 // giveIncident puts a foreign use with those that it belongs to, and takes any
@@ -145,15 +139,14 @@ func countIncident(ctx context.Context, tx *writing, incident int64) error {
 }
 
 // VerdictsWithin returns what was said of the records of a credential between
-// two times, the second included: a key for each.
-func (db *DB) VerdictsWithin(ctx context.Context, used int64, from, to time.Time) (map[string]tallystick.Verdict, error) {
-	said := map[string]tallystick.Verdict{}
-	rows, err := db.read.QueryContext(ctx, `SELECT record, verdict FROM verdicts WHERE used_id = $1 AND time >= $2 AND time <= $3`, used, micros(from), micros(to))
+// two times, the second included, by record: the verdict, and of how many uses.
+func (db *DB) VerdictsWithin(ctx context.Context, used int64, from, to time.Time) (map[string]Verdict, error) {
+	said := map[string]Verdict{}
+	rows, err := db.read.QueryContext(ctx, `SELECT record, verdict, uses FROM verdicts WHERE used_id = $1 AND time >= $2 AND time <= $3`, used, micros(from), micros(to))
 	return said, db.wrap("couldn't read verdicts", each(rows, err, func(rows *sql.Rows) error {
-		var record string
-		var v tallystick.Verdict
-		err := rows.Scan(&record, &v)
-		said[record] = v
+		var v Verdict
+		err := rows.Scan(&v.Record, &v.Verdict, &v.Uses)
+		said[v.Record] = v
 		return err
 	}))
 }
@@ -189,4 +182,35 @@ func (db *DB) AllVerdicts(ctx context.Context, verdict tallystick.Verdict) ([]Ve
 		v.Time, v.Said = timeOf(at), timeOf(said)
 		return v, err
 	})
+}
+
+// A ForeignUse is a use that is foreign, and why.
+type ForeignUse struct {
+	Use    tallystick.Use
+	Reason string
+}
+
+// ForeignUsesOf returns the newest foreign uses of a credential, at most a hundred
+// for each reason.
+func (db *DB) ForeignUsesOf(ctx context.Context, used int64) ([]ForeignUse, error) {
+	const most = 100
+	rows, err := db.read.QueryContext(ctx, `SELECT reason, use_record FROM verdicts WHERE used_id = $1 AND verdict = 'foreign' ORDER BY time DESC, id DESC LIMIT $2`, used, 10*most)
+	seen := map[string]int{}
+	var list []ForeignUse
+	err = each(rows, err, func(rows *sql.Rows) error {
+		var f ForeignUse
+		var text string
+		if err := rows.Scan(&f.Reason, &text); err != nil {
+			return err
+		}
+		if seen[f.Reason]++; seen[f.Reason] > most {
+			return nil
+		}
+		if err := json.Unmarshal([]byte(text), &f.Use); err != nil {
+			return err
+		}
+		list = append(list, f)
+		return nil
+	})
+	return list, db.wrap("couldn't read foreign uses", err)
 }

@@ -75,6 +75,14 @@ func (b *book) addNumber(seq uint64) {
 	b.low, b.high = min(b.low, seq), max(b.high, seq)
 }
 
+// remove takes back a record that was there already.
+func (b *book) remove(numbered bool) {
+	b.count--
+	if numbered {
+		b.numbered--
+	}
+}
+
 // result returns the book for people.
 func (b *book) result() Book {
 	r := Book{Source: b.source, Records: b.count, Lost: b.lost}

@@ -18,14 +18,14 @@ type copied struct {
 func (s *settlement) explain() {
 	wanted := map[copied]bool{} // whether a holder used it too
 	for i := range uint32(s.relying.len()) {
-		if r := s.relying.at(i); s.left.get(i) > 0 && r.corr != 0 && !s.isAttempt(r) {
-			wanted[copied{s.credentialOf(r), r.corr}] = false
+		if r := s.relying.at(i); s.left.get(i) > 0 && r.corr() != 0 && !s.isAttempt(r) {
+			wanted[copied{s.credentialOf(r), r.corr()}] = false
 		}
 	}
 	if len(wanted) > 0 {
 		for i := range uint32(s.holder.len()) {
 			r := s.holder.at(i)
-			key := copied{s.root(r), r.corr}
+			key := copied{s.root(r), r.corr()}
 			if _, ok := wanted[key]; ok {
 				wanted[key] = true
 			}
@@ -33,13 +33,13 @@ func (s *settlement) explain() {
 	}
 	for i := range uint32(s.relying.len()) {
 		if r := s.relying.at(i); s.left.get(i) > 0 && !s.isAttempt(r) {
-			s.why[i] = s.reason(r, s.why[i], wanted[copied{s.credentialOf(r), r.corr}])
+			s.why[i] = s.reason(r, s.why[i], wanted[copied{s.credentialOf(r), r.corr()}])
 		}
 	}
 }
 
 // reason sharpens what the matching found out.
-func (s *settlement) reason(r *record, why Reason, corrKnown bool) Reason {
+func (s *settlement) reason(r row, why Reason, corrKnown bool) Reason {
 	book, known := s.known[s.credentialOf(r)]
 	switch {
 	case !known:
@@ -48,7 +48,7 @@ func (s *settlement) reason(r *record, why Reason, corrKnown bool) Reason {
 		return reasonUnknownTokenCopied
 	case why == reasonNone && corrKnown:
 		return reasonLeftOverCopied
-	case (why == reasonNone || why == reasonUnknownToken) && s.relying.until(r) < book.first-s.options.Tolerance.Microseconds():
+	case (why == reasonNone || why == reasonUnknownToken) && r.until() < book.first-s.options.Tolerance.Microseconds():
 		return reasonBeforeBook
 	case why == reasonNone:
 		return reasonLeftOver

@@ -151,7 +151,7 @@ type kind struct {
 	// weak says that the record names the application and not the key, so that
 	// a token may tell whose it is.
 	weak bool
-	hash uint64 // of all of that, as texts
+	hash uint64 // of its source, side and the rest of that, as texts: the same in every run
 	utis bool   // a holder's record of this kind carries a token id
 }
 
@@ -185,6 +185,7 @@ type class struct {
 	level  tallystick.Level
 	result tallystick.Outcome
 	hashed uint64
+	named  uint64 // of the source and the side alone
 }
 
 // hash hashes what kindKey appends, with the tally's secret, in a fraction of the
@@ -192,10 +193,11 @@ type class struct {
 // any two of a million do once in 36 million tallies.
 func (c *class) hash(seed maphash.Seed, u *tallystick.Use) uint64 {
 	if c.hashed == 0 || c.level != u.Level || c.result != u.Outcome || c.side != u.Side || c.source != u.Source {
-		*c = class{strings.Clone(u.Source), clone(u.Side), clone(u.Level), clone(u.Outcome), 1}
+		*c = class{strings.Clone(u.Source), clone(u.Side), clone(u.Level), clone(u.Outcome), 1, 0}
 		for _, s := range [...]string{c.source, string(c.side), string(c.level), string(c.result)} {
 			c.hashed = mix(c.hashed^prime2, maphash.String(seed, s))
 		}
+		c.named = mix(maphash.String(seed, c.source)^prime1, maphash.String(seed, string(c.side)))
 	}
 	h := mix(c.hashed^prime1, maphash.String(seed, u.RelyingParty))
 	for _, name := range u.Credential {

@@ -7,7 +7,6 @@ package tally
 type knownKinds struct {
 	places []knownKind
 	used   int
-	hashes []uint64 // of the kinds, by number
 }
 
 // A knownKind is a kind that a writer has met.
@@ -30,7 +29,7 @@ func (k *knownKinds) find(secret uint64) *knownKind {
 }
 
 // put adds a kind.
-func (k *knownKinds) put(one knownKind, hash uint64) {
+func (k *knownKinds) put(one knownKind) {
 	if k.used++; k.used*4 > len(k.places)*3 {
 		old := k.places
 		k.places = make([]knownKind, 2*len(old))
@@ -41,8 +40,13 @@ func (k *knownKinds) put(one knownKind, hash uint64) {
 		}
 	}
 	*k.find(one.secret) = one
-	for len(k.hashes) <= int(one.number) {
-		k.hashes = append(k.hashes, 0)
+}
+
+// warm returns something of the place of a kind, so that it is near when it is
+// looked for: the core does other work while it waits for memory.
+func (k *knownKinds) warm(secret uint64) uint64 {
+	if len(k.places) == 0 {
+		return 0
 	}
-	k.hashes[one.number] = hash
+	return k.places[secret&uint64(len(k.places)-1)].secret
 }

@@ -79,10 +79,10 @@ func (t *Tally) lossy(holderKinds []bool) (of map[uint32][]uint32, silent, all [
 // mayBeLost says whether a use that is left over may be one that a book of its
 // credential lost. A book of other credentials speaks of those; one without a
 // record may be of any.
-func (s *settlement) mayBeLost(r *record) bool {
+func (s *settlement) mayBeLost(r row) bool {
 	root, tolerance := s.credentialOf(r), s.options.Tolerance.Microseconds()
 	in := func(book uint32) bool {
-		return s.books.list[book].lostIn(r.at-tolerance, s.relying.until(r)+tolerance)
+		return s.books.list[book].lostIn(r.at()-tolerance, r.until()+tolerance)
 	}
 	if _, known := s.known[root]; !known {
 		return slices.ContainsFunc(s.allLossy, in)

@@ -4,7 +4,6 @@ package tally
 
 import (
 	"fmt"
-	"hash/maphash"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -94,17 +93,7 @@ func makeWild(t *rapid.T, u *tallystick.Use, pick func(string, ...string) string
 }
 
 // idOf is what an item is called: those of equal records without an id are one.
-func idOf(u *tallystick.Use) string { return fmt.Sprintf("%x", idHash(u)) }
-
-func idHash(u *tallystick.Use) uint64 {
-	var r record
-	if u.ID != "" {
-		r.identifyNamed(nil, maphash.MakeSeed(), u)
-	} else {
-		r.identify(nil, maphash.MakeSeed(), u, add(0, kindKey(nil, u)), 0)
-	}
-	return r.id
-}
+func idOf(u *tallystick.Use) string { return Key(u) }
 
 // verdicts settles records and returns what each comes to, with its index.
 func verdicts(t testing.TB, options Options, h *records) (map[string]string, Summary) {
@@ -147,7 +136,7 @@ func TestAgreesWithTheReference(t *testing.T) {
 		want := map[string]string{}
 		for _, u := range slices.Concat(r.relying, r.holder) {
 			if u.left > 0 {
-				want[fmt.Sprintf("%x", u.id)] = fmt.Sprintf("%s %d", u.verdict, u.left)
+				want[idOf(u.Use)] = fmt.Sprintf("%s %d", u.verdict, u.left)
 			}
 		}
 		got, _ := verdicts(t, options, h)

@@ -35,14 +35,14 @@ type reference struct {
 func newReference(options Options, h *records) *reference {
 	uses := h.uses
 	r := &reference{options: options, marks: h.marks, lost: h.lost, all: uses, joined: map[*tallystick.Use]map[string]bool{}}
-	seen := map[uint64]bool{} // all of them have an id or a number
+	seen := map[string]bool{} // all of them have an id or a number
 	for _, u := range uses {
-		id := idHash(u)
-		if seen[id] {
+		if seen[idOf(u)] {
 			continue
 		}
-		seen[id] = true
-		use := &referenceUse{Use: u, id: id, left: u.Count}
+		seen[idOf(u)] = true
+		tie := uint64(tieOf(u, appendRest(nil, u)))<<32 | uint64(fold(hashOf(refOf(u))))
+		use := &referenceUse{Use: u, id: tie, left: u.Count}
 		if u.Side == tallystick.SideHolder {
 			r.holder = append(r.holder, use)
 		} else if u.Outcome != tallystick.OutcomeAttempt {

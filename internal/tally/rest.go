@@ -26,7 +26,7 @@ func (s *settlement) matchRest() {
 
 // matchLevel matches the records of two sorts of kinds.
 func (s *settlement) matchLevel(relying, holder func(*kind) bool) {
-	s.match(func(r *record) bool { return relying(s.kind(r)) }, func(r *record) bool { return holder(s.kind(r)) })
+	s.match(func(r row) bool { return relying(s.kind(r)) }, func(r row) bool { return holder(s.kind(r)) })
 }
 
 // matchAcross does so for the credentials whose holder has nothing better.
@@ -34,8 +34,8 @@ func (s *settlement) matchAcross(relying, holder func(*kind) bool, only func(*cr
 	if !s.anyCredential(only) {
 		return
 	}
-	s.match(func(r *record) bool { return relying(s.kind(r)) && only(s.book(r)) },
-		func(r *record) bool { return holder(s.kind(r)) && only(s.known[s.root(r)]) })
+	s.match(func(r row) bool { return relying(s.kind(r)) && only(s.book(r)) },
+		func(r row) bool { return holder(s.kind(r)) && only(s.known[s.root(r)]) })
 }
 
 func (s *settlement) anyCredential(only func(*credential) bool) bool {
@@ -49,7 +49,7 @@ func (s *settlement) anyCredential(only func(*credential) bool) bool {
 
 // match goes from the exact names of relying parties to those that do not say
 // the port, the tenant, or anything.
-func (s *settlement) match(relying, holder func(*record) bool) {
+func (s *settlement) match(relying, holder func(row) bool) {
 	var here, there []uint32
 	for i := range uint32(s.relying.len()) {
 		r := s.relying.at(i)
@@ -83,7 +83,7 @@ func (s *settlement) match(relying, holder func(*record) bool) {
 // isPart says whether a holder's record is of a signature where the holder also
 // writes down what signatures are made for. It is then a part of a use that has a
 // record of its own, and would clear a second one.
-func (s *settlement) isPart(r *record) bool {
+func (s *settlement) isPart(r row) bool {
 	return s.kind(r).signature() && s.known[s.root(r)].requests
 }
 
@@ -104,7 +104,6 @@ type member struct {
 	i           uint32
 	holder      bool
 	at          int64
-	id          uint64
 }
 
 // matchParties matches within each credential and relying party.
@@ -116,17 +115,20 @@ func (s *settlement) matchParties(here, there []uint32, vague uint8) {
 	for _, i := range here {
 		if s.left.get(i) > 0 {
 			r := s.relying.at(i)
-			members = append(members, member{s.credentialOf(r), s.parties.list[s.kind(r).party].keys[vague], i, false, r.at, r.id})
+			members = append(members, member{s.credentialOf(r), s.parties.list[s.kind(r).party].keys[vague], i, false, r.at()})
 		}
 	}
 	for _, i := range there {
 		if s.free.get(i) > 0 {
 			r := s.holder.at(i)
-			members = append(members, member{s.root(r), s.parties.list[s.kind(r).party].keys[vague], i, true, r.at, r.id})
+			members = append(members, member{s.root(r), s.parties.list[s.kind(r).party].keys[vague], i, true, r.at()})
 		}
 	}
 	slices.SortFunc(members, func(a, b member) int {
-		return cmp.Or(cmp.Compare(a.root, b.root), cmp.Compare(a.party, b.party), cmp.Compare(a.at, b.at), compareBool(a.holder, b.holder), cmp.Compare(a.id, b.id))
+		if c := cmp.Or(cmp.Compare(a.root, b.root), cmp.Compare(a.party, b.party), cmp.Compare(a.at, b.at), compareBool(a.holder, b.holder)); c != 0 {
+			return c
+		}
+		return s.compareTies(s.record(a), s.record(b))
 	})
 	for len(members) > 0 {
 		n := 1
@@ -165,20 +167,20 @@ func (s *settlement) matchGroup(members []member) {
 	if holders == 0 || holders == len(members) {
 		return
 	}
-	g.byValue(func(r *record) uint64 { return r.ref })
-	g.byValue(func(r *record) uint64 { return uint64(r.corr) })
-	g.byValue(func(r *record) uint64 { return uint64(r.addr) })
+	g.byValue(func(r row) uint64 { return uint64(fold(r.ref())) })
+	g.byValue(func(r row) uint64 { return uint64(r.corr()) })
+	g.byValue(func(r row) uint64 { return uint64(r.addr()) })
 	g.byTime(g.singles())
-	g.byCount(func(r *record) uint64 { return uint64(r.addr) }, false)
+	g.byCount(func(r row) uint64 { return uint64(r.addr()) }, false)
 	g.byCount(nil, false)
 	g.byCount(nil, true)
 }
 
-func (g *group) record(m member) *record {
+func (s *settlement) record(m member) row {
 	if m.holder {
-		return g.holder.at(m.i)
+		return s.holder.at(m.i)
 	}
-	return g.relying.at(m.i)
+	return s.relying.at(m.i)
 }
 
 // open says whether there is anything left of a record.
@@ -191,9 +193,9 @@ func (g *group) open(m member) bool {
 
 func (g *group) counted(m member) bool {
 	if m.holder {
-		return g.settlement.holder.count(g.record(m)) > 1
+		return g.record(m).count() > 1
 	}
-	return g.relying.count(g.record(m)) > 1
+	return g.record(m).count() > 1
 }
 
 // guarded says what must not match: a refused use brought no token, so a
@@ -204,7 +206,7 @@ func (g *group) guarded(m member) bool {
 		return false
 	}
 	if m.holder {
-		return r.uti != 0
+		return r.uti() != 0
 	}
 	return g.kind(r).outcome != tallystick.OutcomeSuccess
 }
@@ -221,7 +223,7 @@ func (g *group) singles() []member {
 }
 
 // byValue matches records that have a value in common.
-func (g *group) byValue(value func(*record) uint64) {
+func (g *group) byValue(value func(row) uint64) {
 	list := slices.DeleteFunc(g.singles(), func(m member) bool { return value(g.record(m)) == 0 })
 	// Stable, so that each run of one value stays in order of time.
 	slices.SortStableFunc(list, func(a, b member) int { return cmp.Compare(value(g.record(a)), value(g.record(b))) })
@@ -254,7 +256,7 @@ func (g *group) byTime(list []member) {
 	nearest(points, g.options.Tolerance.Microseconds(), func(relying, holder uint32) {
 		g.take(relying, holder, 1)
 		if g.options.Paired != nil {
-			g.options.Paired(g.relying.at(relying).where, g.settlement.holder.at(holder).where)
+			g.options.Paired(g.relying.at(relying).where(), g.settlement.holder.at(holder).where())
 		}
 	})
 }
@@ -277,14 +279,14 @@ type window struct {
 // the time when they were over, and each is given to the window that is the
 // first to end, which leaves the fewest over (earliest deadline first; J. R.
 // Jackson, 1955). With both, counted uses of the relying side are matched too.
-func (g *group) byCount(value func(*record) uint64, both bool) {
+func (g *group) byCount(value func(row) uint64, both bool) {
 	for _, guarded := range []bool{false, true} { // what has no token first: refused uses have nothing else
 		g.sweep(value, both, guarded)
 	}
 }
 
 // sweep matches with the holders' windows that are guarded or not.
-func (g *group) sweep(value func(*record) uint64, both, guarded bool) {
+func (g *group) sweep(value func(row) uint64, both, guarded bool) {
 	uses, windows := g.windows(both, guarded)
 	if len(uses) == 0 || len(windows) == 0 {
 		return
@@ -319,9 +321,9 @@ func (g *group) windows(both, guarded bool) (uses, windows []window) {
 		r := g.record(m)
 		switch {
 		case m.holder && g.guarded(m) == guarded && (both || g.counted(m)):
-			windows = append(windows, window{m.at - tolerance, g.settlement.holder.until(r) + tolerance, m})
+			windows = append(windows, window{m.at - tolerance, r.until() + tolerance, m})
 		case !m.holder && !(guarded && g.guarded(m)) && g.counted(m) == both:
-			uses = append(uses, window{m.at, g.relying.until(r), m})
+			uses = append(uses, window{m.at, r.until(), m})
 		}
 	}
 	return uses, windows
@@ -330,10 +332,16 @@ func (g *group) windows(both, guarded bool) (uses, windows []window) {
 // schedule gives uses to windows, those that begin first before the others.
 func (g *group) schedule(uses, windows []window) {
 	slices.SortFunc(uses, func(a, b window) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.until, b.until), cmp.Compare(a.id, b.id))
+		if c := cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.until, b.until)); c != 0 {
+			return c
+		}
+		return g.compareTies(g.record(a.member), g.record(b.member))
 	})
 	slices.SortFunc(windows, func(a, b window) int {
-		return cmp.Or(cmp.Compare(a.until, b.until), cmp.Compare(a.from, b.from), cmp.Compare(a.id, b.id))
+		if c := cmp.Or(cmp.Compare(a.until, b.until), cmp.Compare(a.from, b.from)); c != 0 {
+			return c
+		}
+		return g.compareTies(g.record(a.member), g.record(b.member))
 	})
 	longest := int64(0)
 	for _, w := range windows {

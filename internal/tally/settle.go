@@ -32,9 +32,7 @@ type settlement struct {
 	// relying parties and of the holders; nil when nobody asks.
 	hereByToken, thereByToken []bool
 
-	token table                    // holder records by token id, the last of each
-	near  uint32                   // what nobody needs, see warm
-	next  []uint32                 // of holder records, another with the same token id; nil when there are none
+	next  []uint32                 // of holder records, another with the same token id; nil when no token has two
 	many  map[tokenKey]holderToken // tokens of which there are several records
 	first map[uint32]string        // the least name of a credential, when it is wanted
 
@@ -45,9 +43,10 @@ type settlement struct {
 // Settle matches the two sides. Nothing may be written to the tally any more.
 func (t *Tally) Settle(ctx context.Context) (Result, error) {
 	s := &settlement{Tally: t}
-	t.holder.ids, t.relying.ids = table{}, table{} // nothing more is written: make room
+	t.dropRepeats(&t.holder)
+	t.dropRepeats(&t.relying)
 	if t.holder.len()+t.relying.len() > manyRecords {
-		runtime.GC() // so that the tables of settling lie where those were
+		runtime.GC() // so that what settling notes lies where that was which is not needed any more
 	}
 	for _, step := range []func(){s.gather, s.tieLevels, s.matchTokens, s.matchRest, s.tieVerdicts, s.explain} {
 		if err := ctx.Err(); err != nil {
@@ -66,7 +65,7 @@ func (s *settlement) tellMatched() {
 	}
 	for i := range uint32(s.relying.len()) {
 		if r := s.relying.at(i); s.left.get(i) == 0 && !s.isAttempt(r) {
-			s.options.Matched(r.where, s.hereByToken[i])
+			s.options.Matched(r.where(), s.hereByToken[i])
 		}
 	}
 	for i := range uint32(s.holder.len()) {
@@ -77,7 +76,7 @@ func (s *settlement) tellMatched() {
 		for s.child != nil && s.child[last] != none {
 			last = s.child[last]
 		}
-		s.options.Matched(s.holder.at(i).where, s.thereByToken[last])
+		s.options.Matched(s.holder.at(i).where(), s.thereByToken[last])
 	}
 }
 
@@ -88,9 +87,9 @@ func (s *settlement) gather() {
 	s.taken = make([]bool, s.holder.len())
 	for i := range uint32(s.holder.len()) {
 		r := s.holder.at(i)
-		holderKinds[r.kind] = true
-		s.kinds.list[r.kind].utis = s.kinds.list[r.kind].utis || r.uti != 0
-		s.free.set(i, s.holder.count(r))
+		holderKinds[r.kind()] = true
+		s.kinds.list[r.kind()].utis = s.kinds.list[r.kind()].utis || r.uti() != 0
+		s.free.set(i, r.count())
 	}
 	s.known, s.unknown = s.credentials(holderKinds)
 	for i := range s.books.list {
@@ -103,36 +102,20 @@ func (s *settlement) gather() {
 	s.left = newAmounts(s.relying.len())
 	s.why = make([]Reason, s.relying.len())
 	for i := range uint32(s.relying.len()) {
-		s.left.set(i, s.relying.count(s.relying.at(i)))
+		s.left.set(i, s.relying.at(i).count())
 	}
 }
 
-// count is how many uses a record stands for.
-func (s *side) count(r *record) int64 {
-	if r.extra == 0 {
-		return 1
-	}
-	return s.extras[r.extra-1].count
-}
+func (s *settlement) kind(r row) *kind { return &s.kinds.list[r.kind()] }
 
-// until is when the last of them was.
-func (s *side) until(r *record) int64 {
-	if r.extra == 0 {
-		return r.at
-	}
-	return s.extras[r.extra-1].until
-}
+func (s *settlement) root(r row) uint32 { return s.names.root(s.kind(r).name) }
 
-func (s *settlement) kind(r *record) *kind { return &s.kinds.list[r.kind] }
-
-func (s *settlement) root(r *record) uint32 { return s.names.root(s.kind(r).name) }
-
-func (s *settlement) isAttempt(r *record) bool {
+func (s *settlement) isAttempt(r row) bool {
 	return s.kind(r).outcome == tallystick.OutcomeAttempt
 }
 
 // book returns what the holders' books say about the credential of a relying record.
-func (s *settlement) book(r *record) *credential {
+func (s *settlement) book(r row) *credential {
 	if c, ok := s.known[s.credentialOf(r)]; ok {
 		return c
 	}
@@ -141,16 +124,16 @@ func (s *settlement) book(r *record) *credential {
 
 // credentialOf returns the credential of a relying record. Where the record does
 // not name the key, a token that a holder received tells whose it is.
-func (s *settlement) credentialOf(r *record) uint32 {
+func (s *settlement) credentialOf(r row) uint32 {
 	root := s.root(r)
-	if r.uti == 0 || !s.kind(r).weak {
+	if r.uti() == 0 || !s.kind(r).weak {
 		return root
 	}
 	if _, ok := s.known[root]; ok && root != noName {
 		return root
 	}
 	owner := root
-	s.eachWith(r.uti, func(i uint32) {
+	s.eachWith(r.link(), func(i uint32) {
 		// Two credentials with one token id are a mistake in a book; take the
 		// same one whatever the order.
 		if other := s.root(s.holder.at(i)); other != noName && (owner == root || s.firstName(other) < s.firstName(owner)) {
@@ -168,10 +151,11 @@ func (s *settlement) tieLevels() {
 	folded := map[uint32][]uint32{}
 	for i := range uint32(s.holder.len()) {
 		r := s.holder.at(i)
-		if r.extra == 0 || s.kind(r).call() {
+		x := r.more()
+		if x == nil || s.kind(r).call() {
 			continue
 		}
-		if x := &s.holder.extras[r.extra-1]; x.parent != 0 {
+		if x.parent != 0 {
 			children[x.parent] = append(children[x.parent], i)
 			folded[x.loose] = append(folded[x.loose], i)
 		}
@@ -183,9 +167,9 @@ func (s *settlement) tieLevels() {
 	byCorrelation := parents{}
 	for i := range uint32(s.holder.len()) {
 		r := s.holder.at(i)
-		s.child[i] = s.childOf(r, children[r.ref])
-		if s.child[i] == none && r.corr != 0 {
-			byCorrelation.take(s, i, s.childOf(r, folded[r.corr]))
+		s.child[i] = s.childOf(r, children[r.ref()])
+		if s.child[i] == none && r.corr() != 0 {
+			byCorrelation.take(s, i, s.childOf(r, folded[r.corr()]))
 		}
 		if s.child[i] != none {
 			s.free.set(i, 0)
@@ -213,8 +197,8 @@ func (p parents) take(s *settlement, i, child uint32) {
 	}
 	r, of := s.holder.at(i), parentOf{child, s.kind(s.holder.at(i)).level}
 	if before, ok := p[of]; ok {
-		rival, at := s.holder.at(before), s.holder.at(child).at
-		apart := func(r *record) int64 { return max(r.at-at, at-r.at) }
+		rival, at := s.holder.at(before), s.holder.at(child).at()
+		apart := func(r row) int64 { return max(r.at()-at, at-r.at()) }
 		if a, b := apart(r), apart(rival); a > b || a == b && !s.earlier(r, rival) {
 			return
 		}
@@ -227,11 +211,11 @@ func (p parents) take(s *settlement, i, child uint32) {
 const tiedWithin = 3600 * 1e6
 
 // childOf returns the first of the candidates that was made with r.
-func (s *settlement) childOf(r *record, candidates []uint32) uint32 {
+func (s *settlement) childOf(r row, candidates []uint32) uint32 {
 	best := none
 	for _, c := range candidates {
 		child := s.holder.at(c)
-		apart := child.at - r.at
+		apart := child.at() - r.at()
 		if s.kind(child).level <= s.kind(r).level || s.root(child) != s.root(r) || max(apart, -apart) > tiedWithin {
 			continue
 		}
@@ -242,9 +226,12 @@ func (s *settlement) childOf(r *record, candidates []uint32) uint32 {
 	return best
 }
 
-// earlier orders records by time, and by their identity where that is the same.
-func (s *settlement) earlier(a, b *record) bool {
-	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id)) < 0
+// earlier orders records by time, and by what they are where that is the same.
+func (s *settlement) earlier(a, b row) bool {
+	if a.at() != b.at() {
+		return a.at() < b.at()
+	}
+	return s.compareTies(a, b) < 0
 }
 
 // tieVerdicts gives the beginning the verdict of what it became.
@@ -258,7 +245,7 @@ func (s *settlement) tieVerdicts() {
 			continue
 		}
 		if s.taken[i] = s.taken[last]; !s.taken[i] {
-			s.free.set(i, s.holder.count(s.holder.at(i)))
+			s.free.set(i, s.holder.at(i).count())
 		}
 	}
 }
@@ -270,7 +257,7 @@ func (s *settlement) result() Result {
 	sum.Duplicates = s.holder.double + s.relying.double
 	for i := range uint32(s.relying.len()) {
 		one := s.relying.at(i)
-		count := s.relying.count(one)
+		count := one.count()
 		if s.isAttempt(one) {
 			sum.Attempts += count
 			r.Items = append(r.Items, s.item(one, tallystick.VerdictAttempt, reasonNotHeld, count, s.credentialOf(one)))
@@ -294,7 +281,7 @@ func (s *settlement) result() Result {
 	}
 	for i := range uint32(s.holder.len()) {
 		one := s.holder.at(i)
-		sum.Holder += s.holder.count(one)
+		sum.Holder += one.count()
 		if s.free.get(i) > 0 {
 			sum.Unconfirmed += s.free.get(i)
 			r.Items = append(r.Items, s.item(one, tallystick.VerdictUnconfirmed, reasonUnseen, s.free.get(i), s.root(one)))
@@ -302,15 +289,21 @@ func (s *settlement) result() Result {
 	}
 	r.Names = s.namesOf(r.Items)
 	slices.SortFunc(r.Items, func(a, b Item) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Verdict, b.Verdict), cmp.Compare(a.id, b.id))
+		if c := cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Verdict, b.Verdict)); c != 0 {
+			return c
+		}
+		return s.compareTies(a.record, b.record)
 	})
+	for i := range r.Items {
+		r.Items[i].record = row{} // which would keep all records
+	}
 	return r
 }
 
 // leftOver is the verdict on a relying use that is not matched.
-func (s *settlement) leftOver(i uint32, r *record) Item {
+func (s *settlement) leftOver(i uint32, r row) Item {
 	item := s.item(r, tallystick.VerdictForeign, s.why[i], s.left.get(i), s.credentialOf(r))
-	if !s.book(r).closedPast(s.relying.until(r), s.options.Tolerance) {
+	if !s.book(r).closedPast(r.until(), s.options.Tolerance) {
 		item.Verdict, item.Reason = tallystick.VerdictPending, reasonOpen
 	} else if s.mayBeLost(r) {
 		item.Verdict, item.Reason = tallystick.VerdictPending, reasonLost
@@ -318,6 +311,6 @@ func (s *settlement) leftOver(i uint32, r *record) Item {
 	return item
 }
 
-func (s *settlement) item(r *record, verdict tallystick.Verdict, why Reason, count int64, root uint32) Item {
-	return Item{Where: r.where, Verdict: verdict, Reason: why, Count: count, Credential: root, at: r.at, id: r.id}
+func (s *settlement) item(r row, verdict tallystick.Verdict, why Reason, count int64, root uint32) Item {
+	return Item{Where: r.where(), Verdict: verdict, Reason: why, Count: count, Credential: root, at: r.at(), record: r}
 }

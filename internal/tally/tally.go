@@ -11,7 +11,7 @@
 // one id are one. What has no id may be in one file several times, and then is
 // as many uses.
 //
-// A record is kept in some sixty bytes: identifiers as hashes, names as numbers.
+// A record is kept in some forty bytes: identifiers as hashes, names as numbers.
 // Who wants to know more of a use reads it again at the place that it came from.
 package tally
 
@@ -66,15 +66,15 @@ type Tally struct {
 	holder  side
 	relying side
 	seed    maphash.Seed
-	file    uint64           // that the last record was from
-	repeats map[repeat]int64 // how often it has the same record again
+	secret  uint64
 }
 
 // New returns an empty tally.
 func New(options Options) *Tally {
 	options.Tolerance = max(options.Tolerance, 0)
+	seed := maphash.MakeSeed()
 	return &Tally{options: options, names: newNames(), parties: newParties(), kinds: newKinds(), books: newBooks(),
-		seed: maphash.MakeSeed(), repeats: map[repeat]int64{}}
+		seed: seed, secret: maphash.String(seed, "parts")}
 }
 
 // A Summary counts uses: a counted record is as many as it counts.
@@ -100,7 +100,7 @@ type Item struct {
 	// Credential is the same number for all uses of one credential.
 	Credential uint32
 	at         int64
-	id         uint64
+	record     row
 }
 
 // A Result is what a tally comes to.

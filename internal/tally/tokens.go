@@ -20,12 +20,11 @@ type tokenKey struct {
 // but who held the key, so where a holder's book carries token ids, one that is
 // not there is foreign, whatever else looks right.
 func (s *settlement) matchTokens() {
+	s.many = map[tokenKey]holderToken{}
 	s.indexTokens()
-	given := make([]uint32, s.holder.len()) // the use that a token is given to, and one more
 	for i := range uint32(s.relying.len()) {
-		s.warm(&s.relying, i)
 		r := s.relying.at(i)
-		if r.uti == 0 || s.isAttempt(r) {
+		if r.uti() == 0 || s.isAttempt(r) {
 			continue
 		}
 		root := s.credentialOf(r)
@@ -33,7 +32,7 @@ func (s *settlement) matchTokens() {
 		if !ok || !book.utis {
 			continue
 		}
-		token := s.tokenOf(r.uti, root)
+		token := s.tokenOf(r, root)
 		switch {
 		case token.first == none:
 			s.why[i] = reasonUnknownToken
@@ -43,97 +42,88 @@ func (s *settlement) matchTokens() {
 			s.left.set(i, 0) // the token speaks for its calls, and it is used many times
 			note(s.hereByToken, i)
 		default:
-			s.give(i, token.first, given)
+			s.give(i, token.first)
 		}
 	}
-	for i, n := range given {
-		if n != 0 {
-			s.left.set(n-1, 0)
-			s.why[n-1] = reasonNone
-			note(s.hereByToken, n-1)
-			if s.options.Paired != nil {
-				s.options.Paired(s.relying.at(n-1).where, s.holder.at(uint32(i)).where)
-			}
-			s.takeToken(uint32(i))
+	for i := range uint32(s.holder.len()) {
+		n := s.holder.at(i).link() // the use that the token is given to, and one more
+		if n == 0 {
+			continue
+		}
+		s.left.set(n-1, 0)
+		s.why[n-1] = reasonNone
+		note(s.hereByToken, n-1)
+		if s.options.Paired != nil {
+			s.options.Paired(s.relying.at(n-1).where(), s.holder.at(i).where())
+		}
+		s.takeToken(i)
+	}
+}
+
+// indexTokens links each relying record to a holder's record of the same token id,
+// and the holders' records of one to each other, in a ring. Numbers are one more,
+// so that 0 is none.
+func (s *settlement) indexTokens() {
+	p := newParts(max(s.holder.len(), s.relying.len()), s.secret)
+	var there, here spread
+	for round := range p.rounds {
+		p.spread(&there, &s.holder, columnUTI, round)
+		p.spread(&here, &s.relying, columnUTI, round)
+		for n := range p.inRound() {
+			s.linkTokens(p, there.list(n), here.list(n))
 		}
 	}
 }
 
-// indexTokens finds holders' records by token id.
-func (s *settlement) indexTokens() {
-	s.many = map[tokenKey]holderToken{}
-	s.token.grow(s.holder.tokens())
-	for i := range uint32(s.holder.len()) {
-		s.warm(&s.holder, i)
-		uti := s.holder.at(i).uti
-		if uti == 0 {
-			continue
-		}
-		slot, found := s.token.find(uti, s.hasUTI(uti))
-		if !found {
-			s.token.put(slot, uti, i)
+func (s *settlement) linkTokens(p *parts, there, here []keyed) {
+	p.clear(there)
+	for n, key := range there {
+		place := p.find(there, key.hash)
+		if *place == 0 {
+			*place = uint32(n + 1)
 			continue
 		}
 		if s.next == nil {
 			s.next = make([]uint32, s.holder.len())
 		}
-		s.next[i] = s.token.slots[slot].number // which is one more, so that 0 is the end
-		s.token.slots[slot].number = i + 1
+		first := there[*place-1].i
+		after := s.next[first]
+		if after == 0 {
+			after = first + 1
+		}
+		s.next[first], s.next[key.i] = key.i+1, after
 	}
-}
-
-// tokens counts the records that have a token id.
-func (s *side) tokens() int {
-	n := 0
-	for i := range uint32(s.len()) {
-		if s.at(i).uti != 0 {
-			n++
+	for _, key := range here {
+		if place := p.find(there, key.hash); *place != 0 {
+			s.relying.put(columnLink, key.i, uint64(there[*place-1].i)+1)
 		}
 	}
-	return n
 }
 
-// warm brings near what is wanted of the token table for the records from i on,
-// at the first of every few of them.
-func (s *settlement) warm(of *side, i uint32) {
-	if i%warmed != 0 {
+// eachWith calls do with every holder's record of the token of one of them, which
+// is given by its number and one more.
+func (s *settlement) eachWith(one uint32, do func(i uint32)) {
+	if one == 0 {
 		return
 	}
-	for j := i; j < min(i+warmed, uint32(of.len())); j++ {
-		s.near += s.token.warm(of.at(j).uti)
-	}
-}
-
-// warmed is for how many records that is done.
-const warmed = 64
-
-func (s *settlement) hasUTI(uti uint64) func(uint32) bool {
-	return func(i uint32) bool { return s.holder.at(i).uti == uti }
-}
-
-// eachWith calls do with every holder's record of a token id.
-func (s *settlement) eachWith(uti uint64, do func(i uint32)) {
-	slot, found := s.token.find(uti, s.hasUTI(uti))
-	if !found {
+	do(one - 1)
+	if s.next == nil {
 		return
 	}
-	for n := s.token.slots[slot].number; n != 0; {
+	for n := s.next[one-1]; n != 0 && n != one; n = s.next[n-1] {
 		do(n - 1)
-		if s.next == nil {
-			return
-		}
-		n = s.next[n-1]
 	}
 }
 
-// tokenOf returns the token of an id, if the credential's holder has a record of it.
-func (s *settlement) tokenOf(uti uint64, root uint32) holderToken {
-	key := tokenKey{uti, root}
+// tokenOf returns the token of a relying record, if the credential's holder has a
+// record of it.
+func (s *settlement) tokenOf(r row, root uint32) holderToken {
+	key := tokenKey{r.uti(), root}
 	if token, ok := s.many[key]; ok {
 		return token
 	}
 	token, records := holderToken{first: none, calls: true}, 0
-	s.eachWith(uti, func(i uint32) {
+	s.eachWith(r.link(), func(i uint32) {
 		records++
 		h := s.holder.at(i)
 		if s.root(h) != root {
@@ -153,8 +143,8 @@ func (s *settlement) tokenOf(uti uint64, root uint32) holderToken {
 
 // give gives a token to a use; of two uses, to the one that is more likely the
 // holder's own.
-func (s *settlement) give(i, token uint32, given []uint32) {
-	if before := given[token]; before != 0 {
+func (s *settlement) give(i, token uint32) {
+	if before := s.holder.at(token).link(); before != 0 {
 		rival := before - 1
 		if !s.likelier(i, rival, token) {
 			s.why[i] = reasonTokenTwice
@@ -162,7 +152,7 @@ func (s *settlement) give(i, token uint32, given []uint32) {
 		}
 		s.why[rival] = reasonTokenTwice
 	}
-	given[token] = i + 1
+	s.holder.put(columnLink, token, uint64(i)+1)
 }
 
 // likelier says whether use a is more likely than use b what the holder made: the
@@ -171,14 +161,14 @@ func (s *settlement) likelier(a, b, token uint32) bool {
 	h := s.holder.at(token)
 	key := func(i uint32) (key [4]int64) {
 		r := s.relying.at(i)
-		if h.addr == 0 || r.addr != h.addr {
+		if h.addr() == 0 || r.addr() != h.addr() {
 			key[0] = 1
 		}
-		if h.corr == 0 || r.corr != h.corr {
+		if h.corr() == 0 || r.corr() != h.corr() {
 			key[1] = 1
 		}
-		key[2] = max(r.at-h.at, h.at-r.at)
-		key[3] = r.at
+		key[2] = max(r.at()-h.at(), h.at()-r.at())
+		key[3] = r.at()
 		return key
 	}
 	x, y := key(a), key(b)
@@ -187,7 +177,7 @@ func (s *settlement) likelier(a, b, token uint32) bool {
 			return c < 0
 		}
 	}
-	return s.relying.at(a).id < s.relying.at(b).id
+	return s.compareTies(s.relying.at(a), s.relying.at(b)) < 0
 }
 
 // takeToken marks every record of a token as matched: it is one token, however
@@ -203,7 +193,7 @@ func (s *settlement) takeToken(token uint32) {
 		return
 	}
 	h := s.holder.at(token)
-	s.eachWith(h.uti, func(i uint32) {
+	s.eachWith(token+1, func(i uint32) {
 		if other := s.holder.at(i); s.root(other) == s.root(h) && s.kind(other).call() == s.kind(h).call() {
 			take(i)
 		}

@@ -2,7 +2,11 @@
 
 package tally
 
-import "github.com/tallystick/tallystick"
+import (
+	"hash/maphash"
+
+	"github.com/tallystick/tallystick"
+)
 
 // A Writer takes records for a tally. One goroutine uses it; any number of
 // writers may write to one tally at the same time.
@@ -12,25 +16,25 @@ type Writer struct {
 	key    []byte
 	known  knownKinds // that were met, so that the lock of the tally is seldom needed
 	class  class
-	warmed uint32 // what nobody needs, of slots that are wanted soon
-	batch  []entry
+	batch  batch
+	warmed uint64 // what nobody needs, of a place that is wanted soon
 }
 
-// An entry is a record on its way to the tally.
-type entry struct {
-	record
-	seq    uint64
-	more   extra
+// A batch is records of one side on their way to the tally.
+type batch struct {
+	size   int
 	holder bool
-	named  bool // the same again is a duplicate, and not one more
+	values [columns][batchSize]uint64
+	seqs   [batchSize]uint64
+	extras []extra
 }
 
 // batchSize is how many records are added under one lock.
-const batchSize = 512
+const batchSize = 256
 
 // Writer returns a writer.
 func (t *Tally) Writer() *Writer {
-	return &Writer{t: t, batch: make([]entry, 0, batchSize)}
+	return &Writer{t: t}
 }
 
 // FileShift is where in the argument of Writer.At the number of the file begins.
@@ -44,23 +48,51 @@ func (w *Writer) At(where uint64) { w.where = where }
 
 // Use takes a use; nothing of it is kept.
 func (w *Writer) Use(u *tallystick.Use) {
-	w.batch = w.batch[:len(w.batch)+1] // it has room, and an old entry there is written over
-	e := &w.batch[len(w.batch)-1]
-	e.seq, e.holder, e.named, e.more = u.Seq, u.Side == tallystick.SideHolder, isNamed(u), extra{}
-	e.compress(u, w.where)
-	secret := w.class.hash(w.t.seed, u)
-	e.kind = w.kind(u, secret)
-	if u.ID != "" {
-		w.key = e.identifyNamed(w.key, w.t.seed, u)
-	} else {
-		w.key = e.identify(w.key, w.t.seed, u, w.known.hashes[e.kind], secret)
-	}
-	if u.Count > 1 || u.IDs.Parent != "" {
-		e.more = extra{until: max(micro(u.Until), e.at), count: u.Count, parent: hashOf(u.IDs.Parent), loose: looseHash(u.IDs.Parent)}
-	}
-	if len(w.batch) == batchSize {
+	b := &w.batch
+	if holder := u.Side == tallystick.SideHolder; b.size == batchSize || holder != b.holder {
 		w.Flush()
+		b.holder = holder
 	}
+	secret := w.class.hash(w.t.seed, u)
+	w.warmed += w.known.warm(secret)
+	check := w.identify(u, secret)
+	i, v := b.size, &b.values
+	b.size++
+	b.seqs[i] = u.Seq
+	v[columnAt][i], v[columnWhere][i] = uint64(micro(u.Time)), w.where
+	v[columnTie][i], v[columnCheck][i] = uint64(tieOf(u, w.key)), check
+	v[columnUTI][i], v[columnRef][i] = hashUTI(u.IDs.UTI), hashOf(refOf(u))
+	if !b.holder {
+		v[columnRef][i] = uint64(fold(v[columnRef][i])) // with which it is compared
+	}
+	v[columnCorr][i], v[columnAddr][i] = uint64(looseHash(u.IDs.Correlation)), uint64(looseHash(u.Address))
+	v[columnFlags][i], v[columnExtra][i] = flagsOf(u), 0
+	v[columnKind][i] = uint64(w.kind(u, secret))
+	if u.Count > 1 || u.IDs.Parent != "" {
+		b.extras = append(b.extras, extra{until: max(micro(u.Until), micro(u.Time)), count: u.Count, parent: hashOf(u.IDs.Parent), loose: looseHash(u.IDs.Parent)})
+		v[columnExtra][i] = uint64(len(b.extras))
+	}
+}
+
+// identify returns a hash with the tally's secret of what two copies of one record
+// have in common, and leaves in w.key what makes a record without an id itself,
+// beside its kind: the hash of that, which is secret, is made already.
+func (w *Writer) identify(u *tallystick.Use, secret uint64) uint64 {
+	if u.ID != "" {
+		return max(mix(w.class.named^prime2, maphash.String(w.t.seed, u.ID)), 1)
+	}
+	w.key = appendRest(w.key[:0], u)
+	return max(mix(secret^prime2, maphash.Bytes(w.t.seed, w.key)), 1)
+}
+
+func flagsOf(u *tallystick.Use) (flags uint64) {
+	if IsNamed(u) {
+		flags |= flagNamed
+	}
+	if u.Seq != 0 {
+		flags |= flagNumbered
+	}
+	return flags
 }
 
 // kind returns the number of a use's kind.
@@ -71,9 +103,8 @@ func (w *Writer) kind(u *tallystick.Use, secret uint64) uint32 {
 	w.key = kindKey(w.key[:0], u)
 	w.t.mu.Lock()
 	number := w.t.kindOf(w.key, u)
-	hash := w.t.kinds.list[number].hash
 	w.t.mu.Unlock()
-	w.known.put(knownKind{secret, number}, hash)
+	w.known.put(knownKind{secret, number})
 	return number
 }
 
@@ -109,38 +140,21 @@ func (w *Writer) Join(names []string) {
 
 // Flush hands over what was taken; call it at the end.
 func (w *Writer) Flush() {
-	w.t.mu.Lock()
-	defer w.t.mu.Unlock()
-	for i := range w.batch {
-		w.warmed += w.t.sideOf(&w.batch[i]).ids.warm(w.batch[i].id)
-	}
-	for i := range w.batch {
-		w.t.take(&w.batch[i])
-	}
-	w.batch = w.batch[:0]
-}
-
-func (t *Tally) sideOf(e *entry) *side {
-	if e.holder {
-		return &t.holder
-	}
-	return &t.relying
-}
-
-// take adds a record.
-func (t *Tally) take(e *entry) {
-	s := t.sideOf(e)
-	if file := e.where >> FileShift; file != t.file {
-		t.file = file
-		clear(t.repeats)
-	}
-	isNew := t.insert(s, e)
-	if !e.holder {
+	b := &w.batch
+	if b.size == 0 {
 		return
 	}
-	book := &t.books.list[t.kinds.list[e.kind].source]
-	book.span(e.at)
-	if isNew {
-		book.add(e.seq)
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	if b.holder {
+		w.t.holder.add(b)
+		for i, seq := range b.seqs[:b.size] {
+			book := &w.t.books.list[w.t.kinds.list[b.values[columnKind][i]].source]
+			book.span(int64(b.values[columnAt][i]))
+			book.add(seq)
+		}
+	} else {
+		w.t.relying.add(b)
 	}
+	b.size, b.extras = 0, b.extras[:0]
 }

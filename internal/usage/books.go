@@ -72,16 +72,9 @@ func bookOf(b ledger.Book, s *store.Source, now time.Time) Book {
 	if !b.Closed.IsZero() {
 		book.Behind = max(now.Sub(b.Closed), 0)
 	}
-	if s == nil || s.Paused || s.Once || s.Silence == 0 {
-		return book
+	if s != nil && s.IsRead() && s.Silence > 0 {
+		book.Silent = s.HeardLast(b.Heard).Add(s.Silence).Before(now)
 	}
-	heard := s.Created // it has had since then to say something
-	for _, t := range []time.Time{b.Heard, s.Heard} {
-		if t.After(heard) {
-			heard = t
-		}
-	}
-	book.Silent = heard.Add(s.Silence).Before(now)
 	return book
 }
 
@@ -130,7 +123,8 @@ type told struct {
 func (u *Usage) tellers(ctx context.Context) (tellers, error) {
 	found := tellers{}
 	q := ledger.Query{}
-	q.From, q.To = u.bounds(time.Time{}, time.Time{})
+	// A record of a time to come does not make those of today old.
+	q.From, q.To = u.bounds(time.Time{}, u.Now().Add(24*time.Hour))
 	if oldest := q.To.Add(-mapSpan); q.From.Before(oldest) {
 		q.From = oldest
 	}

@@ -10,13 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/usage"
 )
 
 func TestIncidents(t *testing.T) {
 	onBoth(t, func(f *fixture) {
-		list, n, err := f.Incidents(f.Context(), viewer, "", false, store.PageRequest{})
+		list, n, err := f.Incidents(f.Context(), viewer, usage.IncidentFilter{}, store.PageRequest{})
 		if err != nil || n != 1 || len(list.Items) != 1 {
 			f.Fatalf("%+v, %d, %v", list, n, err)
 		}
@@ -29,7 +30,7 @@ func TestIncidents(t *testing.T) {
 		if d := cmp.Diff(want, i); d != "" {
 			f.Error(d)
 		}
-		if other, _, err := f.Incidents(f.Context(), viewer, f.fingerprint, true, store.PageRequest{}); err != nil || len(other.Items) != 1 {
+		if other, _, err := f.Incidents(f.Context(), viewer, usage.IncidentFilter{Credential: f.fingerprint, All: true}, store.PageRequest{}); err != nil || len(other.Items) != 1 {
 			f.Errorf("of the credential: %+v, %v", other, err)
 		}
 		if _, err := f.Incident(f.Context(), viewer, 1<<40); !errors.Is(err, tallystick.ErrNotFound) {
@@ -96,13 +97,18 @@ func TestBooksSayWhoIsSilent(t *testing.T) {
 
 func TestMap(t *testing.T) {
 	onBoth(t, func(f *fixture) {
+		// Whose clock is wrong hides nobody.
+		_, err := f.Ledger.Append(f.Context(), ledger.Batch{Uses: []tallystick.Use{
+			use("astray", tallystick.SideRelying, time.Date(9999, time.January, 1, 0, 0, 0, 0, time.UTC), "late", "later"),
+		}})
+		must(f.T, err)
 		m, err := f.Map(f.Context(), viewer)
 		must(f.T, err)
 		want := []usage.Party{
 			{Name: graph, Credentials: 1, Holder: 2*perHour + 1, Relying: 2*perHour + 1, Foreign: 1, Holders: []string{"sync"}, Relyings: []string{"entra"}},
 			{Name: exchange, Credentials: 1, Relying: 2, Foreign: 2, Holders: []string{}, Relyings: []string{"entra"}},
 		}
-		if d := cmp.Diff(want, m.Parties); d != "" || len(m.Books) != 2 || m.More != 0 {
+		if d := cmp.Diff(want, m.Parties); d != "" || len(m.Books) != 3 || m.More != 0 {
 			f.Errorf("%d books, %d more: %s", len(m.Books), m.More, d)
 		}
 	})

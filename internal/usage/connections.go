@@ -9,16 +9,16 @@ import (
 	"github.com/tallystick/tallystick/internal/store"
 )
 
-// Connections returns a page of connections by their relying party: those of a
-// credential or of a relying party, or of all where both are "", and how many
-// there are, up to store.CountCap.
+// Connections returns a page of connections: those of a credential or of a relying
+// party, or of all where both are "", and how many there are, up to store.CountCap.
+// They are sorted by "relying_party" or, the most first, by "foreign".
 func (u *Usage) Connections(ctx context.Context, actor gate.Actor, credential, party string, page store.PageRequest) (store.Page[Connection], int64, error) {
 	s, err := u.subject(ctx, actor, credential)
 	if err != nil {
 		return store.Page[Connection]{}, 0, err
 	}
 	filter := store.ConnectionFilter{Used: s.ids(), Party: party}
-	rows, err := u.DB.Connections(ctx, filter, store.PageRequest{Desc: page.Desc, After: page.After, Limit: page.Limit})
+	rows, err := u.DB.Connections(ctx, filter, page)
 	if err != nil {
 		return store.Page[Connection]{}, 0, err
 	}

@@ -214,5 +214,5 @@ func (u *Usage) rawOf(ctx context.Context, use *tallystick.Use) (string, error) 
 		err = nil // elsewhere, and others of its records say so
 	}
 	text := bytes.Join(lines, []byte("\n"))
-	return string(text[:min(len(text), mostRaw)]), err
+	return strings.ToValidUTF8(string(text[:min(len(text), mostRaw)]), "\uFFFD"), err
 }

@@ -143,7 +143,7 @@ func (f *fixture) addRest() {
 	add("attempt", attempt, tallystick.VerdictAttempt)
 	_, err := f.Ledger.Append(f.Context(), batch)
 	must(f.T, err)
-	_, err = f.DB.SaveVerdicts(f.Context(), said, nil)
+	err = f.DB.SaveVerdicts(f.Context(), said, nil)
 	must(f.T, err)
 }
 

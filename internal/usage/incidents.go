@@ -16,14 +16,13 @@ import (
 const mostTop = 10
 
 // Incidents returns a page of incidents, the latest first, and how many there are,
-// up to store.CountCap. It leaves out those that were taken back as a whole, when
-// all is false. Credential narrows it to one, as a Filter does; "" does not.
-func (u *Usage) Incidents(ctx context.Context, actor gate.Actor, credential string, all bool, page store.PageRequest) (store.Page[Incident], int64, error) {
-	s, err := u.subject(ctx, actor, credential)
+// up to store.CountCap.
+func (u *Usage) Incidents(ctx context.Context, actor gate.Actor, f IncidentFilter, page store.PageRequest) (store.Page[Incident], int64, error) {
+	s, err := u.subject(ctx, actor, f.Credential)
 	if err != nil {
 		return store.Page[Incident]{}, 0, err
 	}
-	filter := store.IncidentFilter{Used: s.ids(), All: all}
+	filter := store.IncidentFilter{Used: s.ids(), All: f.All, From: f.From, To: f.To}
 	rows, err := u.DB.Incidents(ctx, filter, store.PageRequest{Desc: true, After: page.After, Limit: page.Limit})
 	if err != nil {
 		return store.Page[Incident]{}, 0, err

@@ -5,6 +5,7 @@ package usage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -197,7 +198,11 @@ func (u *Usage) openTo(s *subject) func(*tallystick.Use) bool {
 		for _, id := range s.used {
 			u.Live.Pending(id, func(at time.Time, _ int64) { open[at.UnixMicro()] = true })
 		}
-		return func(use *tallystick.Use) bool { return open[use.Time.UnixMicro()] }
+		undecided, ok := u.Live.(Undecided)
+		return func(use *tallystick.Use) bool {
+			return open[use.Time.UnixMicro()] ||
+				ok && slices.ContainsFunc(s.used, func(id int64) bool { return undecided.Undecided(id, use.Time) })
+		}
 	}
 	var closed time.Time
 	for _, b := range u.Ledger.Books() {

@@ -41,6 +41,12 @@ type Clocks interface {
 	SkewOf(source string, side tallystick.Side) time.Duration
 }
 
+// Undecided is what a Live may have besides: of which uses nothing can be said yet,
+// because they came late or wait for a book.
+type Undecided interface {
+	Undecided(used int64, at time.Time) bool
+}
+
 // A Bin is the uses of one step of time.
 type Bin struct {
 	At          time.Time `json:"at"` // when it begins
@@ -56,7 +62,7 @@ type Bin struct {
 type Chart struct {
 	From time.Time     `json:"from"`
 	To   time.Time     `json:"to"`
-	Step time.Duration `json:"step"` // nanoseconds
+	Step time.Duration `json:"-"` // programs get seconds
 	Bins []Bin         `json:"bins"`
 }
 
@@ -86,11 +92,11 @@ type Incident struct {
 	First      time.Time  `json:"first"`  // use
 	Last       time.Time  `json:"last"`
 	Uses       int64      `json:"uses"`
-	Parties    int64      `json:"parties"`
+	Parties    int64      `json:"relying_parties"`
 	Addresses  int64      `json:"addresses"`
 	// TopAddresses and TopParties are those with the most uses, at most ten.
 	TopAddresses []Count `json:"top_addresses,omitempty"`
-	TopParties   []Count `json:"top_parties,omitempty"`
+	TopParties   []Count `json:"top_relying_parties,omitempty"`
 }
 
 // A Count is how many uses there are of something.
@@ -100,7 +106,7 @@ type Count struct {
 }
 
 // A Book is what one source has recorded on one side, and whether its silence can
-// be trusted.
+// be trusted. Programs get a BookBody.
 type Book struct {
 	ledger.Book
 	// Silent says that it should have been heard again by now.
@@ -108,10 +114,10 @@ type Book struct {
 	// Reading is its source; nil for a book that nothing reads any more.
 	Reading *store.Source `json:"reading,omitempty"`
 	// Behind is how far before now it is closed; zero when it is not closed at all.
-	Behind time.Duration `json:"behind"`
+	Behind time.Duration `json:"-"`
 	// Skew is how far its clock is before that of its counterparts; zero when that
 	// is not known.
-	Skew time.Duration `json:"skew,omitempty"`
+	Skew time.Duration `json:"-"`
 	// Ended says that nobody writes it any more, so that nothing waits for it.
 	Ended *store.EndedBook `json:"ended,omitempty"`
 }
@@ -119,7 +125,7 @@ type Book struct {
 // A Connection is where a credential is accepted, as its uses show.
 type Connection struct {
 	Credential Credential `json:"credential"`
-	Party      string     `json:"party"`
+	Party      string     `json:"relying_party"`
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
 	Holder     int64      `json:"holder"`
@@ -144,7 +150,7 @@ type Detail struct {
 // A Map is which books tell of which relying parties.
 type Map struct {
 	Books   []Book  `json:"books"`
-	Parties []Party `json:"parties"`
+	Parties []Party `json:"relying_parties"`
 	// More counts the relying parties that are left out, those with the fewest uses.
 	More int64 `json:"more,omitempty"`
 }
@@ -157,8 +163,8 @@ type Party struct {
 	Holder      int64    `json:"holder"`      // uses
 	Relying     int64    `json:"relying"`
 	Foreign     int64    `json:"foreign"`
-	Holders     []string `json:"holders"` // sources
-	Relyings    []string `json:"relyings"`
+	Holders     []string `json:"holder_sources"`
+	Relyings    []string `json:"relying_sources"`
 }
 
 // A Filter narrows what is shown; what is zero does not restrict.
@@ -171,4 +177,11 @@ type Filter struct {
 	Address    string
 	Incident   int64
 	From, To   time.Time // To is not included
+}
+
+// An IncidentFilter narrows a list of incidents; what is zero does not restrict.
+type IncidentFilter struct {
+	Credential string    // as that of a Filter
+	All        bool      // also those that were taken back as a whole
+	From, To   time.Time // what has foreign uses before, in and behind it counts too; To is not included
 }

@@ -92,6 +92,8 @@ func (l *Log) Blocks(emit func(*Block) error, malformed func(line int, err error
 	switch {
 	case l.Format.layout == byEvent:
 		return l.ending(eventBlocks(r, emit, malformed))
+	case l.Format.layout == byChunk:
+		return l.ending(chunkBlocks(r, emit, malformed))
 	case l.byLine:
 		return l.ending(lineBlocks(r, emit, malformed))
 	}

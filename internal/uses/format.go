@@ -64,6 +64,7 @@ const (
 	byLine    layout = iota // a record a line
 	byElement               // a record is a JSON object: one a line, in an array, or in a page
 	byEvent                 // a record is an XML element Event
+	byChunk                 // an event log of Windows, which is not text
 )
 
 // Formats returns every format, in the order in which they are tried.
@@ -73,7 +74,7 @@ func Formats() []Format {
 		entraDiagnosticFormat(), entraLogAnalyticsFormat(), entraSignInFormat(),
 		graphActivityFormat(), unifiedAuditFormat(), officeActivityFormat(), cloudTrailFormat(),
 		entraAuditDiagnosticFormat(), entraAuditLogAnalyticsFormat(), entraAuditFormat(),
-		sambaFormat(), windowsJSONFormat(), windowsXMLFormat(),
+		sambaFormat(), windowsJSONFormat(), windowsXMLFormat(), windowsEVTXFormat(),
 		nginxFormat(), haproxyFormat(), zeekJSONFormat(), zeekTSVFormat(),
 		openLDAPFormat(), dovecotFormat(), postfixFormat(), postgresFormat(), openSSHFormat(),
 	}

@@ -54,10 +54,7 @@ func readDovecot(record string, near time.Time, sink Sink) error {
 	} else if strings.Contains(record, "submission-login: ") {
 		protocol = "smtp"
 	}
-	u.RelyingParty = protocol + ":" + wordAfter(event, "lip=")
-	if port := wordAfter(event, "lport="); port != "" {
-		u.RelyingParty += ":" + port
-	}
+	u.RelyingParty = serverParty(protocol, wordAfter(event, "lip="), wordAfter(event, "lport="))
 	sink.Use(&u)
 	return nil
 }

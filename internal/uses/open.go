@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/evtx"
 )
 
 // The errors of Open. That a file cannot be read is an *fs.PathError.
@@ -199,6 +200,8 @@ func (l *Log) guess(head string, isJSON, linesOfJSON bool) (Format, error) {
 		}
 	}
 	switch {
+	case strings.HasPrefix(head, evtx.Magic):
+		return windowsEVTXFormat(), nil
 	case isJSON && !linesOfJSON:
 		e := newElements(strings.NewReader(head), func(b *Block) error { b.Each(take); return nil }, func(int, error) {})
 		if err := e.run(); err != nil {

@@ -91,12 +91,22 @@ func readNginx(record string, sink Sink) error {
 	if len(u.Credential) == 0 {
 		u.Credential = []string{"x509-subject:" + f["sdn"]}
 	}
-	u.RelyingParty = "https:" + f["sni"]
-	if f["port"] != "" {
-		u.RelyingParty += ":" + f["port"]
-	}
+	u.RelyingParty = serverParty("https", f["sni"], f["port"])
 	sink.Use(&u)
 	return nil
+}
+
+// serverParty names a server. A client that dials an address sends no name (RFC
+// 6066 section 3): then the log knows neither the address that the holder's book
+// has nor its port from outside, and says the kind alone, which agrees with any.
+func serverParty(kind, name, port string) string {
+	switch {
+	case name == "" || name == "-": // haproxy writes "-" for what there is not
+		return kind + ":"
+	case port == "" || port == "-":
+		return kind + ":" + name
+	}
+	return kind + ":" + name + ":" + port
 }
 
 // unixTime reads seconds since 1970 with a fraction.
@@ -145,10 +155,7 @@ func readHAProxy(record string, sink Sink) error {
 	if f["sha1"] != "" {
 		u.Credential = append(u.Credential, tallystick.NormalName("x5t:"+f["sha1"]))
 	}
-	u.RelyingParty = "https:" + f["sni"]
-	if f["port"] != "" {
-		u.RelyingParty += ":" + f["port"]
-	}
+	u.RelyingParty = serverParty("https", f["sni"], f["port"])
 	sink.Use(&u)
 	return nil
 }

@@ -105,7 +105,7 @@ func (s *sambaRecord) emit(sink Sink) error {
 		kind = "kerberos"
 	}
 	host, port := splitAddress(s.local)
-	u.RelyingParty = kind + ":" + host + ":" + strconv.Itoa(port)
+	u.RelyingParty = serverParty(kind, host, strconv.Itoa(port))
 	if s.account != "" {
 		u.Credential = append(u.Credential, "account:ad/"+s.domain+"/"+s.account)
 	}

@@ -89,9 +89,20 @@ type windowsXMLEvent struct {
 }
 
 func readWindowsXML(record string, sink Sink) error {
+	fields := windowsFields{}
+	if !fields.scan(record) {
+		var err error
+		if fields, err = decodeWindowsXML(record); err != nil {
+			return err
+		}
+	}
+	return fields.emit(sink)
+}
+
+func decodeWindowsXML(record string) (windowsFields, error) {
 	var event windowsXMLEvent
 	if err := xml.Unmarshal([]byte(record), &event); err != nil {
-		return errors.New("expected an XML element Event that is whole")
+		return nil, errors.New("expected an XML element Event that is whole")
 	}
 	fields := windowsFields{
 		"eventid": event.System.EventID, "computer": event.System.Computer, "eventrecordid": event.System.RecordID,
@@ -103,7 +114,7 @@ func readWindowsXML(record string, sink Sink) error {
 		}
 		fields[strings.ToLower(d.Name)] = d.Value
 	}
-	return fields.emit(sink)
+	return fields, nil
 }
 
 // first returns the first field that is there and not "-".

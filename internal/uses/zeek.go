@@ -99,7 +99,7 @@ func zeekUse(f map[string]string, sink Sink) error {
 	if name == "" {
 		name = f["id.resp_h"]
 	}
-	u.RelyingParty = "https:" + name + ":" + f["id.resp_p"]
+	u.RelyingParty = serverParty("https", name, f["id.resp_p"])
 	sink.Use(&u)
 	return nil
 }

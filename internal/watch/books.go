@@ -4,13 +4,12 @@ package watch
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/rule"
 )
 
@@ -19,9 +18,10 @@ func BookPlace(source string, side tallystick.Side) tallystick.Place {
 	return tallystick.Place(fmt.Sprintf("book:%s/%s", side, source))
 }
 
-// judgeBooks shows the rules each book as it stands.
+// judgeBooks shows the rules each book as it stands, and each source that has said
+// nothing yet.
 func (w *Watch) judgeBooks(ctx context.Context) error {
-	silence, err := w.silences(ctx)
+	subjects, err := w.bookSubjects(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,9 @@ func (w *Watch) judgeBooks(ctx context.Context) error {
 			continue
 		}
 		names = append(names, r.Name)
-		for _, b := range w.Ledger.Books() {
-			for _, hit := range r.Book(w.bookSubject(&b, silence)) {
-				f := tallystick.Finding{Rule: r.Name, Severity: r.Severity, Place: BookPlace(b.Source, b.Side), Evidence: hit.Evidence}
+		for _, s := range subjects {
+			for _, hit := range r.Book(s) {
+				f := tallystick.Finding{Rule: r.Name, Severity: r.Severity, Place: BookPlace(s.Source, s.Side), Evidence: hit.Evidence}
 				if hit.Severity != 0 {
 					f.Severity = hit.Severity
 				}
@@ -48,23 +48,53 @@ func (w *Watch) judgeBooks(ctx context.Context) error {
 	return w.DB.SettleFindings(ctx, names, found, w.Now())
 }
 
-// silences returns after how long each book should have been heard again.
-func (w *Watch) silences(ctx context.Context) (map[bookName]time.Duration, error) {
+// bookSubjects returns what the rules are shown.
+func (w *Watch) bookSubjects(ctx context.Context) ([]rule.BookSubject, error) {
 	sources, err := w.DB.Sources(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := map[bookName]time.Duration{}
+	reading := map[bookName]*store.Source{}
 	for i := range sources {
-		s := &sources[i]
-		w.mu.Lock()
-		ended := w.ended[bookName{s.Name, s.Side}]
-		w.mu.Unlock()
-		if !ended && !s.Paused && s.Done.IsZero() && !s.Once {
-			all[bookName{s.Name, s.Side}] = s.Silence
+		if s := &sources[i]; s.IsRead() {
+			reading[bookName{s.Name, s.Side}] = s
 		}
 	}
-	return all, nil
+	w.mu.Lock()
+	ended := w.ended
+	w.mu.Unlock()
+	skews := w.Skews()
+	var list []rule.BookSubject
+	for _, b := range w.Ledger.Books() {
+		s := subjectOf(&b, w.Now())
+		s.Skew = skewOf(skews, bookName{b.Source, b.Side})
+		name := bookName{b.Source, b.Side}
+		if from := reading[name]; from != nil && !ended[name] {
+			s.Silence, s.Heard = from.Silence, from.HeardLast(b.Heard)
+		}
+		delete(reading, name)
+		list = append(list, s)
+	}
+	for name, from := range reading {
+		if !ended[name] {
+			list = append(list, rule.BookSubject{Source: name.source, Side: name.side, Silence: from.Silence, Heard: from.HeardLast(time.Time{}), Now: w.Now()})
+		}
+	}
+	return list, nil
+}
+
+func subjectOf(b *ledger.Book, now time.Time) rule.BookSubject {
+	s := rule.BookSubject{
+		Source: b.Source, Side: b.Side, Closed: b.Closed, Heard: b.Heard, Missing: b.MissingCount, Broken: b.Chain.BrokenCount, Twice: b.Twice,
+		AfterClose: b.AfterClose, AfterCloseAt: b.AfterCloseAt, Now: now,
+	}
+	if len(b.Missing) > 0 {
+		s.FirstMissing = b.Missing[0].From
+	}
+	if len(b.Chain.Broken) > 0 {
+		s.FirstBroken = b.Chain.Broken[0]
+	}
+	return s
 }
 
 // endOfTime is up to when a book is closed that has ended: far, and still far from
@@ -91,28 +121,4 @@ func (w *Watch) learnEnded(ctx context.Context) error {
 		w.Wake()
 	}
 	return nil
-}
-
-func (w *Watch) bookSubject(b *ledger.Book, silence map[bookName]time.Duration) rule.BookSubject {
-	s := rule.BookSubject{
-		Source: b.Source, Side: b.Side, Closed: b.Closed, Heard: b.Heard, Silence: silence[bookName{b.Source, b.Side}], Missing: b.MissingCount,
-		Broken: b.Chain.BrokenCount, Twice: b.Twice, AfterClose: b.AfterClose, AfterCloseAt: b.AfterCloseAt, Skew: w.skewOf(bookName{b.Source, b.Side}), Now: w.Now(),
-	}
-	if len(b.Missing) > 0 {
-		s.FirstMissing = b.Missing[0].From
-	}
-	if len(b.Chain.Broken) > 0 {
-		s.FirstBroken = b.Chain.Broken[0]
-	}
-	return s
-}
-
-// RecordRoot returns a function for ledger.Options.Sealed that puts the roots of
-// segments into the audit log, where nobody can change them.
-func RecordRoot(log *audit.Log, now func() time.Time) func(context.Context, ledger.Segment) error {
-	return func(ctx context.Context, s ledger.Segment) error {
-		return log.Append(ctx, audit.Record{
-			Time: now(), Actor: "ledger", Role: "none", Via: "local", Action: "seal-ledger", Object: "segment " + s.Name() + " " + hex.EncodeToString(s.Root), Allowed: true,
-		})
-	}
 }

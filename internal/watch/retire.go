@@ -36,13 +36,14 @@ func (w *Watch) retire(s *set) {
 
 func (w *Watch) retireFrom(one *used) {
 	one.sweep()
-	for _, e := range one.open {
-		if e.done = e.verdict == tallystick.VerdictMatched && e.certain; e.done {
+	one.open = slices.DeleteFunc(one.open, func(e *entry) bool {
+		done := e.verdict == tallystick.VerdictMatched && e.certain
+		if done {
 			w.counts.Matched++
 			w.halves.leave(e)
 		}
-	}
-	one.open = slices.DeleteFunc(one.open, func(e *entry) bool { return e.done })
+		return done
+	})
 	slices.SortStableFunc(one.open, func(a, b *entry) int { return cmp.Compare(micro(a.use.Time), micro(b.use.Time)) })
 	tolerance := w.Tolerance.Microseconds()
 	closed := min(w.holdersClosed(one), closedBy(w, tallystick.SideRelying, one.relying))
@@ -67,7 +68,7 @@ func (w *Watch) retireFrom(one *used) {
 	}
 	one.waiting, one.leaves = noTime, noTime
 	for _, e := range one.open {
-		if e.verdict == tallystick.VerdictPending && e.why.IsOpen() {
+		if e.verdict == tallystick.VerdictPending && e.reason.IsOpen() {
 			one.waiting = min(one.waiting, until(e.use))
 		}
 	}

@@ -7,10 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/profile"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -27,49 +27,58 @@ type state struct {
 }
 
 // save remembers what was seen. All that came before is sealed for it, so that a
-// number says where it ends.
+// number says where it ends; and what came of it is written down first, because
+// nobody looks at those records again.
 func (w *Watch) save(ctx context.Context) error {
-	watched, err := w.snapshot(ctx)
+	watched, records, err := w.snapshot(ctx)
 	if err != nil {
 		return fmt.Errorf("couldn't save what was watched: %w", err)
 	}
-	if err := w.writeNames(ctx); err == nil {
+	for _, step := range []func(context.Context) error{w.resolve, w.writeNames, w.write} {
+		if err = step(ctx); err != nil {
+			break
+		}
+	}
+	if err == nil {
 		err = w.DB.SaveWatched(ctx, watched)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err != nil {
 		w.giveBack(watched)
+		return err
 	}
-	return err
+	w.since, w.counted = w.since-records, 0
+	return nil
 }
 
 // snapshot takes what there is to save, at an instant at which nobody puts records
-// in.
-func (w *Watch) snapshot(ctx context.Context) (store.Watched, error) {
+// in, and says of how many records since the last time it is.
+func (w *Watch) snapshot(ctx context.Context) (store.Watched, int64, error) {
 	w.door.Lock()
 	defer w.door.Unlock()
 	if err := w.Ledger.Seal(ctx); err != nil {
-		return store.Watched{}, err
+		return store.Watched{}, 0, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	watched := store.Watched{Segment: w.Ledger.Sealed(), States: map[int64][]byte{}}
 	var err error
 	if watched.Books, err = json.Marshal(w.losses); err != nil {
-		return watched, err
+		return watched, 0, err
 	}
 	for id, one := range w.used {
-		if !one.dirty && len(one.open) == 0 {
+		if !one.dirty && len(one.open) == 0 && one.settling == nil {
 			continue
 		}
 		if watched.States[id], err = one.encode(); err != nil {
-			return watched, err
+			return watched, 0, err
 		}
-		one.dirty = len(one.open) > 0 // what is open changes by itself
+		one.dirty = len(one.open) > 0 || one.settling != nil // what is open changes by itself
 	}
 	watched.Hours, watched.Connections = w.takeCounts()
 	clear(w.tries)
-	w.since, w.counted = 0, 0
-	return watched, nil
+	return watched, w.since, nil
 }
 
 // takeCounts takes what was counted since it was saved.
@@ -106,33 +115,32 @@ func (w *Watch) saveCounts(ctx context.Context) error {
 	hours, connections := w.takeCounts()
 	w.mu.Unlock()
 	w.door.Unlock()
-	err := errors.Join(w.writeNames(ctx), w.DB.SaveCounts(ctx, hours, connections, since))
+	err := w.writeNames(ctx)
+	if err == nil {
+		err = w.DB.SaveCounts(ctx, hours, connections, since)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err != nil {
 		w.giveBackCounts(hours, connections)
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.counted = since
 	return nil
 }
 
-// giveBack takes back what could not be saved.
+// giveBack takes back what could not be saved. w.mu is held.
 func (w *Watch) giveBack(watched store.Watched) {
 	w.giveBackCounts(watched.Hours, watched.Connections)
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for id := range watched.States {
 		if one, ok := w.used[id]; ok {
 			one.dirty = true
 		}
 	}
-	w.since = max(w.since, 1)
 }
 
+// giveBackCounts does so for what was counted. w.mu is held.
 func (w *Watch) giveBackCounts(hours []store.UseHour, connections []store.UseConnection) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, h := range hours {
 		w.hours[hourKey{h.Used, micro(h.Hour), h.Side}] += h.Uses
 	}
@@ -152,6 +160,9 @@ func (w *Watch) giveBackCounts(hours []store.UseHour, connections []store.UseCon
 
 func (one *used) encode() ([]byte, error) {
 	s := state{Holders: one.holders, Relying: one.relying, Settled: one.settled, Spans: one.spans, Profile: profile.Encode(nil, &one.profile)}
+	if one.settling != nil {
+		s.Spans = append(slices.Clone(one.spans), *one.settling)
+	}
 	for _, e := range one.open {
 		if at := micro(e.use.Time); s.Open == 0 || at < s.Open {
 			s.Open = at
@@ -159,6 +170,10 @@ func (one *used) encode() ([]byte, error) {
 	}
 	return json.Marshal(s)
 }
+
+// resolveEvery is after how many records that came since the inventory is asked
+// about their credentials.
+const resolveEvery = 5000
 
 // load takes up what was saved, reads what was open then, and takes what came since.
 func (w *Watch) load(ctx context.Context) error {
@@ -190,12 +205,19 @@ func (w *Watch) load(ctx context.Context) error {
 			return err
 		}
 	}
+	n := 0
 	return w.Ledger.Arrived(ctx, segment, func(u *tallystick.Use) error {
-		if err := w.reserve(ctx, len(u.Credential)+1); err != nil {
+		if err := w.reserve(ctx, 1); err != nil {
 			return err
+		}
+		if n++; n%resolveEvery == 0 { // the rules are shown all of them
+			if err := errors.Join(w.resolve(ctx), w.writeNames(ctx), w.write(ctx)); err != nil {
+				return err
+			}
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		w.promised--
 		w.takeAgain(copyOf(u), open)
 		if w.since == counted { // that was the last that is in the counts
 			clear(w.hours)
@@ -250,12 +272,13 @@ func (w *Watch) reopen(ctx context.Context, one *used, from int64) error {
 	}
 	one.settled = min(one.settled, from-1)
 	one.fresh = true
-	return w.Ledger.Scan(ctx, ledger.Query{Names: one.names, From: time.UnixMicro(from)}, func(u *tallystick.Use) error {
-		if u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
+	q, wanted := queryFor(one.names, span{From: from, To: noTime / 2})
+	return w.Ledger.Scan(ctx, q, func(u *tallystick.Use) error {
+		if !wanted(u) {
 			return nil
 		}
 		e := &entry{use: copyOf(u), owner: one}
-		e.said = said[e.name()]
+		e.said = statementOf(said[e.name()])
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.open(e)

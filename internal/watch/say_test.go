@@ -309,3 +309,74 @@ func TestABookThatHasEndedHoldsNothingUp(t *testing.T) {
 		t.Errorf("reopening a book that has not ended: %v", err)
 	}
 }
+
+// TestUsesThatNameNobody are known by their token alone.
+func TestUsesThatNameNobody(t *testing.T) {
+	b := newBench(t)
+	anonymous := func(n int, at time.Time) tallystick.Use {
+		u := relied(at, token(n), "198.51.100.9")
+		u.Credential = nil
+		return u
+	}
+	b.append(t, held(noon, token(1)), anonymous(1, noon), anonymous(2, noon.Add(time.Minute)))
+	if err := b.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.stop(t)
+	b.start(t)
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
+	b.close(t, "entra", tallystick.SideRelying, noon.Add(time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("after a restart foreign are %v; want the token that nobody received", got)
+	}
+	b.append(t, anonymous(3, noon.Add(2*time.Minute))) // late
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 2 {
+		t.Errorf("foreign are %v; want the late one as well", got)
+	}
+}
+
+// TestAFindingFollowsItsCredentialIntoAnother joins two names after one of them was
+// used by somebody else.
+func TestAFindingFollowsItsCredentialIntoAnother(t *testing.T) {
+	b := newBench(t)
+	b.append(t, held(noon, token(1)), relied(noon, token(1), "203.0.113.7"))
+	thief := relied(noon.Add(time.Minute), token(2), "198.51.100.9")
+	thief.Credential = []string{"x5t:1949413edcbdebde7abadfbcafbe6ab48d15c218"}
+	own := held(noon, token(5))
+	own.Credential = thief.Credential
+	b.append(t, own, thief)
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(time.Hour))
+	b.rest(t)
+	if got := b.findings(t)["foreign-use"]; !strings.HasPrefix(got, "x5t:") {
+		t.Fatalf("the finding is %q", got)
+	}
+	both := held(noon.Add(2*time.Minute), token(6))
+	both.Credential = []string{key, thief.Credential[0]}
+	b.append(t, both, relied(noon.Add(2*time.Minute), token(6), "203.0.113.7"))
+	b.rest(t)
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v", got)
+	}
+	if got := b.findings(t)["foreign-use"]; got == "" {
+		t.Errorf("the finding is gone: %v", b.findings(t))
+	}
+}
+
+func TestManyRecordsThatWereNotSavedAreJudgedAll(t *testing.T) {
+	b := newBench(t)
+	for n := range 200 {
+		at := noon.Add(time.Duration(n) * time.Second)
+		b.append(t, held(at, token(n)), relied(at, token(n), "203.0.113.7"))
+	}
+	last := relied(noon.Add(time.Hour), token(900), "203.0.113.7")
+	b.append(t, last)
+	b.stop(t)
+	b.start(t)
+	if got := len(b.names[key].now().unjudged); got != 401 {
+		t.Errorf("%d records wait for the rules; want all 401", got)
+	}
+	b.rest(t)
+}

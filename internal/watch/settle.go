@@ -6,101 +6,115 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/tally"
 )
 
-// A set is records that are settled together, with the books that speak of them.
+// A set is records that are settled together, with what the books that speak of
+// them say. It belongs to one goroutine: what is taken from a Watch is copied.
 type set struct {
-	entries []*entry
-	used    map[*used]bool
-	// at is when what the books say was read.
-	closed map[bookName]int64
-	losses map[string][]lost
-	pairs  [][2]uint32 // entries that are two halves: of the relying party, of the holder
+	entries  []*entry
+	outcomes []outcome // of the entries
+	pairs    [][2]uint32
+	used     map[*used]bool
+	names    [][]string
+	known    []tally.Known
+	closed   map[bookName]int64
+	losses   map[string][]lost
 }
 
-// settle runs the tally over the set, and leaves in each entry what it comes to.
+// An outcome is what an entry comes to.
+type outcome struct {
+	verdict tallystick.Verdict
+	reason  tally.Reason
+	left    int64 // uses that are not matched
+	certain bool  // a token id ties it to its other half
+}
+
+// newSet returns an empty set. w.mu is held.
+func (w *Watch) newSet() *set {
+	s := &set{used: map[*used]bool{}, closed: w.closed, losses: make(map[string][]lost, len(w.losses))}
+	for source, list := range w.losses {
+		s.losses[source] = list
+	}
+	return s
+}
+
+// speak adds what the books say of a credential. w.mu is held.
+func (s *set) speak(one *used) {
+	if s.used[one] {
+		return
+	}
+	s.used[one] = true
+	s.names = append(s.names, slices.Clone(one.names))
+	s.known = append(s.known, one.known()...)
+}
+
+// settle runs the tally over the set.
 func (s *set) settle(ctx context.Context, tolerance time.Duration) error {
+	s.outcomes, s.pairs = make([]outcome, len(s.entries)), s.pairs[:0]
 	t := tally.New(tally.Options{Tolerance: tolerance, Matched: func(where uint64, certain bool) {
-		e := s.entries[where]
-		e.verdict, e.reason, e.left, e.certain = tallystick.VerdictMatched, "", 0, certain
+		s.outcomes[where] = outcome{verdict: tallystick.VerdictMatched, certain: certain}
 	}, Paired: func(relying, holder uint64) {
 		s.pairs = append(s.pairs, [2]uint32{uint32(relying), uint32(holder)})
 	}})
-	s.pairs = s.pairs[:0]
-	writer := t.Writer()
-	for name, closed := range s.closed {
-		if name.side == tallystick.SideHolder {
-			writer.Close(tallystick.ClosingMark{Source: name.source, Side: name.side, Closed: time.UnixMicro(closed)})
-		}
-	}
-	for source, list := range s.losses {
-		for _, l := range list {
-			writer.Lost(&tallystick.Use{Source: source, Seq: l.Seq, Time: time.UnixMicro(l.From), Until: time.UnixMicro(l.To), Count: l.Count})
-		}
-	}
-	for one := range s.used {
-		one.known(writer)
-	}
-	for i, e := range s.entries {
-		writer.At(uint64(i))
-		writer.Use(e.use)
-	}
-	writer.Flush()
+	s.writeTo(t.Writer())
 	result, err := t.Settle(ctx)
 	if err != nil {
 		return fmt.Errorf("couldn't settle uses: %w", err)
 	}
 	for i := range result.Items {
 		item := &result.Items[i]
-		e := s.entries[item.Where]
-		e.verdict, e.reason, e.left, e.certain, e.why = item.Verdict, item.Reason.String(), item.Count, false, item.Reason
+		s.outcomes[item.Where] = outcome{verdict: item.Verdict, reason: item.Reason, left: item.Count}
 	}
 	return nil
+}
+
+// writeTo gives the set to a tally.
+func (s *set) writeTo(t *tally.Writer) {
+	for name, closed := range s.closed {
+		if name.side == tallystick.SideHolder {
+			t.Close(tallystick.ClosingMark{Source: name.source, Side: name.side, Closed: time.UnixMicro(closed)})
+		}
+	}
+	for source, list := range s.losses {
+		for _, l := range list {
+			t.Lost(&tallystick.Use{Source: source, Seq: l.Seq, Time: time.UnixMicro(l.From), Until: time.UnixMicro(l.To), Count: l.Count})
+		}
+	}
+	for _, names := range s.names {
+		t.Join(names)
+	}
+	for _, known := range s.known {
+		t.Know(known)
+	}
+	for i, e := range s.entries {
+		t.At(uint64(i))
+		t.Use(e.use)
+	}
+	t.Flush()
 }
 
 // seek asks the ledger for the other records of tokens that nobody in the set
 // knows, and settles again with them: a token may have been received long before
 // it is used, and a replay may come long after.
 func (w *Watch) seek(ctx context.Context, s *set) error {
-	var wanted []*entry
-	for _, e := range s.entries {
-		if e.verdict == tallystick.VerdictForeign && e.use.IDs.UTI != "" && !e.sought && !e.aside && e.said != tallystick.VerdictForeign {
-			wanted = append(wanted, e)
-		}
-	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	there := map[string]bool{}
-	for _, e := range s.entries {
-		if e.use.IDs.UTI != "" {
-			there[e.name()] = true
-		}
-	}
+	wanted, there := w.unknownTokens(s)
 	found := false
 	for _, e := range wanted {
 		e.sought = true
 		err := w.Ledger.ByID(ctx, e.use.IDs.UTI, func(u *tallystick.Use) error {
-			other := &entry{use: copyOf(u), aside: true}
-			if there[other.name()] || u.IDs.UTI == "" {
+			// What was settled before is settled again: of two uses of one token
+			// the other may be the likelier.
+			other := &entry{use: copyOf(u), aside: u.Side == tallystick.SideHolder}
+			if there[other.name()] || u.IDs.UTI == "" || u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
 				return nil
 			}
 			there[other.name()], found = true, true
-			w.mu.Lock()
-			other.owner = w.usedOf(other.use)
-			w.mu.Unlock()
-			// What was settled before is settled again: of two uses of one token
-			// the other may be the likelier.
-			other.aside = other.use.Side == tallystick.SideHolder
-			if e.owner != other.owner && other.use.Side == tallystick.SideHolder && isWeak(e.use) {
-				e.owner = other.owner
-			}
-			s.entries, s.used[other.owner] = append(s.entries, other), true
-			return nil
+			return w.join(ctx, s, e, other)
 		})
 		if err != nil {
 			return err
@@ -110,6 +124,47 @@ func (w *Watch) seek(ctx context.Context, s *set) error {
 		return nil
 	}
 	return s.settle(ctx, w.Tolerance)
+}
+
+// unknownTokens returns the entries whose token nobody in the set knows, and the
+// records that have one.
+func (w *Watch) unknownTokens(s *set) (wanted []*entry, there map[string]bool) {
+	for i, e := range s.entries {
+		if s.outcomes[i].verdict == tallystick.VerdictForeign && e.use.IDs.UTI != "" && !e.sought && !e.aside && e.said.verdict != tallystick.VerdictForeign {
+			wanted = append(wanted, e)
+		}
+	}
+	there = map[string]bool{}
+	if len(wanted) == 0 {
+		return nil, there
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range s.entries {
+		if e.use.IDs.UTI != "" {
+			there[e.name()] = true
+		}
+	}
+	return wanted, there
+}
+
+// join adds another record of an entry's token to a set.
+func (w *Watch) join(ctx context.Context, s *set, e, other *entry) error {
+	w.mu.Lock()
+	other.owner = w.usedOf(other.use)
+	if other.aside && e.owner != other.owner && isWeak(e.use) {
+		e.owner = other.owner
+	}
+	s.speak(other.owner)
+	id := other.owner.id
+	w.mu.Unlock()
+	s.entries = append(s.entries, other)
+	if other.aside {
+		return nil
+	}
+	said, err := w.DB.VerdictsWithin(ctx, id, other.use.Time, other.use.Time)
+	other.said = statementOf(said[other.name()])
+	return err
 }
 
 // name returns the key of the entry's record.
@@ -185,10 +240,7 @@ func (w *Watch) due() *set {
 		closed[name] = endOfTime
 	}
 	w.closed = closed
-	s := &set{used: map[*used]bool{}, closed: closed, losses: map[string][]lost{}}
-	for source, list := range w.losses {
-		s.losses[source] = list
-	}
+	s := w.newSet()
 	for _, one := range w.used {
 		if one.sweep(); len(one.open) == 0 {
 			one.fresh = false
@@ -205,7 +257,7 @@ func (w *Watch) due() *set {
 		}
 		one.fresh = false
 		s.entries = append(s.entries, one.open...)
-		s.used[one] = true
+		s.speak(one)
 	}
 	return s
 }

@@ -88,11 +88,16 @@ func (w *Watch) Skews() []Skew {
 	return list
 }
 
-// skewOf returns by how much the clock of a book differs from all of its
-// counterparts; 0 when it agrees with one of them, or none is known.
-func (w *Watch) skewOf(name bookName) time.Duration {
+// SkewOf returns how far the clock of a source is before that of its counterparts,
+// less than zero when it is behind; 0 when it agrees with one of them, or none is
+// known.
+func (w *Watch) SkewOf(source string, side tallystick.Side) time.Duration {
+	return skewOf(w.Skews(), bookName{source, side})
+}
+
+func skewOf(all []Skew, name bookName) time.Duration {
 	least := time.Duration(0)
-	for _, s := range w.Skews() {
+	for _, s := range all {
 		by := s.By
 		switch {
 		case name.side == tallystick.SideRelying && s.Relying == name.source:

@@ -26,17 +26,18 @@ var errTooMany = errors.New("too many records")
 // settleSpans settles what came late, and what waited and need not any more.
 func (w *Watch) settleSpans(ctx context.Context) error {
 	for range spansInRound {
-		one, s, closed := w.dueSpan()
+		one, s, at := w.dueSpan()
 		if one == nil {
 			return nil
 		}
-		waits, rest, err := w.settleSlice(ctx, one, s, closed)
+		waits, rest, err := w.settleSlice(ctx, one, s, at)
 		w.mu.Lock()
+		one.settling = nil
+		if err != nil { // all of it is due again
+			waits, rest = []span{s}, nil
+		}
 		for _, left := range append(waits, rest...) {
 			one.now().addSpan(left)
-		}
-		if err != nil {
-			one.now().addSpan(s)
 		}
 		w.mu.Unlock()
 		if err != nil {
@@ -50,7 +51,7 @@ func (w *Watch) settleSpans(ctx context.Context) error {
 // settleSlice settles the beginning of a span, from its first record on: between
 // two records may be thousands of years, if somebody's clock says so. It returns
 // what is left of the span, and what of it waits for a book.
-func (w *Watch) settleSlice(ctx context.Context, one *used, s span, closed map[bookName]int64) (waits, rest []span, err error) {
+func (w *Watch) settleSlice(ctx context.Context, one *used, s span, at closing) (waits, rest []span, err error) {
 	first, ok, err := w.firstIn(ctx, one, s)
 	if err != nil || !ok {
 		return nil, nil, err
@@ -59,11 +60,11 @@ func (w *Watch) settleSlice(ctx context.Context, one *used, s span, closed map[b
 	slice.From = first
 	if end := first + sliceTime.Microseconds(); end < s.To {
 		slice.To = end
-		rest = append(rest, span{From: end + 1, To: s.To, Wait: s.Wait})
+		rest = append(rest, span{From: end + 1, To: s.To, Wait: s.Wait, Tried: s.Tried})
 	}
-	wait, err := w.settleSpan(ctx, one, slice, closed)
+	wait, err := w.settleSpan(ctx, one, slice, at.books)
 	if wait {
-		slice.Wait = true
+		slice.Wait, slice.Tried = true, at.past
 		waits = append(waits, slice)
 	}
 	return waits, rest, err
@@ -76,22 +77,25 @@ func (w *Watch) firstIn(ctx context.Context, one *used, s span) (at int64, ok bo
 	w.mu.Unlock()
 	// Most often it is near, and reading a little finds it.
 	for _, to := range []int64{min(s.To, s.From+sliceTime.Microseconds()), s.To} {
-		err = w.Ledger.Scan(ctx, ledger.Query{Names: names, From: time.UnixMicro(s.From), To: time.UnixMicro(to + 1)}, func(u *tallystick.Use) error {
-			at, ok = micro(u.Time), true
-			return errFound
-		})
-		if ok && errors.Is(err, errFound) {
-			return at, true, nil
-		}
+		q, wanted := queryFor(names, span{From: s.From, To: to})
+		first, err := w.Ledger.First(ctx, q, wanted)
 		if err != nil {
 			return 0, false, err
+		} else if first != nil {
+			return micro(first.Time), true, nil
 		}
 	}
 	return 0, false, nil
 }
 
+// A closing is how far books are closed.
+type closing struct {
+	books map[bookName]int64
+	past  int64 // uses of the credential are decided up to here
+}
+
 // dueSpan takes a span, or the beginning of one, that can be settled.
-func (w *Watch) dueSpan() (*used, span, map[bookName]int64) {
+func (w *Watch) dueSpan() (*used, span, closing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, one := range w.used {
@@ -111,18 +115,20 @@ func (w *Watch) dueSpan() (*used, span, map[bookName]int64) {
 			if to < s.To {
 				one.spans = append(one.spans, span{From: to + 1, To: s.To, Wait: s.Wait, Tried: s.Tried})
 			}
-			one.dirty = true
-			return one, span{From: s.From, To: to, Wait: s.Wait, Tried: closed}, w.closed
+			one.dirty, one.settling = true, &span{From: s.From, To: to, Wait: s.Wait, Tried: s.Tried}
+			return one, *one.settling, closing{w.closed, closed}
 		}
 	}
-	return nil, span{}, nil
+	return nil, span{}, closing{}
 }
 
 // settleSpan settles the records of a credential within a span, and says whether
 // some of them wait for a book.
 func (w *Watch) settleSpan(ctx context.Context, one *used, s span, closed map[bookName]int64) (waits bool, err error) {
 	w.mu.Lock()
-	names, settled, losses := slices.Clone(one.names), one.settled, w.lossesOf()
+	names, settled, set := slices.Clone(one.names), one.settled, w.newSet()
+	set.closed = closed
+	set.speak(one)
 	w.mu.Unlock()
 	entries, err := w.around(ctx, one, names, s)
 	if errors.Is(err, errTooMany) {
@@ -131,7 +137,7 @@ func (w *Watch) settleSpan(ctx context.Context, one *used, s span, closed map[bo
 	} else if err != nil {
 		return false, err
 	}
-	set := &set{entries: entries, used: map[*used]bool{one: true}, closed: closed, losses: losses}
+	set.entries = entries
 	core := coreOf(entries, s, w.Tolerance.Microseconds())
 	said, err := w.DB.VerdictsWithin(ctx, one.id, time.UnixMicro(core.From), time.UnixMicro(core.To))
 	if err != nil {
@@ -140,7 +146,7 @@ func (w *Watch) settleSpan(ctx context.Context, one *used, s span, closed map[bo
 	for _, e := range entries {
 		at := micro(e.use.Time)
 		if e.aside = at < core.From || at > core.To || at > settled; !e.aside {
-			e.said = said[e.name()]
+			e.said = statementOf(said[e.name()])
 		}
 	}
 	if err := w.settleWithin(ctx, set); err != nil {
@@ -152,7 +158,7 @@ func (w *Watch) settleSpan(ctx context.Context, one *used, s span, closed map[bo
 	w.compareClocks(set)
 	for _, e := range entries {
 		at := micro(e.use.Time)
-		waits = waits || !e.aside && s.From <= at && at <= s.To && e.verdict == tallystick.VerdictPending && e.why.IsOpen()
+		waits = waits || !e.aside && s.From <= at && at <= s.To && e.verdict == tallystick.VerdictPending && e.reason.IsOpen()
 	}
 	return waits, w.tellOwners(ctx, one, entries)
 }
@@ -171,14 +177,6 @@ func (w *Watch) settleWithin(ctx context.Context, set *set) error {
 		return err
 	}
 	return w.seek(ctx, set)
-}
-
-func (w *Watch) lossesOf() map[string][]lost {
-	all := make(map[string][]lost, len(w.losses))
-	for source, list := range w.losses {
-		all[source] = list
-	}
-	return all
 }
 
 // coreOf returns the time about which something new is known when something new is
@@ -203,27 +201,55 @@ func coreOf(entries []*entry, s span, tolerance int64) span {
 }
 
 // around reads the records of a span from the ledger, with those before and after
-// it as far as they may decide about them.
-func (w *Watch) around(ctx context.Context, one *used, names []string, s span) ([]*entry, error) {
+// it as far as they may decide about them. Of a credential that is used very often
+// that is less: two uses that are many uses apart do not decide about each other.
+func (w *Watch) around(ctx context.Context, one *used, names []string, s span) (entries []*entry, err error) {
 	tolerance := w.Tolerance.Microseconds()
-	from, to := s.From-2*busyBack*tolerance, s.To+2*busyBack*tolerance
+	for _, margin := range []int64{2 * busyBack * tolerance, tolerance, tolerance / 16} {
+		entries, err = w.read(ctx, one, names, span{From: s.From - margin, To: s.To + margin})
+		if !errors.Is(err, errTooMany) {
+			return entries, err
+		}
+	}
+	if s.To-s.From > time.Second.Microseconds() {
+		return nil, err
+	}
+	return entries, nil // as many as can be held; who floods a book can hide in that second
+}
+
+// read reads the records of a time, at most maxSlice of them.
+func (w *Watch) read(ctx context.Context, one *used, names []string, s span) ([]*entry, error) {
 	var entries []*entry
-	q := ledger.Query{Names: names, From: time.UnixMicro(from), To: time.UnixMicro(to + 1)}
+	q, wanted := queryFor(names, s)
 	err := w.Ledger.Scan(ctx, q, func(u *tallystick.Use) error {
-		if u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
+		if !wanted(u) {
 			return nil
 		}
-		if len(entries) == maxSlice && s.To-s.From > time.Second.Microseconds() {
+		if len(entries) == maxSlice {
 			return errTooMany
 		}
 		entries = append(entries, &entry{use: copyOf(u), owner: one})
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
 	slices.SortStableFunc(entries, func(a, b *entry) int { return cmp.Compare(micro(a.use.Time), micro(b.use.Time)) })
-	return entries, nil
+	return entries, err
+}
+
+// queryFor returns what to ask the ledger for the records of a credential and a
+// time that are tallied, and which of what it answers are those. The nameless have
+// no name to be found by.
+func queryFor(names []string, s span) (ledger.Query, func(*tallystick.Use) bool) {
+	q := ledger.Query{Names: names, From: time.UnixMicro(s.From), To: time.UnixMicro(s.To + 1)}
+	unnamed := slices.Contains(names, nameless)
+	if unnamed {
+		q.Names = nil
+	}
+	return q, func(u *tallystick.Use) bool {
+		if u.Side == tallystick.SideRelying && u.Outcome == tallystick.OutcomeAttempt {
+			return false
+		}
+		return !unnamed || len(u.Credential) == 0 && u.Other["lost"] == ""
+	}
 }
 
 // tellOwners has the uses of tokens settled again that only now have a holder's

@@ -100,7 +100,7 @@ func (w *Watch) pair(e, other *entry) {
 	e.owner.gone++
 	w.counts.Matched += 2
 	for _, half := range []*entry{e, other} {
-		if half.said != "" { // before its other half came
+		if half.said != (statement{}) { // before its other half came
 			w.outbox.unsaid = append(w.outbox.unsaid, half.name())
 		}
 	}
@@ -158,7 +158,7 @@ func (w *Watch) count(one *used, u *tallystick.Use) {
 	if u.RelyingParty == "" {
 		return
 	}
-	key := partyKey{one.id, u.RelyingParty}
+	key := partyKey{one.id, store.IndexText(u.RelyingParty)}
 	p, ok := w.parties[key]
 	if !ok {
 		p = &partySeen{first: at, last: at}
@@ -193,21 +193,18 @@ const maxTries = 1000
 // try writes down an attempt.
 func (w *Watch) try(one *used, u *tallystick.Use) {
 	if w.tries[one.id]++; w.tries[one.id] <= maxTries {
-		w.outbox.said = append(w.outbox.said, w.verdictOf(&entry{use: u, owner: one, verdict: tallystick.VerdictAttempt, reason: tally.ReasonAttempt}))
+		w.outbox.said = append(w.outbox.said, w.verdictOf(&entry{use: u, owner: one}, statement{tallystick.VerdictAttempt, max(u.Count, 1)}, tally.ReasonAttempt))
 	}
 }
 
-// verdictOf returns what is written down of a record.
-func (w *Watch) verdictOf(e *entry) store.Verdict {
-	if e.key == "" {
-		e.key = tally.Key(e.use)
-	}
+// verdictOf returns what is written down of a record. w.mu is held.
+func (w *Watch) verdictOf(e *entry, want statement, reason string) store.Verdict {
 	text, err := e.use.MarshalJSON()
 	if err != nil {
 		text = []byte(`{}`) // no value of a Use does that
 	}
 	return store.Verdict{
-		Record: e.key, Used: e.owner.now().id, Verdict: e.verdict, Reason: e.reason, Uses: max(e.use.Count, 1), Time: e.use.Time, Side: e.use.Side,
+		Record: e.name(), Used: e.owner.now().id, Verdict: want.verdict, Reason: reason, Uses: want.uses, Time: e.use.Time, Side: e.use.Side,
 		Source: e.use.Source, Party: e.use.RelyingParty, Address: e.use.Address, Said: w.Now(), Use: string(text),
 	}
 }

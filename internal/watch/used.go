@@ -34,8 +34,9 @@ type used struct {
 	leaves  int64    // when the books are closed past this, something may leave
 	// settled is up to when everything that is not open was settled: what comes
 	// with an earlier time is settled with what the ledger has.
-	settled int64
-	spans   []span // times that are to be settled with what the ledger has, apart from each other
+	settled  int64
+	spans    []span // times that are to be settled with what the ledger has, apart from each other
+	settling *span  // that is being settled, and is not among them
 
 	// What the inventory says, as of the last time that it was asked.
 	fingerprint tallystick.Fingerprint
@@ -43,6 +44,7 @@ type used struct {
 	blocked     time.Time
 	networks    []netip.Prefix
 	asked       time.Time
+	complained  string            // what was said of its tags
 	unjudged    []*tallystick.Use // that the rules were not shown, because it was not asked yet
 }
 
@@ -55,24 +57,31 @@ type book struct {
 	Asks  bool  `json:"asks,omitempty"` // requests and tokens
 }
 
-// An entry is a record in memory.
+// An entry is a record in memory. While it is among the open ones, all of it but
+// sought is guarded by mu.
 type entry struct {
-	use     *tallystick.Use
-	owner   *used
-	key     string             // see tally.Key; "" until it is wanted
-	verdict tallystick.Verdict // as of the last time that it was settled
-	reason  string
-	said    tallystick.Verdict // that is written down; "" is none
-	saying  tallystick.Verdict // that is being written down
-	done    bool               // it leaves
-	paired  bool               // its other half has come
-	certain bool               // a token id ties it to its other half
-	left    int64              // uses that are not matched
-	why     tally.Reason
-	aside   bool   // it is there for the sake of others, and nothing is said of it
-	sought  bool   // the ledger was asked for others of its token
-	token   string // under which it is among the halves; "" is not
+	use   *tallystick.Use
+	owner *used
+	key   string // see tally.Key; "" until it is wanted
+	token string // under which it is among the halves; "" is not
+
+	outcome           // as of the last time that it was settled
+	said    statement // that is written down
+	saying  statement // that is being written down
+
+	paired bool // its other half has come, and it leaves
+	aside  bool // it is there for the sake of others, and nothing is said of it
+	sought bool // the ledger was asked for others of its token
 }
+
+// A statement is what is written down of a record that is not matched; the zero
+// value is nothing.
+type statement struct {
+	verdict tallystick.Verdict
+	uses    int64
+}
+
+func statementOf(v store.Verdict) statement { return statement{v.Verdict, v.Uses} }
 
 // A span is a time, in microseconds, both ends included. Verdicts on what is in it
 // may wait for the books to be closed past it.
@@ -104,7 +113,10 @@ func (one *used) now() *used {
 // but for a try that showed nothing, which can name any.
 func (w *Watch) usedOf(u *tallystick.Use) *used {
 	var found *used
-	for _, name := range u.Credential {
+	for i, name := range u.Credential {
+		if i == maxNames {
+			break
+		}
 		one, ok := w.names[name]
 		if !ok {
 			one = w.add(name, found)
@@ -124,6 +136,9 @@ func (w *Watch) usedOf(u *tallystick.Use) *used {
 	}
 	return found
 }
+
+// maxNames is how many names of one record count: a credential has a handful.
+const maxNames = 32
 
 func joins(u *tallystick.Use) bool {
 	return u.Side == tallystick.SideHolder || u.Outcome != tallystick.OutcomeAttempt
@@ -145,7 +160,9 @@ func (w *Watch) add(name string, with *used) *used {
 	default:
 		one = w.newUsed(normal)
 	}
-	w.names[normal], w.names[name] = one, one
+	if w.names[normal] = one; len(name) <= 2*len(normal) {
+		w.names[name] = one
+	}
 	return one
 }
 
@@ -193,6 +210,9 @@ func (w *Watch) merge(a, b *used) *used {
 	a.settled, a.waiting = max(a.settled, b.settled), min(a.waiting, b.waiting)
 	for _, s := range b.spans {
 		a.addSpan(s)
+	}
+	if b.settling != nil {
+		a.addSpan(*b.settling)
 	}
 	a.unjudged = append(a.unjudged, b.unjudged...)
 	a.fresh, a.dirty, a.named, a.asked = true, true, false, time.Time{}
@@ -279,14 +299,15 @@ func (one *used) learnBook(u *tallystick.Use) {
 	}
 }
 
-// known tells a tally what the books say beside the records that it is given.
-func (one *used) known(t *tally.Writer) {
-	t.Join(one.names)
+// known returns what the books say beside the records that a tally is given.
+func (one *used) known() []tally.Known {
+	list := make([]tally.Known, 0, len(one.holders))
 	for source, b := range one.holders {
-		t.Know(tally.Known{
+		list = append(list, tally.Known{
 			Credential: one.names[0], Source: source, First: time.UnixMicro(b.First), UTIs: b.UTIs, Calls: b.Calls, Signatures: b.Signs, Requests: b.Asks,
 		})
 	}
+	return list
 }
 
 // hasCalls says whether a holder writes down what its tokens are used for.

@@ -79,26 +79,27 @@ type Watch struct {
 	// between the two.
 	door sync.RWMutex
 
-	mu      sync.Mutex
-	used    map[int64]*used
-	names   map[string]*used  // by name, as written and in the normal form
-	tokens  *tokens           // whose a token is
-	halves  halves            // open records that wait for the other record of their token
-	losses  map[string][]lost // by book
-	nextID  int64             // of the ids that were taken for new ones
-	endID   int64
-	since   int64                   // records since what was seen was last saved
-	counted int64                   // of those, the ones whose counts are saved
-	merged  [][2]int64              // that are not written down yet
-	hours   map[hourKey]int64       // since then
-	parties map[partyKey]*partySeen // since then
-	raised  map[raisedKey]string    // findings and their evidence, so that each is written once
-	tries   map[int64]int           // attempts that were written down since what was seen was saved
-	outbox  outbox
-	closed  map[bookName]int64 // how far books are closed, as of the last round
-	skews   map[skewPair]*skew
-	ended   map[bookName]bool // books that nobody writes any more
-	counts  Counts
+	mu       sync.Mutex
+	used     map[int64]*used
+	names    map[string]*used  // by name, as written and in the normal form
+	tokens   *tokens           // whose a token is
+	halves   halves            // open records that wait for the other record of their token
+	losses   map[string][]lost // by book
+	nextID   int64             // of the ids that were taken for new ones
+	endID    int64
+	promised int64                   // of them, those that records on their way may need
+	since    int64                   // records since what was seen was last saved
+	counted  int64                   // of those, the ones whose counts are saved
+	merged   [][2]int64              // that are not written down yet
+	hours    map[hourKey]int64       // since then
+	parties  map[partyKey]*partySeen // since then
+	raised   map[raisedKey]string    // findings and their evidence, so that each is written once
+	tries    map[int64]int           // attempts that were written down since what was seen was saved
+	outbox   outbox
+	closed   map[bookName]int64 // how far books are closed, as of the last round
+	skews    map[skewPair]*skew
+	ended    map[bookName]bool // books that nobody writes any more
+	counts   Counts
 
 	wake chan struct{}
 }
@@ -167,16 +168,19 @@ func (w *Watch) Append(ctx context.Context, _ string, batch ledger.Batch, change
 			return ledger.Appended{}, err
 		}
 	}
-	if err := w.reserve(ctx, len(batch.Uses)); err != nil {
+	n := int64(len(batch.Uses))
+	if err := w.reserve(ctx, n); err != nil {
 		return ledger.Appended{}, err
 	}
 	w.door.RLock()
 	defer w.door.RUnlock()
 	added, err := w.Ledger.Append(ctx, batch)
+	w.mu.Lock()
+	w.promised -= n
 	if err != nil {
+		w.mu.Unlock()
 		return added, err
 	}
-	w.mu.Lock()
 	for i := range batch.Uses {
 		if added.IsNew(i) {
 			w.take(&batch.Uses[i])
@@ -190,23 +194,20 @@ func (w *Watch) Append(ctx context.Context, _ string, batch ledger.Batch, change
 }
 
 // reserve makes sure that there are ids for as many new credentials as n records
-// can bring: nothing may fail once the ledger has them.
-func (w *Watch) reserve(ctx context.Context, n int) error {
-	w.mu.Lock()
-	enough := w.endID-w.nextID >= int64(n)
-	w.mu.Unlock()
-	if enough {
-		return nil
-	}
-	const block = 1 << 16
-	n = max(2*n, block)
-	first, err := w.DB.NewUsedIDs(ctx, int64(n))
-	if err != nil {
-		return err
-	}
+// can bring, until they are given back: nothing may fail once the ledger has them.
+func (w *Watch) reserve(ctx context.Context, n int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.nextID, w.endID = first, first+int64(n)
+	if w.endID-w.nextID < w.promised+n {
+		const block = 1 << 16
+		want := w.promised + n + block
+		first, err := w.DB.NewUsedIDs(ctx, want)
+		if err != nil {
+			return err
+		}
+		w.nextID, w.endID = first, first+want
+	}
+	w.promised += n
 	return nil
 }
 
@@ -350,4 +351,30 @@ func (w *Watch) Pending(id int64, fn func(at time.Time, count int64)) {
 			}
 		}
 	}
+}
+
+// Undecided says whether nothing can be said yet of a use of a credential that was
+// made at a time: it waits for a book or for its turn.
+func (w *Watch) Undecided(id int64, at time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one, ok := w.used[id]
+	if !ok {
+		return false
+	}
+	t := micro(at)
+	for _, s := range one.spans {
+		if s.From <= t && t <= s.To {
+			return true
+		}
+	}
+	if s := one.settling; s != nil && s.From <= t && t <= s.To {
+		return true
+	}
+	for _, e := range one.open {
+		if micro(e.use.Time) == t && !e.paired && (e.verdict == "" || e.verdict == tallystick.VerdictPending || e.verdict == tallystick.VerdictUnconfirmed && e.said == (statement{})) {
+			return true
+		}
+	}
+	return false
 }

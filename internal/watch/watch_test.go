@@ -177,6 +177,10 @@ func (h *history) story(credential int, n int, tokens bool) {
 		other := fmt.Sprintf("entra-key:%08d-0000-4000-8000-000000000000", credential)
 		uti := fmt.Sprintf("%08d-1111-4000-8000-%012d", credential, i)
 		kind := h.IntN(20)
+		if kind == 3 && !tokens {
+			h.counted(name, other, party, at)
+			continue
+		}
 		if kind != 0 { // 0: a thief
 			u := h.use(tallystick.SideHolder, fmt.Sprintf("broker-%d", credential%2), at)
 			u.Credential, u.RelyingParty, u.Address = []string{name}, party, "203.0.113.7"
@@ -204,6 +208,18 @@ func (h *history) story(credential int, n int, tokens bool) {
 			again.ID, again.Time = u.ID+"-again", u.Time.Add(time.Duration(h.IntN(7200))*time.Second)
 			h.uses = append(h.uses, again)
 		}
+	}
+}
+
+// counted makes uses of which the holder only says how many they were, and of which
+// the relying party has as many, one less or one more.
+func (h *history) counted(name, other, party string, at time.Time) {
+	u := h.use(tallystick.SideHolder, "broker-0", at)
+	u.Credential, u.RelyingParty, u.Count, u.Until = []string{name}, party, 3, at.Add(time.Minute)
+	for n := range 2 + h.IntN(3) {
+		u := h.use(tallystick.SideRelying, "entra", at.Add(time.Duration(h.IntN(60))*time.Second))
+		u.ID = fmt.Sprintf("c-%s-%d-%d", name[30:], at.UnixNano(), n)
+		u.Credential, u.RelyingParty = []string{other, name}, party
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/gate"
-	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/query"
 )
 
 // auditPage answers: who did what, allowed or denied?
@@ -74,9 +74,9 @@ func (s *Site) fillAudit(r *http.Request, p *auditPage) error {
 func auditFilter(q url.Values) (audit.Filter, error) {
 	f := audit.Filter{Actor: q.Get("actor"), Action: q.Get("action"), Denied: q.Get("denied") == "true"}
 	var err error
-	if f.Since, err = inventory.ParseTime(q.Get("since")); err != nil {
+	if f.Since, err = query.ParseTime(q.Get("since")); err != nil {
 		return f, err
 	}
-	f.Until, err = inventory.ParseTime(q.Get("until"))
+	f.Until, err = query.ParseTime(q.Get("until"))
 	return f, err
 }

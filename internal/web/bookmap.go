@@ -49,7 +49,7 @@ func (s *Site) BookMap(w http.ResponseWriter, r *http.Request) {
 		s.Error(w, r, err)
 		return
 	}
-	p := &bookMapPage{frame: frame{Title: "Who tells about whom", Section: "books"}, Offers: bookOffers(true), More: m.More, Of: int64(len(m.Parties))}
+	p := &bookMapPage{frame: frame{Title: "Who tells about whom", Section: "books"}, Offers: bookOffers("/books/map"), More: m.More, Of: int64(len(m.Parties))}
 	p.Groups, p.Unused = groupsOf(m)
 	for _, g := range p.Groups {
 		if !g.Whole() {
@@ -65,7 +65,7 @@ func partyOffer(name string) offer {
 	if name == "" {
 		return offer{Label: "not named"}
 	}
-	return offer{Label: clip(80, name), URL: useURL("range", "month", "party", name)}
+	return offer{Label: clip(80, name), URL: useURL("range", "month", "relying_party", name)}
 }
 
 // groupsOf puts together what the same books tell about: a vendor's thousands of

@@ -223,7 +223,7 @@ func pageList(h *house) []string {
 	return []string{
 		"/", "/credentials", "/credentials?kind=certificate&severity=low", credential, "/places", place, "/findings", "/findings?rule=no-owner",
 		"/networks", "/network?name=10.0.2.0/24", changesOf(h), "/findings?severity=high", "/runs", "/runs/" + firstMatch(h, h.page(admin, "/runs"), `href="/runs/(\d+)"`),
-		"/uses", "/uses?range=hour", "/uses?list=true", "/books", "/books/map",
+		"/uses", "/uses?range=hour", "/uses?list=true", "/books", "/books/map", "/sources", "/directory", "/directory?unexpected=true&expect=entra-app:t/1", "/directory?kind=setting",
 		"/audit?verify=true", "/access", "/sign-in", "/credentials?q=nothing-like-this", "/credentials?sort=expires",
 	}
 }
@@ -281,6 +281,7 @@ func TestBrowserShowsEveryPage(t *testing.T) {
 	h := newHouse(t, pauseDriver())
 	h.furnish()
 	used := h.used()
+	h.changed(used)
 	b := h.newBrowser()
 	b.signIn()
 	list := append(pageList(h), usePages(h, used)...)
@@ -316,7 +317,7 @@ func TestBrowserShowsHostileContent(t *testing.T) {
 	for _, l := range []look{looks[0], looks[2]} {
 		b.as(l)
 		for _, path := range []string{"/", "/credentials", one, "/places", "/findings?list=true", "/credentials?owner=" + url.QueryEscape(attacks[8]), run,
-			"/uses?list=true", incident, use, "/books", "/books/map"} {
+			"/uses?list=true", incident, use, "/books", "/books/map", "/sources"} {
 			b.open(path)
 			if wide := b.overflow(l.width); wide != "" {
 				t.Errorf("%s %s: wider than the window: %s", l.name, path, wide)

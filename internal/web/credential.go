@@ -180,6 +180,9 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 		}
 		if at := row.At(); row.Credential == "" {
 			card.About, card.AboutURL = aboutPlace(at)
+			if strings.HasPrefix(row.Rule, "change-") {
+				card.AboutURL = directoryURL("target", string(at))
+			}
 		} else if at != "" {
 			card.AtURL = "/place?uri=" + url.QueryEscape(string(at))
 		}

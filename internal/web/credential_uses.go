@@ -3,9 +3,7 @@
 package web
 
 import (
-	"cmp"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -39,8 +37,8 @@ func connectionRows(credential string, list []usage.Connection) []connectionRow 
 		row := connectionRow{Connection: c}
 		if c.Party != "" {
 			from, to := c.First.UTC().Truncate(time.Hour).Format(time.RFC3339), c.Last.UTC().Truncate(time.Hour).Add(time.Hour).Format(time.RFC3339)
-			row.URL = useURL("credential", credential, "party", c.Party, "from", from, "to", to)
-			row.ForeignURL = useURL("credential", credential, "party", c.Party, "from", from, "to", to, "verdict", "foreign")
+			row.URL = useURL("credential", credential, "relying_party", c.Party, "from", from, "to", to)
+			row.ForeignURL = useURL("credential", credential, "relying_party", c.Party, "from", from, "to", to, "verdict", "foreign")
 		}
 		rows = append(rows, row)
 	}
@@ -58,11 +56,10 @@ const mostConnections = 30
 func (s *Site) usesOf(r *http.Request, id tallystick.Fingerprint) (credentialUses, error) {
 	ctx, actor := r.Context(), actorOf(r)
 	u := credentialUses{CSV: "/credentials/" + string(id) + "/relying-parties.csv"}
-	connections, count, err := s.Usage.Connections(ctx, actor, string(id), "", store.PageRequest{Limit: mostConnections})
+	connections, count, err := s.Usage.Connections(ctx, actor, string(id), "", store.PageRequest{Sort: "foreign", Limit: mostConnections})
 	if err != nil || len(connections.Items) == 0 {
 		return u, err
 	}
-	slices.SortStableFunc(connections.Items, loudestFirst)
 	u.Connections, u.Parties = connectionRows(string(id), connections.Items), count
 	u.MoreParties = max(0, count-int64(len(u.Connections)))
 	for _, c := range u.Connections {
@@ -84,13 +81,8 @@ func (s *Site) usesOf(r *http.Request, id tallystick.Fingerprint) (credentialUse
 	}
 	u.ListURL = useURL("credential", string(id), "list", "true", "from", chart.From.Format(time.RFC3339), "to", chart.To.Format(time.RFC3339))
 	u.Mirror = mirrorOf(s.Now(), chart, useURL("credential", string(id), "list", "true"))
-	incidents, _, err := s.Usage.Incidents(ctx, actor, string(id), false, store.PageRequest{Limit: incidentRows})
+	u.Made = u.Made || u.Mirror.Sums.Holder > 0
+	incidents, _, err := s.Usage.Incidents(ctx, actor, usage.IncidentFilter{Credential: string(id)}, store.PageRequest{Limit: incidentRows})
 	u.Incidents = incidents.Items
 	return u, err
-}
-
-// loudestFirst orders connections: those with the most foreign uses first, then
-// those that accepted most.
-func loudestFirst(a, b usage.Connection) int {
-	return cmp.Or(cmp.Compare(b.Foreign, a.Foreign), cmp.Compare(b.Relying, a.Relying), cmp.Compare(a.Party, b.Party))
 }

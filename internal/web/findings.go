@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/internal/finding"
-	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/query"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/rule"
 )
@@ -125,7 +125,7 @@ func (s *Site) AcceptFinding(w http.ResponseWriter, r *http.Request) {
 
 // lastDay reads until when to accept: to the end of the day that is given.
 func lastDay(r *http.Request) (time.Time, error) {
-	until, err := inventory.ParseTime(r.PostFormValue("until"))
+	until, err := query.ParseTime(r.PostFormValue("until"))
 	if err == nil && until.Equal(until.Truncate(day)) {
 		until = until.Add(day)
 	}

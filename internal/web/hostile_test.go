@@ -141,7 +141,7 @@ func (h *house) hostileUses() {
 func TestHostileUsesAreHarmless(t *testing.T) {
 	h := newHouse(t)
 	h.hostileUses()
-	addresses := []string{"/", "/uses", "/uses?list=true", "/books", "/books/map", "/credentials?kind=named", "/findings", "/findings?list=true"}
+	addresses := []string{"/", "/uses", "/uses?list=true", "/books", "/books/map", "/sources", "/credentials?kind=named", "/findings", "/findings?list=true"}
 	list := h.page(admin, "/uses?list=true")
 	for _, row := range strings.Split(list, `<td class="stamp">`)[1:] {
 		addresses = append(addresses, firstMatch(h, row, `href="(/uses/[^"]+)"`), firstMatch(h, row, `href="(/credentials/[0-9a-f]{64})"`))
@@ -149,12 +149,12 @@ func TestHostileUsesAreHarmless(t *testing.T) {
 	for _, incident := range regexp.MustCompile(`href="(/incidents/\d+)">Open`).FindAllStringSubmatch(h.page(admin, "/uses"), -1) {
 		addresses = append(addresses, incident[1])
 	}
-	if len(addresses) < 8+2*len(attacks)+4 {
+	if len(addresses) < 9+2*len(attacks)+4 {
 		t.Fatalf("only %d pages: %q", len(addresses), addresses)
 	}
 	for _, attack := range attacks {
 		q := url.QueryEscape(attack)
-		addresses = append(addresses, "/uses?list=true&source="+q+"&party="+q+"&address="+q)
+		addresses = append(addresses, "/uses?list=true&source="+q+"&relying_party="+q+"&address="+q)
 	}
 	for _, address := range addresses {
 		h.harmless(address)

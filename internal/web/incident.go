@@ -90,7 +90,7 @@ func (s *Site) fillIncident(r *http.Request, p *incidentPage) error {
 		}
 	}
 	p.Addresses = barsOf(countsOf(p.TopAddresses), 10, same, narrowed("address"))
-	p.Parties = barsOf(countsOf(p.TopParties), 10, same, narrowed("party"))
+	p.Parties = barsOf(countsOf(p.TopParties), 10, same, narrowed("relying_party"))
 	silent, err := s.silentBooks(ctx, actor)
 	p.Silent = slices.DeleteFunc(silent, func(b usage.Book) bool { return b.Side != tallystick.SideHolder })
 	return err

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // overviewPage answers: what needs me today?
@@ -113,7 +114,7 @@ func needsOf(now time.Time, s store.Summary) []need {
 // useAlarms says what of the last month's uses needs somebody: what was foreign,
 // and which books are silent.
 func (s *Site) useAlarms(r *http.Request) ([]need, error) {
-	list, _, err := s.Usage.Incidents(r.Context(), actorOf(r), "", false, store.PageRequest{Limit: recentIncidents})
+	list, _, err := s.Usage.Incidents(r.Context(), actorOf(r), usage.IncidentFilter{}, store.PageRequest{Limit: recentIncidents})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -80,4 +81,11 @@ func (s *Site) partiesOf(r *http.Request, credential, name string) ([]usage.Conn
 	}
 	slices.SortStableFunc(list, loudestFirst)
 	return list, nil
+}
+
+// loudestFirst orders connections as the page does: those with the most foreign
+// uses first, then the last used. The pages are asked for in an order in which
+// uses that come meanwhile move nothing.
+func loudestFirst(a, b usage.Connection) int {
+	return cmp.Or(cmp.Compare(b.Foreign, a.Foreign), b.Last.Compare(a.Last))
 }

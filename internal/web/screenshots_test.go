@@ -22,7 +22,9 @@ func TestScreenshots(t *testing.T) {
 	}
 	h := newHouse(t)
 	h.furnish()
-	used := "/credentials/" + string(h.used().ID)
+	credential := h.used()
+	h.changed(credential)
+	used := "/credentials/" + string(credential.ID)
 	b := h.newBrowser()
 	b.signIn()
 	one := firstMatch(h, h.page(admin, "/credentials?q=mail1&kind=certificate&scheme=tls"), `href="(/credentials/[0-9a-f]{64})"`)
@@ -38,6 +40,7 @@ func TestScreenshots(t *testing.T) {
 		{"overview", "/", desktop}, {"overview-dark", "/", dark}, {"credentials", "/credentials?kind=certificate&scheme=tls&sort=expires", desktop},
 		{"credential", one, desktop}, {"findings", "/findings", desktop}, {"phone", "/", phone},
 		{"uses", "/uses", desktop}, {"uses-phone", "/uses", phone}, {"incident", incident, desktop}, {"use", use, desktop}, {"credential-uses", used, desktop},
+		{"sources", "/sources", desktop}, {"sources-phone", "/sources", phone}, {"directory", "/directory", desktop}, {"directory-phone", "/directory", phone},
 		{"books", "/books", desktop}, {"book-map", "/books/map", desktop},
 	} {
 		b.as(picture.look)

@@ -27,11 +27,13 @@ import (
 	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/directory"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/internal/usage"
@@ -59,6 +61,8 @@ type house struct {
 	look   *discovery.Discovery
 	access *access.Control
 	watch  *watch.Watch
+	// directory keeps changes, and judges them.
+	directory *directory.Directory
 	// received is what sources wrote.
 	received *archive.Archive
 	site     *web.Site
@@ -118,7 +122,9 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 			t.Error(err)
 		}
 	})
+	h.directory = directory.New(directory.Directory{DB: db, Gate: g, Rules: rules.All(), Now: h.clock})
 	h.site, err = web.New(web.Features{
+		Directory: h.directory, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock}),
 		Usage:     &usage.Usage{DB: db, Ledger: book, Gate: g, Live: h.watch, Raw: h.received, Now: h.clock},
 		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s: %v", r.Method, r.URL, err) },

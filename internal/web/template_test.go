@@ -16,7 +16,7 @@ var pages = map[string]page{
 	"access": &accessPage{}, "audit": &auditPage{}, "credential": &credentialPage{}, "credentials": &credentialsPage{},
 	"error": &errorPage{}, "findings": &findingsPage{}, "overview": &overviewPage{}, "place": &placePage{}, "places": &placesPage{},
 	"bookmap": &bookMapPage{}, "books": &booksPage{}, "incident": &incidentPage{}, "use": &usePage{}, "uses": &usesPage{},
-	"network": &networkPage{}, "networks": &networksPage{},
+	"directory": &directoryPage{}, "sources": &sourcesPage{}, "network": &networkPage{}, "networks": &networksPage{},
 	"run": &runPage{}, "runchanges": &runChangesPage{}, "runmisses": &runMissesPage{}, "runs": &runsPage{}, "signin": &signInPage{},
 }
 

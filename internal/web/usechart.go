@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/query"
 	"github.com/tallystick/tallystick/internal/usage"
 )
 
@@ -215,8 +215,8 @@ func rangeOf(now time.Time, q url.Values) (from, to time.Time, word string, err 
 	latest := now.UTC().Truncate(time.Minute).Add(time.Minute)
 	if q.Get("from") != "" || q.Get("to") != "" {
 		var fromErr, toErr error
-		from, fromErr = inventory.ParseTime(q.Get("from"))
-		to, toErr = inventory.ParseTime(q.Get("to"))
+		from, fromErr = query.ParseTime(q.Get("from"))
+		to, toErr = query.ParseTime(q.Get("to"))
 		if err := errors.Join(fromErr, toErr); err != nil {
 			return from, to, "", err
 		}

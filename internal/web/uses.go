@@ -3,13 +3,11 @@
 package web
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/usage"
 )
@@ -25,11 +23,13 @@ type usesPage struct {
 	Values    url.Values
 	Mirror    mirror
 	Incidents []usage.Incident
-	Silent    int64 // books
-	Listed    bool  // records are shown
-	Narrowed  bool  // the list is of less than the axis
-	Records   []usage.Record
-	Pager     pager
+	// MoreIncidents counts those of the time that are not listed.
+	MoreIncidents int64
+	Silent        int64 // books
+	Listed        bool  // records are shown
+	Narrowed      bool  // the list is of less than the axis
+	Records       []usage.Record
+	Pager         pager
 }
 
 // Value returns what a parameter of the filter was given as.
@@ -37,7 +37,7 @@ func (p *usesPage) Value(name string) string { return p.Values.Get(name) }
 
 // useFields are the parameters of useFilter.
 var useFields = []field{
-	{"credential", "Credential"}, {"verdict", "Verdict"}, {"side", "Side"}, {"source", "Book"}, {"party", "Relying party"}, {"address", "From address"},
+	{"credential", "Credential"}, {"verdict", "Verdict"}, {"side", "Side"}, {"source", "Book"}, {"relying_party", "Relying party"}, {"address", "From address"},
 	{"from", "From"}, {"to", "Until"},
 }
 
@@ -50,13 +50,7 @@ const (
 // useFilter reads a filter from the parameters of an address, with the time that
 // it is about; word is that of a range, "" when the time was given.
 func useFilter(now time.Time, q url.Values) (f usage.Filter, word string, err error) {
-	f = usage.Filter{
-		Credential: q.Get("credential"), Verdict: tallystick.Verdict(q.Get("verdict")), Side: tallystick.Side(q.Get("side")),
-		Source: q.Get("source"), Party: q.Get("party"), Address: q.Get("address"),
-	}
-	err = errors.Join(finding.OneOf("verdict", string(f.Verdict), usage.Verdicts()...),
-		finding.OneOf("side", string(f.Side), string(tallystick.SideHolder), string(tallystick.SideRelying)))
-	if err == nil {
+	if f, err = usage.ParseFilter(q); err == nil {
 		f.From, f.To, word, err = rangeOf(now, q)
 	}
 	return f, word, err
@@ -92,15 +86,12 @@ func (s *Site) fillUses(r *http.Request, p *usesPage, f usage.Filter) error {
 	}
 	p.Mirror = mirrorOf(s.Now(), chart, here(r))
 	f.From, f.To = chart.From, chart.To // whole steps, so that the lists have what the bars count
-	incidents, _, err := s.Usage.Incidents(ctx, actor, f.Credential, false, store.PageRequest{Limit: incidentRows})
+	of := usage.IncidentFilter{Credential: f.Credential, From: f.From, To: f.To}
+	incidents, count, err := s.Usage.Incidents(ctx, actor, of, store.PageRequest{Limit: incidentRows})
 	if err != nil {
 		return err
 	}
-	for _, i := range incidents.Items {
-		if !i.Last.Before(f.From) && i.First.Before(f.To) {
-			p.Incidents = append(p.Incidents, i)
-		}
-	}
+	p.Incidents, p.MoreIncidents = incidents.Items, max(0, count-int64(len(incidents.Items)))
 	silent, err := s.silentBooks(ctx, actor)
 	if err != nil {
 		return err

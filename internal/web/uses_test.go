@@ -50,7 +50,7 @@ func TestUsesFilters(t *testing.T) {
 	h := newHouse(t)
 	id := string(h.used().ID)
 	for address, want := range map[string]int{
-		"/uses?list=true": 15, "/uses?address=" + thiefAddress: 8, "/uses?party=entra:customer-5.example/graph": 2, "/uses?side=holder&list=true": 1,
+		"/uses?list=true": 15, "/uses?address=" + thiefAddress: 8, "/uses?relying_party=entra:customer-5.example/graph": 2, "/uses?side=holder&list=true": 1,
 		"/uses?source=entra&range=day": 0, "/uses?verdict=foreign&from=2026-11-21T07:00:00Z&to=2026-11-22": 7,
 		"/uses?credential=" + id + "&verdict=pending": 0, "/uses?credential=" + url.QueryEscape(backupAccount) + "&verdict=pending": 3,
 		"/uses?credential=" + id + "&verdict=matched&from=2026-11-20T10:00:00Z&to=2026-11-20T11:00:00Z": 22,
@@ -187,7 +187,7 @@ func TestCredentialUses(t *testing.T) {
 	if n := strings.Count(h.page(viewer, firstMatch(h, page, `class="severity s-critical" href="([^"]+)"`)), "loud-row"); n != 4 {
 		t.Errorf("the four foreign uses at a relying party are %d", n)
 	}
-	h.contains(h.page(viewer, firstMatch(h, page, `<td class="name"><a href="(/uses[^"]+)"`)), "the axis above is about the whole credential", "<span class=\"muted\">Relying party</span> entra:customer-2.example/graph")
+	h.contains(h.page(viewer, firstMatch(h, page, `<td class="name"><a href="(/uses[^"]+)"`)), "the axis above is about the whole credential", "<span class=\"muted\">Relying party</span> entra:customer-3.example/graph")
 	h.contains(h.page(viewer, "/credentials/"+string(c.ID)+"?range=day"), `aria-current="true">Last day</a>`)
 	h.contains(h.page(viewer, firstMatch(h, page, `href="([^"]+)">Records</a>`)), "14 foreign uses", ">matched</span>")
 	key := h.page(viewer, "/credentials/"+string(keyOf(c).ID))

@@ -26,10 +26,12 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/directory"
 	"github.com/tallystick/tallystick/internal/discovery"
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/usage"
 )
 
@@ -39,6 +41,8 @@ type Features struct {
 	Findings  *finding.Engine
 	Discovery *discovery.Discovery
 	Usage     *usage.Usage
+	Directory *directory.Directory
+	Sources   *sources.Sources
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
@@ -107,6 +111,13 @@ func (s *Site) Routes() []Route {
 		{"GET /incidents/{id}/relying-parties.csv", s.IncidentParties, false},
 		{"GET /books", s.Books, false},
 		{"GET /books/map", s.BookMap, false},
+		{"GET /directory", s.ListAccessChanges, false},
+		{"POST /directory/expect", s.ExpectAccessChange, false},
+		{"GET /sources", s.ListSources, false},
+		{"POST /sources", s.AddSource, false},
+		{"POST /sources/{name}/pause", s.PauseSource, false},
+		{"POST /sources/{name}/resume", s.ResumeSource, false},
+		{"POST /sources/{name}/remove", s.RemoveSource, false},
 		{"GET /runs", s.Runs, false},
 		{"POST /runs", s.StartRun, false},
 		{"GET /runs/{id}", s.Run, false},

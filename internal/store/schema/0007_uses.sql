@@ -110,7 +110,7 @@ CREATE TABLE access_changes (
     actor     TEXT NOT NULL,
     target    TEXT NOT NULL,
     account   TEXT NOT NULL DEFAULT '', -- under which uses of it are recorded; '' is not known
-    approved  TEXT NOT NULL DEFAULT '', -- by whom and why; '' is by nobody
+    expected  TEXT NOT NULL DEFAULT '', -- who expected it, and why; '' is nobody
     used_at   BIGINT NOT NULL DEFAULT 0, -- when the target was first used after it
     used_from TEXT NOT NULL DEFAULT '',
     judged    BOOLEAN NOT NULL DEFAULT FALSE, -- whether the rules have seen it
@@ -122,7 +122,7 @@ CREATE INDEX access_changes_target ON access_changes (target, time, id);
 CREATE INDEX access_changes_kind   ON access_changes (kind, time, id);
 CREATE INDEX access_changes_account ON access_changes (account, time, id) WHERE account > '';
 
--- Changes that somebody announced before they were made.
+-- Changes that somebody expected before they were made.
 CREATE TABLE access_expectations (
     id      {{id}},
     target  TEXT NOT NULL,
