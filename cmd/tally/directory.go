@@ -20,9 +20,10 @@ import (
 
 func (p *program) directoryCommand() *cobra.Command {
 	cmd := group("directory", "See who changed who gets in, and say which changes are expected")
-	cmd.Long = `See who changed who gets in, and say which changes are expected: credentials that were added
-to applications and accounts, trusts, permissions, keys that were read. They are read
-from the audit logs of directories, tenants and hosts that "tally up" follows.`
+	cmd.Long = `See who changed who gets in, and say which changes are expected: credentials that
+were added to applications and accounts, trusts, permissions, keys that were read.
+They are read from the audit logs of directories, tenants and hosts that "tally up"
+follows.`
 	cmd.AddCommand(p.directoryChanges(), p.directoryExpect(), p.directoryExpected())
 	return cmd
 }
@@ -92,10 +93,12 @@ func (p *program) directoryExpect() *cobra.Command {
 	var kind, until string
 	cmd := &cobra.Command{
 		Use: "expect TARGET", Short: "Say that a change is expected, so that it alarms nobody",
-		Long: `Say that a change is expected, so that it alarms nobody. The TARGET is written as "tally directory
-changes" shows it. From now until the time that is given, what happens to it is
-listed as expected and gives no finding. What has happened already is not excused:
-that is what "tally finding accept" is for. The audit log has who said so.
+		Long: `Say that a change is expected, so that it alarms nobody. The TARGET is written as
+"tally directory changes" shows it; with a tenant it also covers records that name
+none. From now until the time that is given, or to the end of the day in UTC, what
+happens to it is listed as expected and gives no finding. What has happened already
+is not excused: that is what "tally finding accept" is for. The audit log has who
+said so.
 
 ` + listStatuses(),
 		Example: `  tally directory expect entra-app:3f0a7c52-9c1e-4b7a-8a51-0c6d5d2f7b11/11b49e19-2326-4be6-93cb-7f37439bbd81 \
@@ -112,14 +115,14 @@ that is what "tally finding accept" is for. The audit log has who said so.
 	flags.addTo(cmd)
 	cmd.Flags().StringVar(&kind, "kind", "", "only changes of this `KIND`: "+strings.Join(directory.KindWords(), ", "))
 	cmd.Flags().StringVar(&e.Actor, "actor", "", "only changes by this `ACTOR`, as the list shows it; \"account:\" may be left out")
-	cmd.Flags().StringVar(&until, "until", "", "the `TIME` when it ends: a day, or 2026-11-22T18:00:00Z")
+	cmd.Flags().StringVar(&until, "until", "", "the `TIME` when it ends: 2026-11-22T18:00:00Z, or a day, to its end in UTC")
 	cmd.Flags().StringVar(&e.Reason, "reason", "", "the `REASON`: what it is for")
 	completeFlag(cmd, "kind", directory.KindWords)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if until == "" || e.Reason == "" {
 			return usage(errors.New("--until and --reason are needed"), "say what it is for, and when it is over: the sooner, the less can hide in it")
 		}
-		if e.Until, err = query.ParseTime(until); err != nil {
+		if e.Until, err = query.ParseEnd(until); err != nil {
 			return usage(fmt.Errorf("--until %q is not a time", until), "write it as 2026-11-22T18:00:00Z, or a day")
 		}
 		e.Target, e.Kind = args[0], tallystick.ChangeKind(kind)

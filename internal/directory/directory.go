@@ -107,7 +107,7 @@ func (d *Directory) earlier(ctx context.Context, fresh []store.AccessChange) err
 }
 
 // judgePage is how many changes are judged before that is recorded.
-const judgePage = 500
+const judgePage = 2000
 
 // judgeAll shows the rules every change that they have not seen.
 func (d *Directory) judgeAll(ctx context.Context) error {
@@ -116,84 +116,11 @@ func (d *Directory) judgeAll(ctx context.Context) error {
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		for _, c := range list {
-			if err := d.judge(ctx, c); err != nil {
-				return err
-			}
+		if err := d.judge(ctx, list); err != nil {
+			return err
 		}
 		if err := d.DB.AccessChangesJudged(ctx, list); err != nil {
 			return err
 		}
 	}
-}
-
-// judge shows the rules a change, and those after it that have it near.
-func (d *Directory) judge(ctx context.Context, c store.AccessChange) error {
-	if len(d.Rules) == 0 {
-		return nil
-	}
-	around, err := d.DB.AccessChangesAround(ctx, c.Target, firstOf(c.Accounts), c.Time.Add(-near), c.Time.Add(near))
-	if err != nil {
-		return err
-	}
-	var found []tallystick.Finding
-	for i, other := range around { // the newest first
-		if !other.Time.Before(c.Time) {
-			found = append(found, d.hits(other, around[i+1:])...)
-		}
-	}
-	slices.Reverse(found) // of two about one thing the words of the newest stand
-	return d.DB.RaiseFindings(ctx, lastOfEach(found), d.Now())
-}
-
-func firstOf(list []string) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
-}
-
-// hits returns what the rules say of a change; before are those before it, the
-// newest first.
-func (d *Directory) hits(c store.AccessChange, before []store.AccessChange) (found []tallystick.Finding) {
-	subject := rule.ChangeSubject{
-		Change: &c.Change, Expected: c.Expected != "", First: c.Existing == 0, UsedAt: c.UsedAt, UsedFrom: c.UsedFrom,
-	}
-	for _, other := range before {
-		if c.Time.Sub(other.Time) <= near && other.Expected == "" {
-			subject.Near = append(subject.Near, other.Change)
-		}
-	}
-	for _, r := range d.Rules {
-		for _, hit := range r.Change(subject) {
-			f := tallystick.Finding{Rule: r.Name, Severity: r.Severity, Credential: hit.Credential, Place: hit.Place, Evidence: hit.Evidence}
-			if f.Place == "" {
-				f.Place = tallystick.Place(c.Target)
-			}
-			if hit.Severity != 0 {
-				f.Severity = hit.Severity
-			}
-			found = append(found, f)
-		}
-	}
-	return found
-}
-
-// lastOfEach keeps the last finding of each rule and place.
-func lastOfEach(list []tallystick.Finding) (kept []tallystick.Finding) {
-	type about struct {
-		rule  string
-		place tallystick.Place
-	}
-	at := map[about]int{}
-	for _, f := range list {
-		key := about{f.Rule, f.Place}
-		if i, ok := at[key]; ok {
-			kept[i] = f
-			continue
-		}
-		at[key] = len(kept)
-		kept = append(kept, f)
-	}
-	return kept
 }

@@ -5,6 +5,7 @@ package directory_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"path/filepath"
@@ -310,5 +311,30 @@ func TestNamesOfCredentialsAreKnown(t *testing.T) {
 		if _, err := d.Known(t.Context(), gate.Actor{}, "x5t:aa"); !errors.Is(err, tallystick.ErrUnsigned) {
 			t.Error(err)
 		}
+	})
+}
+
+// Whoever can write a log of changes can write many of one target, and each is
+// judged, in time that grows with their number alone.
+func TestManyChangesOfOneTargetAreAllJudged(t *testing.T) {
+	embedded(t, func(t *testing.T, db *store.DB) {
+		d := newDirectory(t, db)
+		list := []tallystick.Change{granted("first", noon.Add(-2*time.Hour))}
+		list[0].Target = "entra-app:t/1"
+		for i := range 2000 {
+			c := added(fmt.Sprint(i), noon.Add(-2*time.Hour).Add(time.Duration(i+1)*time.Second))
+			c.Credential = []string{fmt.Sprintf("entra-key:00000000-0000-0000-0000-%012d", i)}
+			list = append(list, c)
+		}
+		began := time.Now()
+		take(t, d, list...)
+		if took := time.Since(began); took > 10*time.Second { // it is about one, and was many minutes
+			t.Errorf("it took %v", took)
+		}
+		want := []string{"critical change-high-grant entra-app:t/1", "high change-credential-added entra-app:t/1"}
+		if diff := cmp.Diff(want, findings(t, db)); diff != "" {
+			t.Error(diff)
+		}
+		t.Log(time.Since(began))
 	})
 }

@@ -4,6 +4,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -101,12 +102,17 @@ func (d *Directory) Used(ctx context.Context, accounts, credentials []string, at
 			}
 		})
 	}
+	var news []store.AccessChange
 	for _, m := range hit {
-		if err := d.used(ctx, m, at, address); err != nil {
-			return err
+		c, is, err := d.used(ctx, m, at, address)
+		if err != nil {
+			return errors.Join(err, d.judge(ctx, news)) // what is recorded is no news again
+		}
+		if is {
+			news = append(news, c)
 		}
 	}
-	return nil
+	return d.judge(ctx, news)
 }
 
 // tellsByAccount says whether a use of an account shows that what was added is in
@@ -128,22 +134,18 @@ func tellsByAccount(c *tallystick.Change, credentials []string) bool {
 	return false
 }
 
-// used records the use of a change and judges it again.
-func (d *Directory) used(ctx context.Context, m *remembered, at time.Time, address string) error {
+// used records the use of a change, and says whether that is news.
+func (d *Directory) used(ctx context.Context, m *remembered, at time.Time, address string) (store.AccessChange, bool, error) {
 	news, err := d.DB.UseAccessChange(ctx, m.change.ID, at, address)
 	if err != nil {
-		return err
+		return store.AccessChange{}, false, err
 	}
 	d.recent.mu.Lock()
+	defer d.recent.mu.Unlock()
 	if m.change.UsedAt.IsZero() || at.Before(m.change.UsedAt) {
 		m.change.UsedAt, m.change.UsedFrom = at, address
 	}
-	c := m.change
-	d.recent.mu.Unlock()
-	if !news {
-		return nil
-	}
-	return d.judge(ctx, c)
+	return m.change, news, nil
 }
 
 // Changed returns when a credential was last added, before a time, to what is

@@ -56,6 +56,15 @@ func ParseTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%w: %.40q is not a day as in 2026-03-15", tallystick.ErrInvalid, text)
 }
 
+// ParseEnd reads when something ends as ParseTime does, but that a day is meant
+// with all its hours.
+func ParseEnd(text string) (time.Time, error) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	return ParseTime(text)
+}
+
 // ParseSpan reads the times from and to of a list, of which the second is not
 // included: as ParseTime does, but that a time before 1970 is the beginning of
 // all, which is what it means in a list.

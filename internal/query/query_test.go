@@ -43,3 +43,18 @@ func TestParseSpan(t *testing.T) {
 		}
 	}
 }
+
+func TestParseEnd(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"2026-11-23":           time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC),
+		"2026-11-23T00:00:00Z": time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC),
+		"":                     {},
+	} {
+		if got, err := ParseEnd(text); err != nil || !got.Equal(want) {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+	if _, err := ParseEnd("soon"); !errors.Is(err, tallystick.ErrInvalid) {
+		t.Error(err)
+	}
+}

@@ -27,7 +27,7 @@ func TestAccessChanges(t *testing.T) {
 	}
 	var changes []tallystick.Change
 	for _, target := range []string{"entra-app:t/1", "entra-app:t/2", "ad:lab.test/cn=x"} {
-		changes = append(changes, tallystick.Change{ID: target, Time: now.Add(time.Minute), Kind: tallystick.ChangeCredentialAdded, Target: target, Existing: -1})
+		changes = append(changes, tallystick.Change{ID: target, Time: now.Add(time.Minute), Kind: tallystick.ChangeCredentialAdded, Actor: "account:x", Target: target, Existing: -1})
 	}
 	must(t, f.Directory.Take(t.Context(), changes))
 	all := get[list[store.AccessChange]](f, gate.Viewer, "/api/v1/access-changes?limit=2")
@@ -41,6 +41,14 @@ func TestAccessChanges(t *testing.T) {
 	some := get[list[store.AccessChange]](f, gate.Viewer, "/api/v1/access-changes?unexpected=true&target=entra-app:&kind=credential-added&from=2026-11-22")
 	if len(some.Items) != 1 || some.Items[0].Target != "entra-app:t/2" {
 		t.Errorf("%+v", some)
+	}
+	for _, actor := range []string{"account:x", "x"} {
+		if by := get[list[store.AccessChange]](f, gate.Viewer, "/api/v1/access-changes?actor="+actor); len(by.Items) != 3 || by.Items[0].Actor != "account:x" {
+			t.Errorf("by %s: %+v", actor, by)
+		}
+	}
+	if one := all.Items[0]; one.ID == 0 || one.RecordID != "ad:lab.test/cn=x" {
+		t.Errorf("number %d, record %q", one.ID, one.RecordID)
 	}
 	if got := get[expectationsBody](f, gate.Viewer, "/api/v1/access-changes/expectations"); len(got.Items) != 1 {
 		t.Errorf("%+v", got)

@@ -107,7 +107,7 @@ func (d *document) read(body ast.Node) *Refusal {
 	if err := d.logSource(part["logsource"]); err != nil {
 		return err
 	}
-	d.rule.fieldMap = d.fields
+	d.rule.fieldMap, d.rule.mappedOnly = d.fields, d.options.MappedOnly
 	return d.detection(part["detection"])
 }
 

@@ -3,6 +3,7 @@
 package sigma
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ type UseEvent struct {
 	Use    *tallystick.Use
 	Record *Record // or nil
 	// Sources are what it is an event of. Nil is what the record says, and what
-	// is known of Use.Source.
+	// the use shows.
 	Sources []LogSource
 }
 
@@ -44,7 +45,7 @@ func (e UseEvent) LogSources() []LogSource {
 		sources = append(sources, e.Record.Sources...)
 	}
 	if e.Record == nil || len(e.Record.Sources) == 0 {
-		sources = append(sources, sourcesOfBook(e.Use.Source)...)
+		sources = append(sources, sourcesOfUse(e.Use)...)
 	}
 	return sources
 }
@@ -89,7 +90,7 @@ func useMember(u *tallystick.Use, name string) ([]string, bool) {
 	case "credential":
 		return u.Credential, len(u.Credential) > 0
 	case "account":
-		return accounts(u.Credential)
+		return accounts(append(slices.Clip(u.Credential), u.Resource)) // which a key opened, where it is not the credential
 	case "bare":
 		return bare(u.Credential)
 	case "request_method", "request_uri", "request_path", "request_query":
@@ -116,6 +117,17 @@ func useMember(u *tallystick.Use, name string) ([]string, bool) {
 			code = "0"
 		}
 		return one(code)
+	case "reason": // without the code that stands before it
+		code, text, _ := strings.Cut(u.Detail, " ")
+		if _, err := strconv.Atoi(code); err != nil {
+			text = u.Detail
+		}
+		return one(text)
+	case "ntstatus":
+		if u.Outcome == tallystick.OutcomeSuccess {
+			return one("0x0")
+		}
+		return one(u.Detail)
 	}
 	if id, ok := strings.CutPrefix(name, "ids."); ok {
 		return one(u.IDs.Map()[id])

@@ -2,7 +2,10 @@
 
 package sigma
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A field is a field of a rule, with the names under which events have it.
 type field struct {
@@ -21,9 +24,21 @@ type fieldMap struct {
 	names map[string]string
 	// own says that all names are members of a use or a change.
 	own map[string]bool
+	// kept are the members that the readers of the log give to a use, "" when no
+	// use is read from it.
+	kept string
 }
 
-// field returns the field of a name, and whether it is a member of a use or a change.
+// keeps says whether a use that was read from the log can have a member.
+func (m *fieldMap) keeps(name string) bool {
+	own, is := strings.CutPrefix(name, member)
+	if m.kept == allOfChanges {
+		return is && changeMembers[own]
+	}
+	return is && slices.Contains(strings.Fields(m.kept), own) || is && m.kept == allMembers && (useMembers[own] || strings.HasPrefix(own, "ids."))
+}
+
+// field returns the field of a name, and whether uses that are kept have it.
 func (m *fieldMap) field(name string) (f *field, mapped bool) {
 	name = strings.ToLower(name)
 	f = &field{names: []string{name}}
@@ -42,7 +57,7 @@ func (m *fieldMap) field(name string) (f *field, mapped bool) {
 		}
 	}
 	for _, other := range f.names {
-		mapped = mapped || strings.HasPrefix(other, member)
+		mapped = mapped || m.keeps(other)
 	}
 	f.key = strings.Join(f.names, " ")
 	return f, mapped
@@ -73,6 +88,9 @@ func LogSources() []LogSource {
 	return all
 }
 
+// allMembers are kept of use records, and allOfChanges of changes.
+const allMembers, allOfChanges = "*", "*changes"
+
 // useMembers and changeMembers are the members of our own records.
 var useMembers = names("id source side level time until count credential account holder relying_party outcome status code address port agent operation resource detail")
 
@@ -93,10 +111,10 @@ const azureActor = "initiatedby.user.userprincipalname initiatedby.app.displayna
 // of the logs, in one of their shapes: Graph's objects, envelopes of diagnostic
 // settings (properties), and columns of Log Analytics.
 var fieldMaps = []fieldMap{
-	{source: LogSource{Product: "tallystick", Service: "uses"}, own: useMembers},
-	{source: LogSource{Product: "tallystick", Service: "changes"}, own: changeMembers},
-	{source: LogSource{Product: "azure", Service: "signinlogs"}, nested: []string{"properties"}, names: map[string]string{
-		"resulttype": "status.errorcode @code", "resultdescription": "status.failurereason @detail", "failurereason": "status.failurereason @detail",
+	{source: LogSource{Product: "tallystick", Service: "uses"}, own: useMembers, kept: allMembers},
+	{source: LogSource{Product: "tallystick", Service: "changes"}, own: changeMembers, kept: allOfChanges},
+	{source: LogSource{Product: "azure", Service: "signinlogs"}, nested: []string{"properties"}, kept: "id time address holder resource agent status code reason bare ids.correlation ids.uti ids.session", names: map[string]string{
+		"resulttype": "status.errorcode @code", "resultdescription": "status.failurereason @reason", "failurereason": "status.failurereason @reason",
 		"status": "@status", "result": "@status", "errorcode": "status.errorcode @code", "status.errorcode": "resulttype @code",
 		"ipaddress": "calleripaddress @address", "useragent": "agent @agent", "agent": "useragent @agent",
 		"appid": "@account", "serviceprincipalname": "@holder", "appdisplayname": "serviceprincipalname @holder",
@@ -129,33 +147,38 @@ var fieldMaps = []fieldMap{
 	{source: LogSource{Product: "azure", Service: "pim"}, nested: []string{"properties"}, names: map[string]string{
 		"riskeventtype": "alerttype securityalerttype",
 	}},
-	{source: LogSource{Product: "m365"}, nested: []string{"auditdata"}, names: map[string]string{
+	{source: LogSource{Product: "m365"}, nested: []string{"auditdata"}, kept: "id account address agent operation resource status ids.session", names: map[string]string{
 		"eventsource": "workload", "eventname": "name operation @operation", "operation": "operations @operation",
 		"status": "resultstatus @status", "resultstatus": "@status", "clientip": "clientipaddress @address", "clientipaddress": "clientip @address",
-		"userid": "userids @account", "applicationid": "appid clientappid @account", "clientappid": "appid appaccesscontext.clientappid @account",
+		"userid": "userids", "applicationid": "appid clientappid @account", "clientappid": "appid appaccesscontext.clientappid @account",
 		"clientinfostring": "@agent", "mailboxownerupn": "@resource", "sessionid": "@ids.session", "id": "identity @id",
 	}},
-	{source: LogSource{Product: "aws", Service: "cloudtrail"}, names: map[string]string{
+	{source: LogSource{Product: "aws", Service: "cloudtrail"}, kept: "id time address holder agent operation detail status bare ids.request", names: map[string]string{
 		"eventname": "@operation", "sourceipaddress": "@address", "useragent": "@agent", "errorcode": "@detail", "eventid": "@id",
 		"requestid": "@ids.request", "useridentity.accesskeyid": "@bare", "useridentity.arn": "@holder", "status": "@status",
 		"eventtime": "@time",
 	}},
-	{source: LogSource{Product: "windows", Service: "security"}, names: map[string]string{
+	{source: LogSource{Product: "windows", Service: "security"}, kept: "operation address account resource ntstatus bare ids.serial", names: map[string]string{
 		"eventid": "event_id @operation", "ipaddress": "@address", "ipport": "@port", "targetusername": "@account", "servicename": "@resource",
-		"status": "@detail", "certserialnumber": "@ids.serial", "certthumbprint": "@bare", "computer": "computername hostname computer_name host.name",
+		"status": "@ntstatus", "certserialnumber": "@ids.serial", "certthumbprint": "@bare", "computer": "computername hostname computer_name host.name",
 		"computername": "computer hostname", "workstation": "workstationname", "provider_name": "providername sourcename winlog_provider_name source_name",
 		"channel": "logname winlog_channel", "eventlog": "channel logname",
 	}},
-	{source: LogSource{Product: "linux", Service: "sshd"}, names: sshNames},
-	{source: LogSource{Product: "linux", Service: "auth"}, names: sshNames},
-	{source: LogSource{Category: "webserver"}, names: webNames},
-	{source: LogSource{Product: "nginx"}, names: webNames},
-	{source: LogSource{Service: "nginx"}, names: webNames},
-	{source: LogSource{Product: "zeek"}, names: map[string]string{
+	{source: LogSource{Product: "linux", Service: "sshd"}, names: sshNames, kept: sshKept},
+	{source: LogSource{Product: "linux", Service: "auth"}, names: sshNames, kept: sshKept},
+	{source: LogSource{Category: "webserver"}, names: webNames, kept: webKept},
+	{source: LogSource{Product: "nginx"}, names: webNames, kept: webKept},
+	{source: LogSource{Service: "nginx"}, names: webNames, kept: webKept},
+	{source: LogSource{Product: "zeek"}, kept: "address port resource ids.session", names: map[string]string{
 		"id.orig_h": "@address", "id.orig_p": "@port", "uid": "@ids.session", "client_subject": "@resource",
 		"path": "_path uri", "c-uri": "uri", "c-useragent": "user_agent", "certificate.serial": "@ids.serial",
 	}},
 }
+
+const (
+	sshKept = "account address port operation"
+	webKept = "address agent request_method request_uri request_path request_query"
+)
 
 var sshNames = map[string]string{
 	"user": "@account", "username": "@account", "src_ip": "@address", "sourceip": "@address", "src_port": "@port",

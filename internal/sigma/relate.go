@@ -106,7 +106,10 @@ func (r *resolver) input(rule *Rule, name string) (in input, reason string) {
 						return nil
 					}
 				}
-				at, _ := below.fieldMap.field(f)
+				at, mapped := below.fieldMap.field(f)
+				if !mapped && below.mappedOnly {
+					reason = fmt.Sprintf("field %q is no member of the records kept", f)
+				}
 				fields = append(fields, at)
 			}
 			return fields

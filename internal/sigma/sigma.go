@@ -31,8 +31,8 @@ type Options struct {
 	// Normalise compares the text of every rule normalised (see normalise); a
 	// rule can ask for it itself with the attribute "normalise: true".
 	Normalise bool
-	// MappedOnly refuses rules with fields that are no member of a use or a
-	// change: without the record as it was written they would never be there.
+	// MappedOnly refuses rules with fields that are no member of a use of their
+	// log: without the record as it was written they would never be there.
 	MappedOnly bool
 	// AnyLogSource takes rules about log sources that have no map here; their
 	// fields are members of the record as it was written.
@@ -77,6 +77,7 @@ type Rule struct {
 
 	matches    node // of a rule about one event
 	fieldMap   *fieldMap
+	mappedOnly bool
 	normalised bool
 }
 

@@ -5,6 +5,8 @@ package sigma
 import (
 	"cmp"
 	"strings"
+
+	"github.com/tallystick/tallystick"
 )
 
 // sourcesOfFormat says what the records of a format of package uses are events of.
@@ -30,14 +32,44 @@ func sourcesOfFormat(format string) []LogSource {
 	return nil
 }
 
-// sourcesOfBook says it of a book, by the name that its reader gave it.
-func sourcesOfBook(source string) []LogSource {
-	name, _, _ := strings.Cut(source, ":")
-	switch name {
-	case "entra":
+// sourcesOfUse says it of a use: by the name that its reader gave to the book, or
+// by what the use shows, for a source has the name that people gave it, and its
+// format may be one that was recognised.
+func sourcesOfUse(u *tallystick.Use) []LogSource {
+	name, _, _ := strings.Cut(u.Source, ":")
+	if name == "entra" {
 		name = "entra-signin"
 	}
-	return sourcesOfFormat(name)
+	if known := sourcesOfFormat(name); known != nil {
+		return known
+	}
+	return sourcesOfFormat(formatOfUse(u))
+}
+
+func formatOfUse(u *tallystick.Use) string {
+	if u.Operation == "5061" && u.Side == tallystick.SideHolder {
+		return "windows"
+	}
+	if u.Side != tallystick.SideRelying {
+		return ""
+	}
+	switch kind, rest, _ := strings.Cut(u.RelyingParty, ":"); {
+	case kind == "entra" && u.Level == tallystick.LevelToken:
+		return "entra-signin"
+	case kind == "entra" && strings.HasSuffix(rest, "/00000002-0000-0ff1-ce00-000000000000"): // Exchange Online's own id
+		return "unified-audit"
+	case kind == "aws":
+		return "cloudtrail"
+	case kind == "kerberos" && (u.Operation == "4768" || u.Operation == "4769"):
+		return "windows"
+	case kind == "ssh":
+		return "openssh"
+	case kind == "https" && requestLine(u.Operation) != nil:
+		return "nginx"
+	case kind == "https" && u.Operation == "" && u.IDs.Session != "" && u.IDs.Session == u.ID:
+		return "zeek"
+	}
+	return ""
 }
 
 // sourcesOf finds out what a record is an event of, and adds the members that

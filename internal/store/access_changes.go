@@ -111,14 +111,29 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 // expectedBy returns who expected a change, and why. An expectation holds for
 // what happens after it was made and not after its end.
 func expectedBy(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
-	const query = `SELECT by_whom, reason FROM access_expectations WHERE target = $1 AND since <= $2 AND until >= $2
+	const query = `SELECT by_whom, reason FROM access_expectations WHERE (target = $1 OR target LIKE $5 ESCAPE '!') AND since <= $2 AND until >= $2
 		AND (kind = '' OR kind = $3) AND (actor = '' OR actor = $4 OR '` + accountPrefix + `' || actor = $4) ORDER BY id LIMIT 1`
 	var by, reason string
-	err := tx.QueryRowContext(ctx, query, IndexText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor)).Scan(&by, &reason)
+	err := tx.QueryRowContext(ctx, query, IndexText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor), inAnyTenant(c.Target)).Scan(&by, &reason)
 	if err == sql.ErrNoRows {
 		return "", nil
 	}
 	return by + ": " + reason, err
+}
+
+// inAnyTenant returns the pattern of a target in any tenant for one whose record
+// names none, as Graph's directoryAudit does not: "entra-app:/OBJECT" is the
+// object that was announced as "entra-app:TENANT/OBJECT", since its id is unique
+// among all tenants. Of any other target it is "", which nothing is like.
+func inAnyTenant(target string) string {
+	kind, object, ok := strings.Cut(IndexText(target), ":/")
+	if !ok || object == "" || !strings.HasPrefix(kind, "entra-") || strings.ContainsAny(kind, ":/") || strings.Contains(object, "/") {
+		return ""
+	}
+	escape := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+	// A tenant is a GUID: that many characters, and no more, keep the pattern from
+	// taking in what merely ends alike.
+	return escape.Replace(kind) + ":" + strings.Repeat("_", 36) + "/" + escape.Replace(object)
 }
 
 // ExpectAccessChange keeps an expectation and returns it with its id.
@@ -147,12 +162,22 @@ func (db *DB) AccessExpectations(ctx context.Context, now time.Time) ([]AccessEx
 	})
 }
 
-// AccessChangesAround returns the changes of a target, or of what signs in under
-// the same account, between two times, both inclusive, the newest first.
-func (db *DB) AccessChangesAround(ctx context.Context, target, account string, from, to time.Time) ([]AccessChange, error) {
-	const query = `SELECT ` + accessColumns + ` FROM access_changes WHERE time >= $1 AND time <= $2
-		AND (target = $3 OR account > '' AND account = $4) ORDER BY time DESC, id DESC LIMIT 1000`
-	rows, err := db.read.QueryContext(ctx, query, micros(from), micros(to), IndexText(target), IndexText(tallystick.NormalName(account)))
+// aroundAccess finds the changes of a target, or of what signs in under the same account.
+const aroundAccess = `SELECT ` + accessColumns + ` FROM access_changes WHERE (target = $1 OR account > '' AND account = $2) AND time <= $3 `
+
+// AccessChangesAround returns the newest changes of a target, or of what signs in
+// under the same account, between two times, both inclusive, the newest first.
+func (db *DB) AccessChangesAround(ctx context.Context, target, account string, from, to time.Time, limit int) ([]AccessChange, error) {
+	query := aroundAccess + `AND time >= $4 ORDER BY time DESC, id DESC LIMIT ` + itoa(int64(limit))
+	rows, err := db.read.QueryContext(ctx, query, IndexText(target), IndexText(tallystick.NormalName(account)), micros(to), micros(from))
+	return collect(db, "couldn't look for changes nearby", rows, err, scanAccessChange)
+}
+
+// AccessChangesAfter returns such changes behind one, in the order of time and
+// then of ids; of that one only its time and its id count.
+func (db *DB) AccessChangesAfter(ctx context.Context, target, account string, after AccessChange, to time.Time, limit int) ([]AccessChange, error) {
+	query := aroundAccess + `AND (time > $4 OR time = $4 AND id > $5) AND time >= $4 ORDER BY time, id LIMIT ` + itoa(int64(limit))
+	rows, err := db.read.QueryContext(ctx, query, IndexText(target), IndexText(tallystick.NormalName(account)), micros(to), micros(after.Time), after.ID)
 	return collect(db, "couldn't look for changes nearby", rows, err, scanAccessChange)
 }
 

@@ -27,6 +27,7 @@ type book struct {
 	low, high   uint64
 	losses      []loss
 	lost        int64 // uses, of all losses
+	elsewhere   bool  // it has records that the tally is not given
 }
 
 // noMark is earlier than any time that a record has.

@@ -11,10 +11,13 @@ import (
 // Identifiers are compared by 64-bit hashes. With ten million records on each
 // side the chance that any two of different text meet is about one in 180,000.
 // The hash is the same in every run, so that ties fall alike; a thief who finds
-// an identifier that meets a holder's could as well have copied it. What text of
-// a thief's choice must not make equal, the identity of records, is compared by
-// a second hash as well, with a secret (identify), and kinds by one of 64 bits with
-// that secret (class.hash).
+// an identifier that meets a holder's could as well have copied it.
+//
+// What text of a thief's choice must not make equal has hashes of 64 bits with a
+// secret that each tally makes anew: the identity of records (Writer.identify) and
+// kinds (class.hash). Nobody can try them without the secret, and a collision in one
+// run says nothing of the next. That one of ten million forged records takes the
+// place of one of ten million others is as likely as one in 180,000.
 
 // mix multiplies to 128 bits and folds them, the step of wyhash (Wang Yi, 2019).
 // The factors are folded in too: one that is 0 would erase the other.

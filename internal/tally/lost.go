@@ -55,13 +55,19 @@ func (b *book) lostIn(from, to int64) bool {
 func (t *Tally) lossy(holderKinds []bool) (of map[uint32][]uint32, silent, all []uint32) {
 	type pair struct{ root, book uint32 }
 	of, seen := map[uint32][]uint32{}, map[pair]bool{}
-	for i := range t.kinds.list {
-		k := &t.kinds.list[i]
-		p := pair{t.names.root(k.name), k.source}
-		if holderKinds[i] && len(t.books.list[k.source].losses) > 0 && !seen[p] {
+	add := func(p pair) {
+		if len(t.books.list[p.book].losses) > 0 && !seen[p] {
 			seen[p] = true
 			of[p.root] = append(of[p.root], p.book)
 		}
+	}
+	for i := range t.kinds.list {
+		if k := &t.kinds.list[i]; holderKinds[i] {
+			add(pair{t.names.root(k.name), k.source})
+		}
+	}
+	for _, k := range t.assumed {
+		add(pair{t.names.root(t.names.add([]string{k.Credential}, false)), t.books.number(k.Source)})
 	}
 	for i := range t.books.list {
 		b := &t.books.list[i]
@@ -69,7 +75,7 @@ func (t *Tally) lossy(holderKinds []bool) (of map[uint32][]uint32, silent, all [
 			continue
 		}
 		all = append(all, uint32(i))
-		if b.count == 0 {
+		if b.count == 0 && !b.elsewhere {
 			silent = append(silent, uint32(i))
 		}
 	}

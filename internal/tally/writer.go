@@ -131,6 +131,14 @@ func (w *Writer) Know(k Known) {
 	w.t.assumed = append(w.t.assumed, k)
 }
 
+// Elsewhere says that a book has records of uses which the tally is not given, so
+// that what it lost is of the credentials that it is about.
+func (w *Writer) Elsewhere(source string) {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	w.t.books.list[w.t.books.number(source)].elsewhere = true
+}
+
 // Join makes one credential of all names.
 func (w *Writer) Join(names []string) {
 	w.t.mu.Lock()

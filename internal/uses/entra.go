@@ -108,7 +108,7 @@ var analyticsMembers = members{
 	"ServicePrincipalCredentialKeyId": {value: inKeyID}, "ServicePrincipalCredentialThumbprint": {value: inThumbprint},
 	"FederatedCredentialId": {value: inFederated}, "ClientCredentialType": {value: inCredential}, "ServicePrincipalId": {value: inPrincipal},
 	"AppId": {value: inApp}, "ResourceIdentity": {value: inResource}, "ResourceTenantId": {value: inTenant},
-	"ResourceDisplayName": {value: inResourceName}, "ServicePrincipalName": {value: inName}, "SessionId": {value: inSession}, "Agent": {value: inAgent},
+	"ResourceDisplayName": {value: inResourceName}, "ServicePrincipalName": {value: inName}, "SessionId": {value: inSession}, "Agent": {value: inAgent}, "UserAgent": {value: inAgent},
 }
 
 // An entraSignIn is one sign-in. There can be many millions, so what a record

@@ -82,7 +82,9 @@ func (w *Watch) writeFindings(ctx context.Context) error {
 func (w *Watch) raiseAll(ctx context.Context, raise []finding) error {
 	about := make([]*used, 0, len(raise))
 	for i := range raise {
-		about = append(about, raise[i].one)
+		if raise[i].one != nil { // else it is about its place alone
+			about = append(about, raise[i].one)
+		}
 	}
 	if err := w.nameAll(ctx, about); err != nil {
 		return err
@@ -91,7 +93,9 @@ func (w *Watch) raiseAll(ctx context.Context, raise []finding) error {
 	w.mu.Lock()
 	for i := range raise {
 		f := raise[i].Finding
-		f.Credential = raise[i].one.now().fingerprint
+		if raise[i].one != nil {
+			f.Credential = raise[i].one.now().fingerprint
+		}
 		list = append(list, f)
 	}
 	w.mu.Unlock()

@@ -244,6 +244,9 @@ func (w *Watch) takeUp(u store.Used, open map[*used]int64) error {
 	if one.holders == nil {
 		one.holders = map[string]*book{}
 	}
+	for source := range one.holders {
+		w.speaking[source] = true
+	}
 	if one.relying == nil {
 		one.relying = map[string]int64{}
 	}

@@ -380,3 +380,58 @@ func TestManyRecordsThatWereNotSavedAreJudgedAll(t *testing.T) {
 	}
 	b.rest(t)
 }
+
+func TestTriesWithMadeUpNamesMakeNoCredentials(t *testing.T) {
+	b := newBench(t)
+	for n := range 50 {
+		u := relied(noon, "", "198.51.100.9")
+		u.Outcome, u.Credential, u.ID = tallystick.OutcomeAttempt, []string{fmt.Sprintf("account:ldap/uid=made-up-%d", n)}, fmt.Sprint(n)
+		b.append(t, u)
+	}
+	b.rest(t)
+	if n := len(b.used); n != 1 {
+		t.Errorf("there are %d credentials; want the one of those that name nobody known", n)
+	}
+	if got := b.said(t, tallystick.VerdictAttempt); len(got) != 50 {
+		t.Errorf("%d attempts are written down; want all 50", len(got))
+	}
+}
+
+func TestALossThatIsToldLateTakesForeignUsesBack(t *testing.T) {
+	b := newBench(t)
+	b.append(t, held(noon.Add(-time.Hour), token(1)), relied(noon, token(2), "203.0.113.7"))
+	b.close(t, "broker", tallystick.SideHolder, noon.Add(24*time.Hour))
+	b.close(t, "entra", tallystick.SideRelying, noon.Add(24*time.Hour))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Fatalf("foreign are %v; want one", got)
+	}
+	b.append(t, tallystick.Use{
+		Source: "broker", Side: tallystick.SideHolder, Time: noon.Add(-time.Minute), Until: noon.Add(time.Minute), Count: 3, Level: tallystick.LevelRequest,
+		Outcome: tallystick.OutcomeSuccess, Other: map[string]string{"lost": "3"},
+	})
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 0 {
+		t.Errorf("foreign are still %v", got)
+	}
+}
+
+// TestWhatAnotherBookLostExplainsNothing has a book of other credentials lose uses.
+func TestWhatAnotherBookLostExplainsNothing(t *testing.T) {
+	b := newBench(t)
+	other := held(noon.Add(-time.Hour), token(7))
+	other.Source, other.Credential = "other", []string{"x5t:1949413edcbdebde7abadfbcafbe6ab48d15c218"}
+	b.append(t, held(noon.Add(-time.Hour), token(1)), other, tallystick.Use{
+		Source: "other", Side: tallystick.SideHolder, Time: noon, Until: noon.Add(10 * time.Minute), Count: 7, Level: tallystick.LevelRequest,
+		Outcome: tallystick.OutcomeSuccess, Other: map[string]string{"lost": "7"},
+	})
+	for _, source := range []string{"broker", "other"} {
+		b.close(t, source, tallystick.SideHolder, noon.Add(24*time.Hour))
+	}
+	b.rest(t)
+	b.append(t, relied(noon.Add(time.Minute), token(2), "198.51.100.9"))
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictForeign); len(got) != 1 {
+		t.Errorf("foreign are %v; want the one use, which the other book does not speak of", got)
+	}
+}

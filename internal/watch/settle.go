@@ -24,6 +24,7 @@ type set struct {
 	known    []tally.Known
 	closed   map[bookName]int64
 	losses   map[string][]lost
+	speaking []string // the holders' books that have uses
 }
 
 // An outcome is what an entry comes to.
@@ -39,6 +40,9 @@ func (w *Watch) newSet() *set {
 	s := &set{used: map[*used]bool{}, closed: w.closed, losses: make(map[string][]lost, len(w.losses))}
 	for source, list := range w.losses {
 		s.losses[source] = list
+		if w.speaking[source] {
+			s.speaking = append(s.speaking, source)
+		}
 	}
 	return s
 }
@@ -84,6 +88,9 @@ func (s *set) writeTo(t *tally.Writer) {
 		for _, l := range list {
 			t.Lost(&tallystick.Use{Source: source, Seq: l.Seq, Time: time.UnixMicro(l.From), Until: time.UnixMicro(l.To), Count: l.Count})
 		}
+	}
+	for _, source := range s.speaking {
+		t.Elsewhere(source)
 	}
 	for _, names := range s.names {
 		t.Join(names)

@@ -40,20 +40,40 @@ func (w *Watch) detect(one *used, u *tallystick.Use) {
 	if d == nil || u.Time.After(w.Now().Add(tooEarly)) {
 		return // one from the future would have correlations take the present for late
 	}
-	sources, ok := d.sources[u.Source]
-	if !ok {
-		sources = sigma.FormatSources(u.Source)
-	}
-	for _, hit := range d.set.Event(sigma.UseEvent{Use: u, Sources: sources}, u.Time) {
+	// Of a source whose format is recognised, or that has just been added, the use
+	// itself shows it.
+	event := sigma.UseEvent{Use: u, Sources: d.sources[u.Source]}
+	for _, hit := range d.set.Event(event, u.Time) {
 		r := d.rules[hit.Rule]
-		w.hit(one, &r, rule.Hit{Evidence: sigmaEvidence(u, hit)})
+		w.hit(one, &r, rule.Hit{Evidence: sigmaEvidence(u.Source, hit)})
+	}
+}
+
+// detectChanges evaluates the rules of users over changes of who gets in. w.mu is
+// held.
+func (w *Watch) detectChanges(changes []tallystick.Change) {
+	d := w.detection
+	if d == nil {
+		return
+	}
+	for i := range changes {
+		c := &changes[i]
+		if c.Time.After(w.Now().Add(tooEarly)) {
+			continue
+		}
+		for _, hit := range d.set.Event(sigma.ChangeEvent{Change: c, Sources: d.sources[c.Source]}, c.Time) {
+			r := d.rules[hit.Rule]
+			w.outbox.raise = append(w.outbox.raise, finding{nil, tallystick.Finding{
+				Rule: r.Name, Severity: r.Severity, Place: tallystick.Place(c.Target), Evidence: sigmaEvidence(c.Source, hit),
+			}})
+		}
 	}
 }
 
 // sigmaEvidence says what was found, the same for the same cause.
-func sigmaEvidence(u *tallystick.Use, hit sigma.Hit) string {
+func sigmaEvidence(source string, hit sigma.Hit) string {
 	if len(hit.Group) == 0 {
-		return "matches records of " + u.Source
+		return "matches records of " + source
 	}
 	var group []string
 	for _, g := range hit.Group {

@@ -57,6 +57,7 @@ func (w *Watch) note(u *tallystick.Use) *used {
 	}
 	if u.Side == tallystick.SideHolder {
 		one.learnBook(u)
+		w.speaking[u.Source] = true
 		if u.IDs.UTI != "" && u.Level != tallystick.LevelCall {
 			w.tokens.put(tallystick.NormalUTI(u.IDs.UTI), one)
 		}
@@ -184,6 +185,11 @@ func (w *Watch) lose(u *tallystick.Use) {
 	const most = 1000 // of a book; the oldest go
 	list := append(w.losses[u.Source], lost{From: micro(u.Time), To: until(u), Seq: u.Seq, Count: n})
 	w.losses[u.Source] = list[max(0, len(list)-most):]
+	for _, one := range w.used { // what was called foreign may be one of them
+		if _, ok := one.holders[u.Source]; ok && micro(u.Time) <= one.settled {
+			one.addSpan(span{From: micro(u.Time), To: until(u)})
+		}
+	}
 }
 
 // maxTries is how many attempts with one credential are written down between two

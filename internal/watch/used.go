@@ -118,6 +118,11 @@ func (w *Watch) usedOf(u *tallystick.Use) *used {
 			break
 		}
 		one, ok := w.names[name]
+		if !ok && !joins(u) {
+			if one, ok = w.names[tallystick.NormalName(name)]; !ok {
+				continue // anybody can try with any name: that makes no credential
+			}
+		}
 		if !ok {
 			one = w.add(name, found)
 		}

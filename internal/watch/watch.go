@@ -85,6 +85,7 @@ type Watch struct {
 	tokens   *tokens           // whose a token is
 	halves   halves            // open records that wait for the other record of their token
 	losses   map[string][]lost // by book
+	speaking map[string]bool   // the books of holders that have uses
 	nextID   int64             // of the ids that were taken for new ones
 	endID    int64
 	promised int64                   // of them, those that records on their way may need
@@ -136,7 +137,7 @@ func Open(ctx context.Context, c Config) (*Watch, error) {
 	}
 	w := &Watch{
 		Config: c, byRule: map[string]rule.Rule{}, used: map[int64]*used{}, names: map[string]*used{}, tokens: &tokens{}, halves: halves{},
-		losses: map[string][]lost{}, hours: map[hourKey]int64{}, parties: map[partyKey]*partySeen{}, raised: map[raisedKey]string{},
+		losses: map[string][]lost{}, speaking: map[string]bool{}, hours: map[hourKey]int64{}, parties: map[partyKey]*partySeen{}, raised: map[raisedKey]string{},
 		tries: map[int64]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
 	}
 	for _, r := range c.Rules {
@@ -167,6 +168,10 @@ func (w *Watch) Append(ctx context.Context, _ string, batch ledger.Batch, change
 		if err := w.Directory.Take(ctx, changes); err != nil {
 			return ledger.Appended{}, err
 		}
+		w.mu.Lock()
+		w.detectChanges(changes)
+		w.mu.Unlock()
+		w.Wake()
 	}
 	n := int64(len(batch.Uses))
 	if err := w.reserve(ctx, n); err != nil {

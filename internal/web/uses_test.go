@@ -3,6 +3,7 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
 )
 
 func TestUsesOfNothing(t *testing.T) {
@@ -192,6 +194,60 @@ func TestCredentialUses(t *testing.T) {
 	h.contains(h.page(viewer, firstMatch(h, page, `href="([^"]+)">Records</a>`)), "14 foreign uses", ">matched</span>")
 	key := h.page(viewer, "/credentials/"+string(keyOf(c).ID))
 	h.contains(key, "Nobody has told of a use of it.")
+}
+
+// A vendor's key opens thousands of tenants: the page has room for 30, and where it
+// was stolen from comes first.
+func TestForeignUsesOfAVendorAreNotCutOff(t *testing.T) {
+	h := newHouse(t)
+	c := h.used()
+	list, err := h.db.UsedOf(t.Context(), c.ID)
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	of, at := list[0].ID, testNow.AddDate(0, 0, -50)
+	var connections []store.UseConnection
+	for i := range 200 {
+		connections = append(connections, store.UseConnection{Used: of, Party: fmt.Sprintf("entra:a%03d.example/graph", i), First: at, Last: testNow, Holder: 9, Relying: 9})
+	}
+	if err := h.db.SaveWatched(t.Context(), store.Watched{Connections: connections}); err != nil {
+		t.Fatal(err)
+	}
+	stolen := store.Verdict{
+		Record: "stolen", Used: of, Verdict: tallystick.VerdictForeign, Uses: 40, Time: at, Side: tallystick.SideRelying, Party: "entra:a150.example/graph", Said: at, Use: "{}",
+	}
+	if err := h.db.SaveVerdicts(t.Context(), []store.Verdict{stolen}, nil); err != nil {
+		t.Fatal(err)
+	}
+	rows := strings.Split(h.page(viewer, "/credentials/"+string(c.ID)), `<td class="name"><a href="/uses?`)
+	if len(rows) != 31 || !strings.Contains(rows[1], "a150.example") || !strings.Contains(rows[2], "customer-") || !strings.Contains(rows[30], "entra:a0") {
+		t.Errorf("%d rows: %q", len(rows)-1, rows[1:])
+	}
+}
+
+// What is listed is of the time that is asked for, however many came later.
+func TestIncidentsOfLongAgo(t *testing.T) {
+	h := newHouse(t)
+	list, err := h.db.UsedOf(t.Context(), h.used().ID)
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	var said []store.Verdict
+	for i := range 15 {
+		at := testNow.AddDate(0, 0, -90+3*i)
+		said = append(said, store.Verdict{
+			Record: fmt.Sprint("old", i), Used: list[0].ID, Verdict: tallystick.VerdictForeign, Uses: 1, Time: at, Side: tallystick.SideRelying, Party: "entra:a.example/graph", Said: at, Use: "{}",
+		})
+	}
+	if err := h.db.SaveVerdicts(t.Context(), said, nil); err != nil {
+		t.Fatal(err)
+	}
+	page := h.page(viewer, "/uses?from="+testNow.AddDate(0, 0, -91).Format(time.DateOnly)+"&to="+testNow.AddDate(0, 0, -86).Format(time.DateOnly))
+	if n := strings.Count(page, "Open the incident"); n != 2 {
+		t.Errorf("%d incidents of that time, want 2", n)
+	}
+	all := h.page(viewer, "/uses?from="+testNow.AddDate(0, 0, -91).Format(time.DateOnly)+"&to="+testNow.Format(time.DateOnly))
+	h.contains(all, "and 6 earlier in this time")
 }
 
 // What nobody has seen, and logs name, is a credential too.
