@@ -27,7 +27,7 @@ beginning of a fingerprint does, if it is unique.
 		Example: "  tally annotate 3fa4b2c1d0e9 --owner mail-team --environment production --tag edge",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(errors.New("a fingerprint is missing"), `run "tally list credentials" to see them`)
+				return misuse(errors.New("a fingerprint is missing"), `run "tally list credentials" to see them`)
 			}
 			return nil
 		},
@@ -40,7 +40,7 @@ beginning of a fingerprint does, if it is unique.
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		change, any := changeOf(cmd, &said)
 		if !any {
-			return usage(errors.New("there is nothing to say"), "name at least one of --owner, --environment, --tag, --notes")
+			return misuse(errors.New("there is nothing to say"), "name at least one of --owner, --environment, --tag, --notes")
 		}
 		return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error { return p.annotate(ctx, h, args, change) })
 	}

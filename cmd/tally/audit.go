@@ -65,7 +65,7 @@ func (p *program) auditList() *cobra.Command {
 func (f auditFlags) filter() (audit.Filter, error) {
 	filter := audit.Filter{Actor: f.actor, Action: f.action, Denied: f.denied}
 	if f.limit < 1 || f.limit > 1000 {
-		return filter, usage(fmt.Errorf("--limit %d is not between 1 and 1000", f.limit), "")
+		return filter, misuse(fmt.Errorf("--limit %d is not between 1 and 1000", f.limit), "")
 	}
 	var err error
 	if filter.Since, err = dayFlag("since", f.since); err != nil {
@@ -81,7 +81,7 @@ func (h *house) records() gate.Records { return gate.Records{Gate: h.gate, Log: 
 func dayFlag(flag, text string) (time.Time, error) {
 	t, err := query.ParseTime(text)
 	if err != nil {
-		err = usage(fmt.Errorf("--%s %q is not a day", flag, text), "write it as 2027-01-31")
+		err = misuse(fmt.Errorf("--%s %q is not a day", flag, text), "write it as 2027-01-31")
 	}
 	return t, err
 }

@@ -48,7 +48,7 @@ numbers are told; --kind new lists what they count.
 		Example: "  tally changes\n  tally changes 4711 --kind went-back\n  tally changes 4711 --since 4242\n  tally changes 4711 --json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usage(fmt.Errorf("one run at a time, not %d", len(args)), "without a run it is the last one of every job; --since compares it with an earlier one")
+				return misuse(fmt.Errorf("one run at a time, not %d", len(args)), "without a run it is the last one of every job; --since compares it with an earlier one")
 			}
 			return nil
 		},
@@ -82,11 +82,11 @@ func (f changesFlags) check(args []string) (int64, error) {
 	}
 	switch {
 	case f.since < 0 || f.since > 0 && id == 0:
-		return 0, usage(fmt.Errorf("--since needs the run that is compared"), "write it as: tally changes 4711 --since 4242")
+		return 0, misuse(fmt.Errorf("--since needs the run that is compared"), "write it as: tally changes 4711 --since 4242")
 	case f.kind != "" && !slices.Contains(changeKinds[:], f.kind):
-		return 0, usage(fmt.Errorf("unknown --kind %q", f.kind), "it is one of "+strings.Join(changeKinds[:], ", "))
+		return 0, misuse(fmt.Errorf("unknown --kind %q", f.kind), "it is one of "+strings.Join(changeKinds[:], ", "))
 	case f.limit < 0:
-		return 0, usage(fmt.Errorf("--limit %d is less than nothing", f.limit), "0 lists all")
+		return 0, misuse(fmt.Errorf("--limit %d is less than nothing", f.limit), "0 lists all")
 	}
 	return id, nil
 }
@@ -95,7 +95,7 @@ func (f changesFlags) check(args []string) (int64, error) {
 func runID(text string) (int64, error) {
 	id, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || id < 1 {
-		return 0, usage(fmt.Errorf("%q is not the number of a run", text), `run "tally list runs" to see them`)
+		return 0, misuse(fmt.Errorf("%q is not the number of a run", text), `run "tally list runs" to see them`)
 	}
 	return id, nil
 }

@@ -107,7 +107,7 @@ said so.
       --until 2027-11-01 --reason 'the service reads its own keys'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage(fmt.Errorf("one target is needed, not %d", len(args)), `run "tally directory changes" to see them`)
+				return misuse(fmt.Errorf("one target is needed, not %d", len(args)), `run "tally directory changes" to see them`)
 			}
 			return nil
 		},
@@ -120,10 +120,10 @@ said so.
 	completeFlag(cmd, "kind", directory.KindWords)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if until == "" || e.Reason == "" {
-			return usage(errors.New("--until and --reason are needed"), "say what it is for, and when it is over: the sooner, the less can hide in it")
+			return misuse(errors.New("--until and --reason are needed"), "say what it is for, and when it is over: the sooner, the less can hide in it")
 		}
 		if e.Until, err = query.ParseEnd(until); err != nil {
-			return usage(fmt.Errorf("--until %q is not a time", until), "write it as 2026-11-22T18:00:00Z, or a day")
+			return misuse(fmt.Errorf("--until %q is not a time", until), "write it as 2026-11-22T18:00:00Z, or a day")
 		}
 		e.Target, e.Kind = args[0], tallystick.ChangeKind(kind)
 		return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {

@@ -39,7 +39,7 @@ Each export is on record in the audit log.
 	completeFlag(cmd, "format", func() []string { return []string{"csv", "json", "cyclonedx"} })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if format == "" {
-			return usage(errors.New("--format is missing"), "it is one of csv, json, cyclonedx")
+			return misuse(errors.New("--format is missing"), "it is one of csv, json, cyclonedx")
 		}
 		as, err := export.ParseFormat(format)
 		if err != nil {

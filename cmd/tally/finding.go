@@ -71,7 +71,7 @@ func acceptFlags(reason, until string) (time.Time, error) {
 	}
 	if len(missing) > 0 {
 		verb := map[bool]string{true: " is", false: " are"}[len(missing) == 1]
-		return time.Time{}, usage(errors.New(strings.Join(missing, " and ")+verb+" missing"),
+		return time.Time{}, misuse(errors.New(strings.Join(missing, " and ")+verb+" missing"),
 			"say why, and until when, a year at most: --reason 'replaced soon' --until 2027-03-31")
 	}
 	return dayFlag("until", until)
@@ -137,9 +137,9 @@ func (p *program) changeFindings(cmd *cobra.Command, flags dataFlags, args []str
 	query := queryOf(cmd, manyParameters())
 	switch {
 	case len(args) == 0 && len(query) == 0:
-		return usage(errors.New("say which findings: give their numbers, or --rule, --place or --credential"), `run "tally list findings" to see them`)
+		return misuse(errors.New("say which findings: give their numbers, or --rule, --place or --credential"), `run "tally list findings" to see them`)
 	case len(args) > 0 && len(query) > 0:
-		return usage(errors.New("give numbers or a filter, not both"), "the filter is in the flags "+strings.Join(flagNames(manyParameters()), ", "))
+		return misuse(errors.New("give numbers or a filter, not both"), "the filter is in the flags "+strings.Join(flagNames(manyParameters()), ", "))
 	}
 	query.Set("state", act.state)
 	filter, err := finding.ParseFilter(query, ruleNames())
@@ -221,7 +221,7 @@ func (p *program) confirm(what string, yes bool) error {
 	}
 	in, ok := p.in.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usage(fmt.Errorf("this would %s, and there is no terminal to ask on", what), "add --yes to do it")
+		return misuse(fmt.Errorf("this would %s, and there is no terminal to ask on", what), "add --yes to do it")
 	}
 	fmt.Fprintf(p.err, "%s? [y/N] ", strings.ToUpper(what[:1])+what[1:])
 	answer, err := bufio.NewReader(in).ReadString('\n')
@@ -240,7 +240,7 @@ func (p *program) say(format string, args ...any) {
 func numberOf(text, of, list string) (int64, error) {
 	id, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || id < 1 {
-		return 0, usage(fmt.Errorf("%q is not the number of a %s", text, of), fmt.Sprintf("run %q to see them", list))
+		return 0, misuse(fmt.Errorf("%q is not the number of a %s", text, of), fmt.Sprintf("run %q to see them", list))
 	}
 	return id, nil
 }

@@ -20,7 +20,7 @@ func helpCommand() *cobra.Command {
 			root := cmd.Root()
 			found, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return usage(fmt.Errorf("unknown command %q", "tally "+strings.Join(args, " ")), `run "tally --help" to see the commands`)
+				return misuse(fmt.Errorf("unknown command %q", "tally "+strings.Join(args, " ")), `run "tally --help" to see the commands`)
 			}
 			return found.Help()
 		},
@@ -44,7 +44,7 @@ func (p *program) completionCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			write, ok := shells[args[0]]
 			if !ok {
-				return usage(fmt.Errorf("%q is not a shell that it knows", args[0]), "it is one of bash, zsh, fish, powershell")
+				return misuse(fmt.Errorf("%q is not a shell that it knows", args[0]), "it is one of bash, zsh, fish, powershell")
 			}
 			return write(cmd.Root())
 		},

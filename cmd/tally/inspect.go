@@ -105,7 +105,7 @@ func (p *program) lookAt(ctx context.Context, s *scan.Scan, what string) error {
 		return err
 	}
 	if targets.Size > 1 {
-		return usage(fmt.Errorf("%s is more than one endpoint", what), fmt.Sprintf("run %q", "tally scan "+what))
+		return misuse(fmt.Errorf("%s is more than one endpoint", what), fmt.Sprintf("run %q", "tally scan "+what))
 	}
 	return s.Look(ctx, targets)
 }
@@ -124,7 +124,7 @@ func (p *program) readInput(s *scan.Scan) error {
 		return fmt.Errorf("couldn't read standard input: %w", err)
 	}
 	if len(data) > maxInput {
-		return usage(fmt.Errorf("standard input has more than %d bytes", maxInput), "scan a file instead")
+		return misuse(fmt.Errorf("standard input has more than %d bytes", maxInput), "scan a file instead")
 	}
 	result := parse.Bytes("stdin.pem", data, nil)
 	for _, item := range result.Items {
@@ -149,7 +149,7 @@ func (p *program) readInput(s *scan.Scan) error {
 // nothingSeen says why there is nothing to explain.
 func nothingSeen(what string, misses []tallystick.Miss) error {
 	if len(misses) == 0 {
-		return usage(fmt.Errorf("there is no credential in %s", what), "it reads PEM, DER, PKCS #7, #8 and #12, Java keystores, and the files of OpenSSH")
+		return misuse(fmt.Errorf("there is no credential in %s", what), "it reads PEM, DER, PKCS #7, #8 and #12, Java keystores, and the files of OpenSSH")
 	}
 	m := misses[0]
 	text := m.Error
@@ -158,7 +158,7 @@ func nothingSeen(what string, misses []tallystick.Miss) error {
 	}
 	err := fmt.Errorf("couldn't see a credential at %s: %s", placeText(m.Place), text)
 	if m.Place.Scheme() == "file" {
-		return usage(err, `"tally scan" looks through directories`)
+		return misuse(err, `"tally scan" looks through directories`)
 	}
 	return &statusError{err: err, status: problem.ExitFailed, hint: missHint(m)}
 }

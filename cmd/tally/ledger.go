@@ -19,7 +19,7 @@ import (
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
-	used "github.com/tallystick/tallystick/internal/usage" // usage is a function here
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 func (p *program) ledgerCommand() *cobra.Command {
@@ -38,7 +38,7 @@ func ledgerDir(data string) string { return filepath.Join(data, "ledger") }
 
 // insideLedger opens the inventory and its ledger, to read beside a running
 // "tally up", calls fn, and closes them.
-func (p *program) insideLedger(ctx context.Context, flags dataFlags, fn func(context.Context, *house, *used.Usage) error) error {
+func (p *program) insideLedger(ctx context.Context, flags dataFlags, fn func(context.Context, *house, *usage.Usage) error) error {
 	return p.inside(ctx, flags, func(ctx context.Context, h *house) error {
 		book, err := ledger.Open(ledgerDir(h.config.Data), ledger.Options{ReadOnly: true, Now: p.now})
 		if errors.Is(err, fs.ErrNotExist) {
@@ -48,15 +48,15 @@ func (p *program) insideLedger(ctx context.Context, flags dataFlags, fn func(con
 		if err != nil {
 			return err
 		}
-		err = fn(ctx, h, &used.Usage{DB: h.db, Ledger: book, Gate: h.gate, Now: p.now})
+		err = fn(ctx, h, &usage.Usage{DB: h.db, Ledger: book, Gate: h.gate, Now: p.now})
 		return errors.Join(err, book.Close())
 	})
 }
 
 // listLedger is insideLedger for a list.
-func (p *program) listLedger(ctx context.Context, flags listFlags, fn func(context.Context, *house, *used.Usage) error) error {
+func (p *program) listLedger(ctx context.Context, flags listFlags, fn func(context.Context, *house, *usage.Usage) error) error {
 	if flags.limit < 0 {
-		return usage(fmt.Errorf("--limit %d is less than nothing", flags.limit), "0 lists all")
+		return misuse(fmt.Errorf("--limit %d is less than nothing", flags.limit), "0 lists all")
 	}
 	return p.insideLedger(ctx, flags.dataFlags, fn)
 }
@@ -76,12 +76,12 @@ that closed their time.
 		Example: "  tally ledger books\n  tally ledger books --json",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.insideLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *used.Usage) error {
+			return p.insideLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *usage.Usage) error {
 				books, err := u.Books(ctx, h.actor)
 				if err != nil {
 					return err
 				}
-				return showAll(p, asJSON, used.BookBodiesOf(books), bookHeads[:], bookCells)
+				return showAll(p, asJSON, usage.BookBodiesOf(books), bookHeads[:], bookCells)
 			})
 		},
 	}
@@ -92,7 +92,7 @@ that closed their time.
 
 var bookHeads = [...]string{"SOURCE", "SIDE", "RECORDS", "LAST", "CLOSED TO", "HEARD", "STATE", "TROUBLE"}
 
-func bookCells(b used.BookBody) []string {
+func bookCells(b usage.BookBody) []string {
 	state := "open"
 	switch {
 	case b.Ended != nil:
@@ -128,7 +128,7 @@ func instant(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05")
 }
 
-// useParameters are those that used.ParseFilter reads.
+// useParameters are those that usage.ParseFilter reads.
 var useParameters = [...]parameter{
 	{"credential", "of the credential with this `FINGERPRINT`, the beginning of one, or a name as logs have it: x5t:..."},
 	{"verdict", "with this `VERDICT`: foreign, unconfirmed, attempt; of one credential also matched, pending"},
@@ -159,11 +159,11 @@ the members "verdict", "reason", "incident" and "key" besides.
 	addParameters(cmd, useParameters[:])
 	completeUses(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := used.ParseFilter(queryOf(cmd, useParameters[:]))
+		filter, err := usage.ParseFilter(queryOf(cmd, useParameters[:]))
 		if err != nil {
 			return err
 		}
-		return p.listLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *used.Usage) error {
+		return p.listLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *usage.Usage) error {
 			return show(p, flags, func(r store.PageRequest) (store.Page[useLine], int64, error) {
 				page, total, err := u.Records(ctx, h.actor, filter, r)
 				return linesOf(page), total, err
@@ -174,12 +174,12 @@ the members "verdict", "reason", "incident" and "key" besides.
 }
 
 func completeUses(cmd *cobra.Command) {
-	completeFlag(cmd, "verdict", used.Verdicts)
+	completeFlag(cmd, "verdict", usage.Verdicts)
 	completeFlag(cmd, "side", func() []string { return []string{string(tallystick.SideHolder), string(tallystick.SideRelying)} })
 }
 
-// A useLine is a used.Record as a line of JSON.
-type useLine struct{ used.Record }
+// A useLine is a usage.Record as a line of JSON.
+type useLine struct{ usage.Record }
 
 // MarshalJSON adds the verdict to the use record.
 func (l useLine) MarshalJSON() ([]byte, error) {
@@ -202,7 +202,7 @@ func (l useLine) MarshalJSON() ([]byte, error) {
 	return json.Marshal(use)
 }
 
-func linesOf(page store.Page[used.Record]) store.Page[useLine] {
+func linesOf(page store.Page[usage.Record]) store.Page[useLine] {
 	lines := store.Page[useLine]{Next: page.Next}
 	for _, r := range page.Items {
 		lines.Items = append(lines.Items, useLine{r})
@@ -224,7 +224,7 @@ func useCells(l useLine) []string {
 }
 
 // usedName is what people call a credential that is used.
-func usedName(c used.Credential, names []string) string {
+func usedName(c usage.Credential, names []string) string {
 	if c.Fingerprint != "" {
 		return clip(name(&tallystick.Credential{ID: c.Fingerprint, Kind: c.Kind, Subject: c.Subject}), findingWidth)
 	}
@@ -234,7 +234,7 @@ func usedName(c used.Credential, names []string) string {
 	return ""
 }
 
-// incidentParameters are those that used.ParseIncidentFilter reads but state, which is --all.
+// incidentParameters are those that usage.ParseIncidentFilter reads but state, which is --all.
 var incidentParameters = [...]parameter{
 	{"credential", "of the credential with this `FINGERPRINT`, the beginning of one, or a name as logs have it"},
 	{"from", "with uses at this `TIME` or later: a day, or 2026-11-22T10:00:00Z"},
@@ -258,13 +258,13 @@ them.
 	addParameters(cmd, incidentParameters[:])
 	cmd.Flags().BoolVar(&all, "all", false, "also those that turned out to be none")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := used.ParseIncidentFilter(queryOf(cmd, incidentParameters[:]))
+		filter, err := usage.ParseIncidentFilter(queryOf(cmd, incidentParameters[:]))
 		if err != nil {
 			return err
 		}
 		filter.All = all
-		return p.listLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *used.Usage) error {
-			return show(p, flags, func(r store.PageRequest) (store.Page[used.Incident], int64, error) {
+		return p.listLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *usage.Usage) error {
+			return show(p, flags, func(r store.PageRequest) (store.Page[usage.Incident], int64, error) {
 				return u.Incidents(ctx, h.actor, filter, r)
 			}, incidentHeads[:], incidentCells)
 		})
@@ -274,7 +274,7 @@ them.
 
 var incidentHeads = [...]string{"INCIDENT", "FIRST", "LAST", "USES", "PARTIES", "ADDRESSES", "CREDENTIAL"}
 
-func incidentCells(i used.Incident) []string {
+func incidentCells(i usage.Incident) []string {
 	return []string{
 		strconv.FormatInt(i.ID, 10), instant(i.First), instant(i.Last), strconv.FormatInt(i.Uses, 10), strconv.FormatInt(i.Parties, 10),
 		strconv.FormatInt(i.Addresses, 10), usedName(i.Credential, i.Credential.Names),

@@ -12,7 +12,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/problem"
-	used "github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 func (p *program) ledgerEnd() *cobra.Command {
@@ -31,7 +31,7 @@ the book stays. "tally up" takes it up within 10 seconds; --reopen takes it back
   tally ledger end old-broker --reopen`,
 		Args: exactly(1, "the name of a book"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.insideLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *used.Usage) error {
+			return p.insideLedger(cmd.Context(), flags, func(ctx context.Context, h *house, u *usage.Usage) error {
 				return p.endBook(ctx, h, u.Ledger, args[0], tallystick.Side(side), reason, reopen)
 			})
 		},

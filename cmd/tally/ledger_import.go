@@ -95,16 +95,16 @@ func (f importFlags) files() ([]store.Source, error) {
 	}
 	switch {
 	case len(list) == 0:
-		return nil, usage(errors.New("no file is named"), "write --holder or --relying and the files behind it")
+		return nil, misuse(errors.New("no file is named"), "write --holder or --relying and the files behind it")
 	case f.as != "" && len(list) > 1:
-		return nil, usage(errors.New("--as names the book of one file, and there are several"), "import them one after the other")
+		return nil, misuse(errors.New("--as names the book of one file, and there are several"), "import them one after the other")
 	}
 	return list, nil
 }
 
 func (f importFlags) sourceOf(in reconcile.Input) (store.Source, error) {
 	if in.Path == "-" {
-		return store.Source{}, usage(errors.New("the ledger takes in files, and not standard input"), "write it to a file")
+		return store.Source{}, misuse(errors.New("the ledger takes in files, and not standard input"), "write it to a file")
 	}
 	path, err := filepath.Abs(in.Path)
 	if err != nil {
@@ -127,7 +127,7 @@ func (p *program) importFiles(ctx context.Context, flags importFlags, list []sto
 	}
 	if attended(c.Data) {
 		if flags.closeAtEnd {
-			return usage(errors.New("--close-at-end needs that no \"tally up\" works on the data"), "stop it, or have the holders write closing marks")
+			return misuse(errors.New("--close-at-end needs that no \"tally up\" works on the data"), "stop it, or have the holders write closing marks")
 		}
 		return p.inside(ctx, flags.dataFlags, func(ctx context.Context, h *house) error { return p.importAll(ctx, h, list, nil) })
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/query"
-	used "github.com/tallystick/tallystick/internal/usage" // usage is a function here
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // tailFlags pick what is followed.
@@ -37,7 +37,7 @@ them when the books that could explain them are closed. What comes is as in
 			if err := query.OneOf("verdict", flags.verdict, tailed()...); err != nil {
 				return err
 			}
-			return p.insideLedger(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house, u *used.Usage) error {
+			return p.insideLedger(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house, u *usage.Usage) error {
 				return p.tail(ctx, h, u, flags)
 			})
 		},
@@ -60,7 +60,7 @@ const (
 )
 
 // tail is the command.
-func (p *program) tail(ctx context.Context, h *house, u *used.Usage, flags tailFlags) error {
+func (p *program) tail(ctx context.Context, h *house, u *usage.Usage, flags tailFlags) error {
 	_, at, err := u.New(ctx, h.actor, -1, 0)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/problem"
-	used "github.com/tallystick/tallystick/internal/usage" // usage is a function here
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 func (p *program) ledgerVerify() *cobra.Command {
@@ -40,7 +40,7 @@ they are within the hour.
 }
 
 // verifyLedger is the command.
-func (p *program) verifyLedger(ctx context.Context, h *house, u *used.Usage) error {
+func (p *program) verifyLedger(ctx context.Context, h *house, u *usage.Usage) error {
 	tampered := func(err error) error {
 		return problem.With(err, "keep a copy of the data as evidence, and find out who could write to it")
 	}

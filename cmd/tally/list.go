@@ -235,7 +235,7 @@ func runCells(r store.Run) []string {
 // list opens the inventory for a list.
 func (p *program) list(ctx context.Context, flags listFlags, fn func(context.Context, *house) error) error {
 	if flags.limit < 0 {
-		return usage(fmt.Errorf("--limit %d is less than nothing", flags.limit), "0 lists all")
+		return misuse(fmt.Errorf("--limit %d is less than nothing", flags.limit), "0 lists all")
 	}
 	return p.inside(ctx, flags.dataFlags, fn)
 }

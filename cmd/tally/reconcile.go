@@ -108,7 +108,7 @@ func listArguments(cmd *cobra.Command, args []string) ([]string, error) {
 				out = append(out, args[i])
 			}
 		case list == "":
-			return nil, usage(fmt.Errorf("whose file is %s?", arg), "write --holder or --relying before it")
+			return nil, misuse(fmt.Errorf("whose file is %s?", arg), "write --holder or --relying before it")
 		default:
 			out = append(out, "--"+list+"="+arg)
 		}
@@ -155,11 +155,11 @@ func (p *program) reconcile(ctx context.Context, flags reconcileFlags) error {
 func (f reconcileFlags) inputs() ([]reconcile.Input, error) {
 	switch {
 	case len(f.holder) == 0:
-		return nil, usage(errors.New("--holder is missing"), "name the files of those who have the key: --holder uses.ndjson")
+		return nil, misuse(errors.New("--holder is missing"), "name the files of those who have the key: --holder uses.ndjson")
 	case len(f.relying) == 0:
-		return nil, usage(errors.New("--relying is missing"), "name the logs of those who accept it: --relying signins.json")
+		return nil, misuse(errors.New("--relying is missing"), "name the logs of those who accept it: --relying signins.json")
 	case f.tolerance < 0:
-		return nil, usage(fmt.Errorf("--tolerance %v is less than nothing", f.tolerance), "write it as 30s, 2m or 1h")
+		return nil, misuse(fmt.Errorf("--tolerance %v is less than nothing", f.tolerance), "write it as 30s, 2m or 1h")
 	}
 	var inputs []reconcile.Input
 	stdin := 0
@@ -181,7 +181,7 @@ func (f reconcileFlags) inputs() ([]reconcile.Input, error) {
 		}
 	}
 	if stdin > 1 {
-		return nil, usage(errors.New("standard input can be one file only"), "write one of them to a file first")
+		return nil, misuse(errors.New("standard input can be one file only"), "write one of them to a file first")
 	}
 	return inputs, nil
 }
@@ -190,7 +190,7 @@ func (f reconcileFlags) inputs() ([]reconcile.Input, error) {
 // the format before it, stands for the files that fit.
 func inputsOf(arg string, side tallystick.Side) ([]reconcile.Input, error) {
 	if arg == "" {
-		return nil, usage(errors.New("a file without a name"), "leave out the empty word")
+		return nil, misuse(errors.New("a file without a name"), "leave out the empty word")
 	}
 	format, path, ok := strings.Cut(arg, ":")
 	if _, known := uses.FormatNamed(format); !ok || !known {

@@ -77,7 +77,7 @@ func group(use, short string) *cobra.Command {
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 				hint = fmt.Sprintf("did you mean %q?", cmd.CommandPath()+" "+near[0])
 			}
-			return usage(fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0]), hint)
+			return misuse(fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0]), hint)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -97,11 +97,11 @@ func flagError(cmd *cobra.Command, err error) error {
 			hint = "did you mean --" + near + "?"
 		}
 	}
-	return usage(err, hint)
+	return misuse(err, hint)
 }
 
-// usage marks err as a mistake in the command line.
-func usage(err error, hint string) error {
+// misuse marks err as a mistake in the command line.
+func misuse(err error, hint string) error {
 	return problem.With(&usageError{err}, hint)
 }
 
@@ -145,7 +145,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usage(fmt.Errorf("%q takes no argument %q", cmd.CommandPath(), args[0]), fmt.Sprintf("run %q", cmd.CommandPath()+" --help"))
+	return misuse(fmt.Errorf("%q takes no argument %q", cmd.CommandPath(), args[0]), fmt.Sprintf("run %q", cmd.CommandPath()+" --help"))
 }
 
 // exactly is the Args of a command that takes n.
@@ -154,6 +154,6 @@ func exactly(n int, what string) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return usage(fmt.Errorf("%q takes %s, and nothing else", cmd.CommandPath(), what), fmt.Sprintf("run %q", cmd.CommandPath()+" --help"))
+		return misuse(fmt.Errorf("%q takes %s, and nothing else", cmd.CommandPath(), what), fmt.Sprintf("run %q", cmd.CommandPath()+" --help"))
 	}
 }

@@ -61,7 +61,7 @@ func pickRules(names []string) ([]rule.Rule, error) {
 			if near := problem.Nearest(name, known); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
-			return nil, usage(fmt.Errorf("there is no rule %q", name), hint)
+			return nil, misuse(fmt.Errorf("there is no rule %q", name), hint)
 		}
 		picked = append(picked, r)
 	}

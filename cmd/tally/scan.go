@@ -209,25 +209,25 @@ const maxRate = 1_000_000
 func (f scanFlags) check() (tallystick.Severity, error) {
 	switch {
 	case f.rate < 0:
-		return 0, usage(fmt.Errorf("--rate %d is less than nothing", f.rate), "leave it out for no limit")
+		return 0, misuse(fmt.Errorf("--rate %d is less than nothing", f.rate), "leave it out for no limit")
 	case f.rate > maxRate:
-		return 0, usage(fmt.Errorf("--rate %d is more than %d", f.rate, maxRate), "leave it out for no limit")
+		return 0, misuse(fmt.Errorf("--rate %d is more than %d", f.rate, maxRate), "leave it out for no limit")
 	case f.perHost < 0:
-		return 0, usage(fmt.Errorf("--per-host %d is less than nothing", f.perHost), "0 is no limit")
+		return 0, misuse(fmt.Errorf("--per-host %d is less than nothing", f.perHost), "0 is no limit")
 	case f.perHost > maxRate:
-		return 0, usage(fmt.Errorf("--per-host %d is more than %d", f.perHost, maxRate), "0 is no limit")
+		return 0, misuse(fmt.Errorf("--per-host %d is more than %d", f.perHost, maxRate), "0 is no limit")
 	case f.workers < 1 || f.workers > 10_000:
-		return 0, usage(fmt.Errorf("--concurrency %d is not between 1 and 10000", f.workers), "leave it out for 256")
+		return 0, misuse(fmt.Errorf("--concurrency %d is not between 1 and 10000", f.workers), "leave it out for 256")
 	case !slices.Contains([]string{"certificate", "versions", "suites"}, f.depth):
-		return 0, usage(fmt.Errorf("--depth %q is not a depth", f.depth), "it is certificate, versions or suites")
+		return 0, misuse(fmt.Errorf("--depth %q is not a depth", f.depth), "it is certificate, versions or suites")
 	case f.timeout <= 0:
-		return 0, usage(fmt.Errorf("--timeout %v is not a time to wait", f.timeout), "write it as 500ms, 5s or 1m")
+		return 0, misuse(fmt.Errorf("--timeout %v is not a time to wait", f.timeout), "write it as 500ms, 5s or 1m")
 	case f.failOn == "":
 		return 0, nil
 	}
 	severity, err := tallystick.ParseSeverity(f.failOn)
 	if err != nil {
-		return 0, usage(err, "for example --fail-on high")
+		return 0, misuse(err, "for example --fail-on high")
 	}
 	return severity, nil
 }

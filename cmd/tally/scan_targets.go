@@ -27,7 +27,7 @@ const targetForms = "a target is a file, a directory, host:port, https://host, s
 func (p *program) scanTargets(ctx context.Context, s *scan.Scan, args []string) (targets scan.Targets, bad int, err error) {
 	sorter, err := s.Sorter()
 	if err != nil {
-		return targets, 0, usage(errors.New(strings.Replace(plain(err), "option ", "--", 1)), `run "tally scan --help" to see the flags`)
+		return targets, 0, misuse(errors.New(strings.Replace(plain(err), "option ", "--", 1)), `run "tally scan --help" to see the flags`)
 	}
 	for _, arg := range args {
 		file, isList := strings.CutPrefix(arg, "@")
@@ -39,7 +39,7 @@ func (p *program) scanTargets(ctx context.Context, s *scan.Scan, args []string) 
 			n, err = p.addFile(ctx, sorter, file)
 		default:
 			if err = sorter.Add(arg); err != nil {
-				err = usage(errors.New(plain(err)), targetForms)
+				err = misuse(errors.New(plain(err)), targetForms)
 			}
 		}
 		if err != nil {
@@ -49,7 +49,7 @@ func (p *program) scanTargets(ctx context.Context, s *scan.Scan, args []string) 
 	}
 	sorter.Targets.Machine = len(args) == 0
 	if t := sorter.Targets; !t.Machine && bad == 0 && len(t.Paths)+len(t.Stores)+len(t.Endpoints) == 0 {
-		return targets, 0, usage(errors.New("the list names no target"), targetForms)
+		return targets, 0, misuse(errors.New("the list names no target"), targetForms)
 	}
 	return sorter.Targets, bad, nil
 }
@@ -64,7 +64,7 @@ func plain(err error) string {
 func (p *program) addFile(ctx context.Context, sorter *scan.Sorter, path string) (bad int, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return 0, usage(fmt.Errorf("couldn't open the list of targets: %w", err), "@FILE stands for the targets in FILE, one a line")
+		return 0, misuse(fmt.Errorf("couldn't open the list of targets: %w", err), "@FILE stands for the targets in FILE, one a line")
 	}
 	defer file.Close()
 	list := *p
@@ -94,9 +94,9 @@ func exclusions(list []string) (hosts, paths []string, err error) {
 		_, statErr := os.Lstat(text)
 		switch {
 		case text == "" || isName && (name == "" || strings.Contains(name, "/")):
-			return nil, nil, usage(fmt.Errorf("--exclude %q names nothing", text), "name a host, a block, a path, or files by file:NAME")
+			return nil, nil, misuse(fmt.Errorf("--exclude %q names nothing", text), "name a host, a block, a path, or files by file:NAME")
 		case strings.Contains(text, ","):
-			return nil, nil, usage(fmt.Errorf("--exclude %q holds a comma", text), "repeat --exclude for each")
+			return nil, nil, misuse(fmt.Errorf("--exclude %q holds a comma", text), "repeat --exclude for each")
 		case isName:
 			paths = append(paths, name)
 		case prefixErr != nil && (strings.Contains(text, "/") || statErr == nil):

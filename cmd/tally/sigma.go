@@ -44,7 +44,7 @@ func (f *sigmaFlags) options() (sigma.Options, error) {
 	for _, given := range f.placeholders {
 		name, value, ok := strings.Cut(given, "=")
 		if !ok || name == "" {
-			return options, usage(fmt.Errorf("--placeholder %s is not NAME=VALUE", given), "write it as --placeholder Servers='srv*'")
+			return options, misuse(fmt.Errorf("--placeholder %s is not NAME=VALUE", given), "write it as --placeholder Servers='srv*'")
 		}
 		options.Placeholders[name] = append(options.Placeholders[name], value)
 	}
@@ -67,7 +67,7 @@ also below it. What is supported is in docs/sigma.md.
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(errors.New("which rules?"), "name their files or directories: tally sigma check rules/")
+				return misuse(errors.New("which rules?"), "name their files or directories: tally sigma check rules/")
 			}
 			return p.sigmaCheck(flags, args)
 		},
@@ -183,7 +183,7 @@ func readRules(paths []string, options sigma.Options) (rules []*sigma.Rule, refu
 		}
 	}
 	if len(rules)+len(refused) == 0 {
-		return nil, nil, usage(errors.New("there are no rules in "+strings.Join(paths, ", ")), "rules are files that end in .yml or .yaml")
+		return nil, nil, misuse(errors.New("there are no rules in "+strings.Join(paths, ", ")), "rules are files that end in .yml or .yaml")
 	}
 	return rules, refused, nil
 }

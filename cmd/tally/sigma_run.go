@@ -41,9 +41,9 @@ Correlations go by the time of the events over all files, and are told at the en
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(rules) == 0:
-				return usage(errors.New("--rules is missing"), "name the directory of the rules: --rules rules/")
+				return misuse(errors.New("--rules is missing"), "name the directory of the rules: --rules rules/")
 			case len(args) == 0:
-				return usage(errors.New("which log files?"), "name them behind the flags: tally sigma run --rules rules/ signins.json")
+				return misuse(errors.New("which log files?"), "name them behind the flags: tally sigma run --rules rules/ signins.json")
 			}
 			return p.sigmaRun(cmd.Context(), flags, rules, args)
 		},
@@ -81,7 +81,7 @@ func (p *program) sigmaRun(ctx context.Context, flags sigmaFlags, paths, files [
 		fmt.Fprintf(p.err, "tally: %s refused; run tally sigma check %s\n", plural(len(refused), "rule"), strings.Join(paths, " "))
 	}
 	if len(rules) == 0 {
-		return usage(errors.New("no rule can be used"), "run tally sigma check to see why")
+		return misuse(errors.New("no rule can be used"), "run tally sigma check to see why")
 	}
 	run := sigmaRun{program: p, set: set, report: reportWriter{out: p.out}}
 	if flags.json {

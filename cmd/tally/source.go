@@ -16,7 +16,7 @@ import (
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
-	used "github.com/tallystick/tallystick/internal/usage" // usage is a function here
+	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/uses"
 )
 
@@ -79,7 +79,7 @@ pending; with too short a time it is called foreign too early.
 			if len(args) == 1 || len(args) == 2 {
 				return nil
 			}
-			return usage(fmt.Errorf("%q takes the name of a source and, for files, a path", cmd.CommandPath()), fmt.Sprintf("run %q", cmd.CommandPath()+" --help"))
+			return misuse(fmt.Errorf("%q takes the name of a source and, for files, a path", cmd.CommandPath()), fmt.Sprintf("run %q", cmd.CommandPath()+" --help"))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			one := flags.source
@@ -117,9 +117,9 @@ func (p *program) addSource(ctx context.Context, h *house, one store.Source, fla
 	}
 	if flags.json {
 		return json.NewEncoder(p.out).Encode(struct {
-			used.SourceBody
+			usage.SourceBody
 			Token string `json:"token,omitempty"`
-		}{used.SourceBodyOf(added), token})
+		}{usage.SourceBodyOf(added), token})
 	}
 	switch added.Kind {
 	case store.SourceHTTP:
@@ -150,7 +150,7 @@ func (p *program) sourceList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return showAll(p, flags.json, used.SourceBodiesOf(all), []string{"NAME", "KIND", "SIDE", "FORMAT", "RECORDS", "MALFORMED", "HEARD", "STATE"}, p.sourceCells)
+				return showAll(p, flags.json, usage.SourceBodiesOf(all), []string{"NAME", "KIND", "SIDE", "FORMAT", "RECORDS", "MALFORMED", "HEARD", "STATE"}, p.sourceCells)
 			})
 		},
 	}
@@ -159,7 +159,7 @@ func (p *program) sourceList() *cobra.Command {
 	return cmd
 }
 
-func (p *program) sourceCells(s used.SourceBody) []string {
+func (p *program) sourceCells(s usage.SourceBody) []string {
 	heard := "never"
 	if !s.Heard.IsZero() {
 		heard = p.now().Sub(s.Heard).Round(time.Second).String() + " ago"

@@ -20,7 +20,7 @@ import (
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/server"
 	"github.com/tallystick/tallystick/internal/sources"
-	used "github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
 )
 
@@ -31,7 +31,7 @@ type tallying struct {
 	archive *archive.Archive
 	watch   *watch.Watch
 	sources *sources.Sources
-	usage   *used.Usage
+	usage   *usage.Usage
 
 	syslog      net.Listener // nil without
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -86,7 +86,7 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 		return err
 	}
 	t.sources = sources.New(sources.Config{DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now})
-	t.usage = &used.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now}
+	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now}
 	return nil
 }
 
@@ -106,8 +106,8 @@ func (t *tallying) firstUse(ctx context.Context, accounts, credentials []string,
 }
 
 var (
-	_ used.Clocks    = (*watch.Watch)(nil)
-	_ used.Undecided = (*watch.Watch)(nil)
+	_ usage.Clocks    = (*watch.Watch)(nil)
+	_ usage.Undecided = (*watch.Watch)(nil)
 )
 
 // listen opens the port for syslog, where the configuration has one.

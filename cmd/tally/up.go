@@ -121,7 +121,7 @@ func (p *program) newLog(verbose bool) *slog.Logger {
 // listen opens the port.
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, usage(fmt.Errorf("--listen %q is not an address and a port", address), "write it as 127.0.0.1:8443")
+		return nil, misuse(fmt.Errorf("--listen %q is not an address and a port", address), "write it as 127.0.0.1:8443")
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {

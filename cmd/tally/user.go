@@ -48,7 +48,7 @@ and is let in again if they were kept out. To give them another role, add
 			if role != "" {
 				var err error
 				if given, err = gate.ParseRole(role); err != nil {
-					return usage(err, "for example --role viewer")
+					return misuse(err, "for example --role viewer")
 				}
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
@@ -101,7 +101,7 @@ func roleChange(ctx context.Context, h *house, name string, given gate.Role, cha
 	case given == access.KeepRole || given == is:
 		return fmt.Sprintf("%s is %s, as before%s", name, is, back), nil
 	case !change:
-		return "", usage(fmt.Errorf("%s is %s, not %s", name, is, given), "leave --role out for a link as they are, or add --change-role")
+		return "", misuse(fmt.Errorf("%s is %s, not %s", name, is, given), "leave --role out for a link as they are, or add --change-role")
 	}
 	return fmt.Sprintf("%s was %s and is %s from now on%s", name, is, given, back), nil
 }
@@ -180,7 +180,7 @@ func (p *program) tokenCreate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given, err := gate.ParseRole(role)
 			if err != nil {
-				return usage(err, "for example --role viewer")
+				return misuse(err, "for example --role viewer")
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
 				secret, token, err := h.access.CreateToken(ctx, h.actor, args[0], given, time.Duration(days)*24*time.Hour)

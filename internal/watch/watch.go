@@ -60,7 +60,7 @@ type Config struct {
 type Directory interface {
 	Take(ctx context.Context, changes []tallystick.Change) error
 	// Changed returns when a credential was last added, before a time, to what is
-	// used under some names, other than by an announced change; zero is never.
+	// used under some names, other than by an expected change; zero is never.
 	Changed(names []string, before time.Time) time.Time
 	// Used says that something was used: an account, with credentials.
 	Used(ctx context.Context, accounts, credentials []string, at time.Time, address string) error
