@@ -96,7 +96,7 @@ func run(s settings) error {
 	ended.Go(func() {
 		_ = w.Run(ctx, func(err error) { fmt.Fprintln(os.Stderr, "round:", err) })
 	})
-	b := &bench{settings: s, w: w, crossed: map[time.Time]time.Time{}}
+	b := &bench{settings: s, w: w, crossed: map[int64]time.Time{}}
 	fmt.Printf("making a record takes %.2f µs of CPU, which is in what follows\n", b.calibrate())
 	if err := b.drive(ctx, db); err != nil {
 		return err
@@ -111,8 +111,7 @@ type bench struct {
 	w       *watch.Watch
 	random  *rand.Rand
 	n       int64
-	thefts  []time.Time
-	crossed map[time.Time]time.Time // by the time of a foreign use, when its book was closed past it
+	crossed map[int64]time.Time // by the time of a foreign use, in microseconds, when its book was closed past it
 	waiting []time.Time
 }
 
@@ -194,7 +193,7 @@ func (b *bench) drive(ctx context.Context, db *store.DB) error {
 			}
 		}
 		for len(b.waiting) > 0 && b.waiting[0].Add(b.tolerance).Before(now) {
-			b.crossed[b.waiting[0].Truncate(time.Microsecond)] = time.Now()
+			b.crossed[b.waiting[0].UnixMicro()] = time.Now()
 			b.waiting = b.waiting[1:]
 		}
 		if now.After(report) {
@@ -226,9 +225,7 @@ func (b *bench) latency(ctx context.Context, db *store.DB) string {
 	}
 	var waits []time.Duration
 	for _, v := range list {
-		if at, ok := b.crossed[v.Time.Local()]; ok {
-			waits = append(waits, v.Said.Sub(at))
-		} else if at, ok := b.find(v.Time); ok {
+		if at, ok := b.crossed[v.Time.UnixMicro()]; ok {
 			waits = append(waits, v.Said.Sub(at))
 		}
 	}
@@ -237,15 +234,6 @@ func (b *bench) latency(ctx context.Context, db *store.DB) string {
 	}
 	slices.Sort(waits)
 	return fmt.Sprintf("median %s, p99 %s", waits[len(waits)/2].Round(time.Millisecond), waits[len(waits)*99/100].Round(time.Millisecond))
-}
-
-func (b *bench) find(at time.Time) (time.Time, bool) {
-	for use, crossed := range b.crossed {
-		if use.Equal(at) {
-			return crossed, true
-		}
-	}
-	return time.Time{}, false
 }
 
 func cpu() time.Duration {
