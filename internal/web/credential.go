@@ -155,6 +155,7 @@ type findingCard struct {
 	About         string // what it is about when that is no credential: "book entra (relying)"
 	AboutURL      string // where that can be seen; "" when it is nowhere
 	AtURL         string // of the place where it is
+	UsesURL       string // the uses that prove it
 	ShowDo        bool
 	MayChange     bool
 	Back          string // where forms lead back to
@@ -186,6 +187,9 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 		} else if at != "" {
 			card.AtURL = "/place?uri=" + url.QueryEscape(string(at))
 		}
+		if card.Rule.Use != nil && row.Credential != "" {
+			card.UsesURL = usesURL(row)
+		}
 		if about && row.Credential != "" {
 			card.CredentialURL = "/credentials/" + string(row.Credential)
 		}
@@ -195,6 +199,15 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 		list = append(list, card)
 	}
 	return list
+}
+
+// usesURL returns where the uses stand that a finding is about.
+func usesURL(row store.FindingRow) string {
+	switch row.Rule {
+	case "foreign-use", "replayed-request", "stolen-token":
+		return useURL("credential", string(row.Credential), "verdict", string(tallystick.VerdictForeign), "list", "true")
+	}
+	return useURL("credential", string(row.Credential), "list", "true")
 }
 
 // aboutPlace says what a finding without a credential is about, a source or an

@@ -4,6 +4,7 @@ package web_test
 
 import (
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -318,4 +319,15 @@ func TestFindingsAboutNoCredential(t *testing.T) {
 	h.contains(page, "book backup-agent (holder)", "1 open")
 	accept := firstMatch(h, page, `action="(/findings/\d+/accept)"`)
 	h.contains(h.post(operator, accept, url.Values{"reason": {"a test"}, "until": {"2026-12-24"}, "back": {"/findings?state=accepted"}}), "book backup-agent (holder)", "Accepted by otto")
+}
+
+func TestAFindingLeadsToItsUses(t *testing.T) {
+	h := newHouse(t)
+	c := h.used()
+	found := tallystick.Finding{Rule: "foreign-use", Severity: tallystick.SeverityCritical, Credential: c.ID, Evidence: "not made by its holder"}
+	if err := h.db.RaiseFindings(t.Context(), []tallystick.Finding{found}, testNow); err != nil {
+		t.Fatal(err)
+	}
+	link := firstMatch(h, h.page(viewer, "/findings?rule=foreign-use"), `href="(/uses\?credential=[^"]+)">See the uses`)
+	h.contains(h.page(viewer, html.UnescapeString(link)), thiefAddress, "loud-row")
 }
