@@ -41,8 +41,11 @@ type Rule struct {
 	Check  func(Subject) []Hit
 	Survey func(context.Context, Estate, func(Hit) error) error
 	Use    func(UseSubject) []Hit
-	Book   func(BookSubject) []Hit
-	Change func(ChangeSubject) []Hit
+	// Foreign says that Use finds uses that turned out to be foreign: what it found
+	// is closed when all of them are taken back.
+	Foreign bool
+	Book    func(BookSubject) []Hit
+	Change  func(ChangeSubject) []Hit
 }
 
 // A Subject is one credential with all that is known about it now.

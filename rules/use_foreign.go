@@ -54,6 +54,7 @@ func foreignUse() rule.Rule {
 		Effective: day(2020, time.May, 4),
 		Do: "First make sure that every program that has the key writes a book; if so, the key is in other hands: replace it everywhere and have " +
 			"the old one blocked, and ask the relying parties of the incident what was done with it.",
+		Foreign: true,
 		Use: onForeign(func(s *rule.UseSubject) (tallystick.Severity, bool) {
 			switch {
 			case strings.Contains(s.Reason, saysNoBook):
@@ -78,6 +79,7 @@ func stolenToken() rule.Rule {
 		Effective: day(2020, time.January, 30),
 		Do: "Have the relying party revoke the tokens of this application, look for where they are written down or passed on, and bind tokens to the " +
 			"key (RFC 8705, RFC 9449) where the relying party can.",
+		Foreign: true,
 		Use: onForeign(func(s *rule.UseSubject) (tallystick.Severity, bool) {
 			return 0, s.Use.Level.Rank() >= tallystick.LevelToken.Rank() && strings.Contains(s.Reason, saysHoldersToken)
 		}),
@@ -96,6 +98,7 @@ func replayedRequest() rule.Rule {
 		Effective: day(2015, time.May, 1),
 		Do: "Look for what can read the holder's requests (proxies, debug logs, traces), give assertions a life of a minute and a number of their own, " +
 			"and have the relying party accept each once.",
+		Foreign: true,
 		Use: onForeign(func(s *rule.UseSubject) (tallystick.Severity, bool) {
 			return 0, strings.Contains(s.Reason, saysReplayed) || strings.Contains(s.Reason, saysLeftOver)
 		}),

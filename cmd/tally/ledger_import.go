@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/internal/reconcile"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // importFlags are the flags of "tally ledger import".
@@ -45,24 +46,13 @@ says that the holders' books are complete as they are, and needs that none runs.
 		Example: `  tally ledger import --holder broker-*.ndjson --relying signins.json --close-at-end
   tally ledger import --as edge --relying nginx:/var/log/nginx/tally.log.1.gz`,
 		DisableFlagParsing: true, // as for reconcile
-		RunE: func(cmd *cobra.Command, args []string) error {
-			args, err := listArguments(cmd, args)
-			if err != nil {
-				return err
-			}
-			cmd.DisableFlagParsing = false
-			if err := cmd.ParseFlags(args); err != nil {
-				return flagError(cmd, err)
-			}
-			if help, err := cmd.Flags().GetBool("help"); err == nil && help {
-				return cmd.Help()
-			}
+		RunE: withFileLists(func(cmd *cobra.Command) error {
 			list, err := flags.files()
 			if err != nil {
 				return err
 			}
 			return p.importFiles(cmd.Context(), flags, list)
-		},
+		}),
 	}
 	flags.addTo(cmd)
 	cmd.Flags().StringArrayVar(&flags.holder, "holder", nil, "`FILE...` that those wrote who have the key")
@@ -129,7 +119,14 @@ func (p *program) importFiles(ctx context.Context, flags importFlags, list []sto
 		if flags.closeAtEnd {
 			return misuse(errors.New("--close-at-end needs that no \"tally up\" works on the data"), "stop it, or have the holders write closing marks")
 		}
-		return p.inside(ctx, flags.dataFlags, func(ctx context.Context, h *house) error { return p.importAll(ctx, h, list, nil) })
+		err := p.inside(ctx, flags.dataFlags, func(ctx context.Context, h *house) error { return p.importAll(ctx, h, list, nil) })
+		if err != nil {
+			return err
+		}
+		return p.insideLedger(ctx, flags.dataFlags, func(_ context.Context, _ *house, u *usage.Usage) error {
+			p.tellOpen(u.Ledger.Books())
+			return nil
+		})
 	}
 	lock, err := lockData(c.Data)
 	if err != nil {
@@ -171,7 +168,20 @@ func (p *program) importHere(ctx context.Context, h *house, t *tallying, flags i
 	if n := said[tallystick.VerdictForeign]; n > 0 {
 		p.say("%d foreign uses: \"tally ledger incidents\" says whose they are", n)
 	}
+	p.tellOpen(t.ledger.Books())
 	return nil
+}
+
+// tellOpen says that nothing is called foreign yet, where a holder's book says
+// nothing of how far it is complete.
+func (p *program) tellOpen(books []ledger.Book) {
+	for _, b := range books {
+		if b.Side == tallystick.SideHolder && b.Closed.IsZero() && b.Records > 0 {
+			p.say("the holder's book %s never said how far it is complete, so uses wait for it", clean(b.Source))
+			p.say("hint: import it with --close-at-end while no \"tally up\" runs, or end it with \"tally ledger end\"")
+			return
+		}
+	}
 }
 
 // closeBooks says that the holders' books are complete now that were heard since a time.

@@ -60,20 +60,7 @@ and the formats are in docs/reconcile.md. Times are UTC.
   zcat access.json.gz | tally reconcile --holder uses.ndjson --relying nginx:-`,
 		// A flag of cobra takes one word; here it takes all that follow.
 		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			args, err := listArguments(cmd, args)
-			if err != nil {
-				return err
-			}
-			cmd.DisableFlagParsing = false
-			if err := cmd.ParseFlags(args); err != nil {
-				return flagError(cmd, err)
-			}
-			if help, err := cmd.Flags().GetBool("help"); err == nil && help {
-				return cmd.Help()
-			}
-			return p.reconcile(cmd.Context(), flags)
-		},
+		RunE:               withFileLists(func(cmd *cobra.Command) error { return p.reconcile(cmd.Context(), flags) }),
 	}
 	cmd.Flags().StringArrayVar(&flags.holder, "holder", nil, "`FILE...` that those wrote who have the key")
 	cmd.Flags().StringArrayVar(&flags.relying, "relying", nil, "`[FORMAT:]FILE...` that those wrote who accept it")
@@ -83,6 +70,24 @@ and the formats are in docs/reconcile.md. Times are UTC.
 	cmd.Flags().StringVar(&flags.out, "out", "", "write to this `FILE`, which appears when all is written")
 	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with status 2 when there are malformed lines")
 	return cmd
+}
+
+// withFileLists parses flags that take all the files behind them, and runs the command.
+func withFileLists(run func(*cobra.Command) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		args, err := listArguments(cmd, args)
+		if err != nil {
+			return err
+		}
+		cmd.DisableFlagParsing = false
+		if err := cmd.ParseFlags(args); err != nil {
+			return flagError(cmd, err)
+		}
+		if help, err := cmd.Flags().GetBool("help"); err == nil && help {
+			return cmd.Help()
+		}
+		return run(cmd)
+	}
 }
 
 // listArguments writes the flag before every file that belongs to it.

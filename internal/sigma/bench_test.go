@@ -4,7 +4,6 @@ package sigma_test
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -64,14 +63,6 @@ func BenchmarkSet(b *testing.B) {
 			}
 		}
 	})
-	// The public rules about Windows events, over one of them each.
-	if dir := os.Getenv(publicRules); dir != "" {
-		rules := publicSet(b, dir)
-		for _, e := range events {
-			e.Sources = []sigma.LogSource{{Product: "aws", Service: "cloudtrail"}}
-		}
-		b.Run(fmt.Sprintf("public=%d", len(rules)), func(b *testing.B) { benchmark(b, rules, events) })
-	}
 }
 
 func benchmark(b *testing.B, rules []*sigma.Rule, events []*sigma.Record) {

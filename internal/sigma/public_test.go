@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build sigmahq
+
 package sigma_test
 
 import (
@@ -23,15 +25,21 @@ import (
 // SigmaHQ/sigma. Their licence keeps them out of this repository.
 const publicRules = "TALLYSTICK_SIGMA_RULES"
 
+func publicDir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv(publicRules)
+	if dir == "" {
+		t.Fatalf("set %s to a directory with the rules", publicRules)
+	}
+	return dir
+}
+
 var variable = regexp.MustCompile(`"[^"]*"|logsource .* are read|line \d+.*`)
 
 // TestPublicEvents evaluates public rules over the events that their authors
 // recorded for them.
 func TestPublicEvents(t *testing.T) {
-	dir := os.Getenv(publicRules)
-	if dir == "" {
-		return // as above
-	}
+	dir := publicDir(t)
 	rules := map[string]*sigma.Rule{}
 	for _, r := range publicSet(t, dir) {
 		rules[r.ID] = r
@@ -96,10 +104,7 @@ func publicSet(t testing.TB, dir string) (all []*sigma.Rule) {
 // the others are not. None of its main rules, below rules/, may be refused for
 // anything but its log source.
 func TestPublicRules(t *testing.T) {
-	dir := os.Getenv(publicRules)
-	if dir == "" {
-		return // not on CI: the rules are not ours to ship
-	}
+	dir := publicDir(t)
 	type count struct{ taken, refused int }
 	counts := map[string]*count{}
 	reasons := map[string]int{}
@@ -139,4 +144,16 @@ func TestPublicRules(t *testing.T) {
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Printf("%5d %s\n", reasons[reason], reason)
 	}
+}
+
+// BenchmarkPublicSet evaluates a public collection, most of it about other logs.
+func BenchmarkPublicSet(b *testing.B) {
+	rules := publicSet(b, publicDir(b))
+	var events []*sigma.Record
+	for i := range 1000 {
+		e := sigma.NewRecord(call(i), "cloudtrail")
+		e.Sources = []sigma.LogSource{{Product: "aws", Service: "cloudtrail"}}
+		events = append(events, e)
+	}
+	b.Run(fmt.Sprintf("rules=%d", len(rules)), func(b *testing.B) { benchmark(b, rules, events) })
 }

@@ -153,12 +153,6 @@ const (
 // ReasonAttempt is the reason of an attempt, in words.
 const ReasonAttempt = "refused, and nothing shows that the key was held"
 
-// IsUnknownToken says whether a record of the same token, which the tally was not
-// given, may decide otherwise.
-func (r Reason) IsUnknownToken() bool {
-	return r == reasonUnknownToken || r == reasonUnknownTokenCopied || r == reasonStolenToken || r == reasonNoBook || r == reasonBeforeBook
-}
-
 // IsOpen says whether the use waits for a book to be closed.
 func (r Reason) IsOpen() bool { return r == reasonOpen }
 

@@ -102,18 +102,26 @@ func (w *Watch) raiseAll(ctx context.Context, raise []finding) error {
 	return w.DB.RaiseFindings(ctx, list, w.Now())
 }
 
-// verdictRules are the rules that speak of foreign uses: what they found is
+// foreignRules returns the rules that speak of foreign uses: what they found is
 // closed when all of it was taken back.
-func verdictRules() []string { return []string{"foreign-use", "replayed-request", "stolen-token"} }
+func (w *Watch) foreignRules() []string {
+	var names []string
+	for i := range w.Rules {
+		if w.Rules[i].Foreign {
+			names = append(names, w.Rules[i].Name)
+		}
+	}
+	return names
+}
 
 // closeCleared closes findings of credentials that have no foreign use any more.
 func (w *Watch) closeCleared(ctx context.Context) error {
-	cleared, err := w.DB.ClearedOfForeign(ctx, verdictRules())
+	cleared, err := w.DB.ClearedOfForeign(ctx, w.foreignRules())
 	if err != nil {
 		return err
 	}
 	for _, credential := range cleared {
-		if err := w.DB.CloseFindings(ctx, credential, verdictRules(), w.Now()); err != nil {
+		if err := w.DB.CloseFindings(ctx, credential, w.foreignRules(), w.Now()); err != nil {
 			return err
 		}
 	}

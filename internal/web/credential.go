@@ -188,7 +188,10 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 			card.AtURL = "/place?uri=" + url.QueryEscape(string(at))
 		}
 		if card.Rule.Use != nil && row.Credential != "" {
-			card.UsesURL = usesURL(row)
+			card.UsesURL = useURL("credential", string(row.Credential), "list", "true")
+			if card.Rule.Foreign {
+				card.UsesURL = useURL("credential", string(row.Credential), "verdict", string(tallystick.VerdictForeign), "list", "true")
+			}
 		}
 		if about && row.Credential != "" {
 			card.CredentialURL = "/credentials/" + string(row.Credential)
@@ -199,15 +202,6 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 		list = append(list, card)
 	}
 	return list
-}
-
-// usesURL returns where the uses stand that a finding is about.
-func usesURL(row store.FindingRow) string {
-	switch row.Rule {
-	case "foreign-use", "replayed-request", "stolen-token":
-		return useURL("credential", string(row.Credential), "verdict", string(tallystick.VerdictForeign), "list", "true")
-	}
-	return useURL("credential", string(row.Credential), "list", "true")
 }
 
 // aboutPlace says what a finding without a credential is about, a source or an
