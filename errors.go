@@ -17,4 +17,7 @@ var (
 	ErrNoSpace   = errors.New("no space left")
 	ErrBusy      = errors.New("nothing more can be taken in now")
 	ErrDamaged   = errors.New("the data is damaged")
+	// ErrUnavailable says that something that is needed cannot be reached now,
+	// such as a device that holds a key, or somebody else's CA.
+	ErrUnavailable = errors.New("out of reach now")
 )

@@ -4,9 +4,10 @@
 //
 // A driver is a value made by New from three things: a name, a struct of
 // options, and a function that opens it. What it can do is a set of verbs, each
-// an interface of one method in this package (Finder today; Look, Install,
-// Trust, Block, Probe, Watch, Issue and Sign come with the features that call
-// them). A driver has the verbs whose interfaces the opened value implements.
+// an interface of one method in this package (find.go of a driver implements
+// Finder, issue.go Issuer, and so on; Install, Trust, Block, Probe, Watch and
+// Sign come with the features that call them). A driver has the verbs whose
+// interfaces the opened value implements.
 //
 // A driver imports the root package, package parse, this package with those
 // beneath it, and its vendor's library, and nothing else of Tallystick. It does
@@ -65,7 +66,7 @@ func (d Driver) About() string { return d.about }
 // Options returns what can be set, in the order of the struct.
 func (d Driver) Options() []Option { return d.options }
 
-// Verbs returns the capabilities in a fixed order: "find", ...
+// Verbs returns the capabilities in a fixed order: "find", "issue", "look", "revoke".
 func (d Driver) Verbs() []string { return d.verbs }
 
 // Open makes the driver ready with option values by name; what is not named
@@ -77,6 +78,15 @@ func verbsOf(v any) []string {
 	var verbs []string
 	if _, ok := v.(Finder); ok {
 		verbs = append(verbs, "find")
+	}
+	if _, ok := v.(Issuer); ok {
+		verbs = append(verbs, "issue")
+	}
+	if _, ok := v.(StandingLooker); ok {
+		verbs = append(verbs, "look")
+	}
+	if _, ok := v.(Revoker); ok {
+		verbs = append(verbs, "revoke")
 	}
 	return verbs
 }

@@ -6,20 +6,30 @@ package drivers
 
 import (
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/drivers/acme"
+	"github.com/tallystick/tallystick/drivers/csrfile"
+	"github.com/tallystick/tallystick/drivers/est"
 	"github.com/tallystick/tallystick/drivers/files"
 	"github.com/tallystick/tallystick/drivers/metadata"
 	"github.com/tallystick/tallystick/drivers/ssh"
+	"github.com/tallystick/tallystick/drivers/stepca"
 	"github.com/tallystick/tallystick/drivers/tls"
 	"github.com/tallystick/tallystick/drivers/truststore"
+	"github.com/tallystick/tallystick/drivers/vault"
 )
 
 // All returns every driver. It is the only list.
 func All() []driver.Driver {
 	return []driver.Driver{
+		acme.Driver(),
+		csrfile.Driver(),
+		est.Driver(),
 		files.Driver(),
 		metadata.Driver(),
 		ssh.Driver(),
+		stepca.Driver(),
 		tls.Driver(),
 		truststore.Driver(),
+		vault.Driver(),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +70,10 @@ type house struct {
 	directory *directory.Directory
 	sigma     []*sigma.Rule // of the configuration, those that can be used
 	unusable  sigma.Refusals
+	custody   heldCustody
 	lookLog   *slog.Logger // of looks that end; nil for commands that run none
+	ca        heldCA
+	now       func() time.Time
 	// actor is whoever runs this command.
 	actor gate.Actor
 }
@@ -103,7 +107,7 @@ func (p *program) open(ctx context.Context, c *config.Config) (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &house{config: c, actor: gate.Local(userName())}
+	h := &house{config: c, now: p.now, actor: gate.Local(userName()), custody: heldCustody{program: p}}
 	if h.db, err = store.Open(ctx, url.Reveal()); err != nil {
 		return nil, err
 	}

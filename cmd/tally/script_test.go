@@ -47,7 +47,7 @@ func TestScript(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await": cmdAwait, "capture": cmdCapture, "http": cmdHTTP, "mute": cmdMute, "port": cmdPort, "sql": cmdSQL, "status": cmdStatus, "until": cmdUntil, "uses": cmdUses,
+			"await": cmdAwait, "capture": cmdCapture, "http": cmdHTTP, "mute": cmdMute, "port": cmdPort, "secret": cmdSecret, "sql": cmdSQL, "status": cmdStatus, "until": cmdUntil, "uses": cmdUses,
 		},
 	})
 }

@@ -68,6 +68,9 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := checkJobs(c); err != nil {
 		return err
 	}
+	if _, err := openIssuers(c); err != nil {
+		return err
+	}
 	lock, err := lockData(c.Data)
 	if err != nil {
 		return err
@@ -92,8 +95,16 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
-	s, err := p.newServer(h, t, listener.Addr().String(), log)
+	i, err := p.openIssuance(ctx, h, listener.Addr(), log)
 	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.close()) }()
+	s, err := p.newServer(h, t, i, listener.Addr().String(), log)
+	if err != nil {
+		return err
+	}
+	if err := i.openEST(ctx, h, s.Certificate, log); err != nil {
 		return err
 	}
 	if err := t.listen(ctx, c.Syslog, s.Certificate); err != nil {
@@ -106,7 +117,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := p.welcome(ctx, h, s, url); err != nil {
 		return err
 	}
-	return run(ctx, h, t, s, listener)
+	return run(ctx, h, t, i, s, listener)
 }
 
 // newLog returns the log of a server, on standard error.
@@ -142,7 +153,7 @@ func urlOf(address net.Addr) string {
 }
 
 // newServer puts the server together.
-func (p *program) newServer(h *house, t *tallying, address string, log *slog.Logger) (*server.Server, error) {
+func (p *program) newServer(h *house, t *tallying, i *issuance, address string, log *slog.Logger) (*server.Server, error) {
 	certificate, err := p.certificate(h.config, address)
 	if err != nil {
 		return nil, err
@@ -153,7 +164,7 @@ func (p *program) newServer(h *house, t *tallying, address string, log *slog.Log
 	}
 	return server.New(server.Config{
 		Inventory: h.inventory, Findings: h.findings, Discovery: h.discovery, Directory: h.directory, Usage: t.usage, Sources: t.sources, Access: h.access, Audit: h.log, Gate: h.gate,
-		DB: h.db, Now: p.now, Log: log, Certificate: certificate, MetricsToken: token,
+		DB: h.db, Now: p.now, Log: log, Certificate: certificate, MetricsToken: token, Issuing: i.issuing, Protocols: i.protocols(),
 	})
 }
 
@@ -213,7 +224,7 @@ func short(d time.Duration) string {
 }
 
 // run runs everything until ctx ends or the server fails.
-func run(ctx context.Context, h *house, t *tallying, s *server.Server, listener net.Listener) error {
+func run(ctx context.Context, h *house, t *tallying, i *issuance, s *server.Server, listener net.Listener) error {
 	h.lookLog = s.Log
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -222,6 +233,7 @@ func run(ctx context.Context, h *house, t *tallying, s *server.Server, listener 
 	parts.Go(func() { keep(ctx, s.Log, "findings", h.findings.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "inventory", h.inventory.Run) })
 	t.run(ctx, &parts, s.Log)
+	i.run(ctx, h, &parts, s.Log)
 	parts.Go(func() {
 		if err := s.Run(ctx, listener); err != nil {
 			cancel(err)

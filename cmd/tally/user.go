@@ -73,7 +73,7 @@ and is let in again if they were kept out. To give them another role, add
 	return cmd
 }
 
-// roleWords are the roles that people and tokens have.
+// roleWords are the roles that people have.
 func roleWords() []string {
 	return []string{gate.Viewer.String(), gate.Operator.String(), gate.Admin.String()}
 }
@@ -194,9 +194,9 @@ func (p *program) tokenCreate() *cobra.Command {
 		},
 	}
 	flags.addTo(cmd)
-	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator or admin")
+	cmd.Flags().StringVar(&role, "role", "viewer", "client, viewer, operator or admin; a client asks for certificates and reads nothing")
 	cmd.Flags().IntVar(&days, "days", 90, "how long it is good, at most 366")
-	completeFlag(cmd, "role", roleWords)
+	completeFlag(cmd, "role", func() []string { return append([]string{gate.Client.String()}, roleWords()...) })
 	return cmd
 }
 

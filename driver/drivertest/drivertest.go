@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,8 +30,11 @@ type Suite struct {
 	// Bad is a target of the driver's form at which nothing can be seen; it
 	// must become a miss. It may be empty only when there is no such target.
 	Bad string
-	// Secrets are texts that are in the targets and must appear nowhere.
+	// Secrets are texts that are in the targets, or the options, and must appear nowhere.
 	Secrets []string
+	// Issuing is brought by a driver that issues; one that does nothing else needs
+	// neither Targets nor Want nor Bad.
+	Issuing *Issuing
 }
 
 // now is the clock of the suite.
@@ -39,6 +43,12 @@ var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // Run runs the whole suite.
 func Run(t *testing.T, s Suite) {
 	t.Run("described", s.described)
+	if slices.Contains(s.Driver.Verbs(), "issue") {
+		s.runIssuing(t)
+	}
+	if !slices.Contains(s.Driver.Verbs(), "find") {
+		return
+	}
 	t.Run("find", s.find)
 	t.Run("repeatable", s.repeatable)
 	t.Run("miss", s.miss)

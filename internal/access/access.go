@@ -99,9 +99,9 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkRole refuses what is not a role that somebody can have.
-func checkRole(role gate.Role) error {
-	if role < gate.Viewer || role > gate.Admin {
+// checkRole refuses what is not a role, and one below least.
+func checkRole(role, least gate.Role) error {
+	if role < least || role > gate.Admin {
 		return fmt.Errorf("%w: %s is not a role to give", tallystick.ErrInvalid, role)
 	}
 	return nil

@@ -67,7 +67,7 @@ func (c *Control) CreateLink(ctx context.Context, by gate.Actor, name string, ro
 	if err := c.gate.Check(ctx, by, gate.ManageAccess, object); err != nil {
 		return "", err
 	}
-	if err := errors.Join(checkName(name), checkRole(role)); err != nil {
+	if err := errors.Join(checkName(name), checkRole(role, gate.Viewer)); err != nil {
 		return "", err
 	}
 	secret, hash := newSecret("")

@@ -38,7 +38,7 @@ func (c *Control) CreateToken(ctx context.Context, by gate.Actor, name string, r
 	if err := c.gate.Check(ctx, by, gate.ManageAccess, fmt.Sprintf("token %s as %s", name, role)); err != nil {
 		return "", Token{}, err
 	}
-	if err := errors.Join(checkName(name), checkRole(role)); err != nil {
+	if err := errors.Join(checkName(name), checkRole(role, gate.Client)); err != nil {
 		return "", Token{}, err
 	}
 	if life < time.Minute || life > MaxTokenLife {

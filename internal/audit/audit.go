@@ -4,7 +4,7 @@
 // append-only, and such that a change to any of it shows.
 //
 // Each record is a leaf of a Merkle tree (RFC 6962 section 2.1). The root of the
-// tree is signed after every record, as a checkpoint
+// tree is signed whenever records are added, as a checkpoint
 // (https://c2sp.org/tlog-checkpoint), with an Ed25519 key that stands in a file
 // of the data directory and never in the database. So who owns the database but
 // not that file can destroy the log but not rewrite it: Verify names the first
@@ -28,6 +28,7 @@ import (
 
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/store/batch"
 )
 
 // ErrTampered says that the log is not what was signed.
@@ -79,6 +80,9 @@ type Log struct {
 	db  *store.DB
 	key key
 
+	queue batch.Queue[store.AuditRow] // of records to append
+	last  end                         // for whoever works at queue
+
 	mu   sync.Mutex
 	seen int64 // guarded by mu; how many records the log has been seen to hold
 }
@@ -106,33 +110,56 @@ func Open(ctx context.Context, db *store.DB, keyFile string) (*Log, error) {
 
 // Append adds a record. It is durable when Append returns nil; after an error
 // it may or may not be there. A log whose end is not what was signed last is
-// ErrTampered, and is left as it is: signing on top of it would hide that.
+// ErrTampered, and is left as it is: signing on top of it would hide that. Records
+// that come at the same time share a transaction and a checkpoint.
 func (l *Log) Append(ctx context.Context, r Record) error {
 	r = r.clean()
 	text, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("couldn't encode an audit record: %w", err)
 	}
+	row := store.AuditRow{Time: r.Time, Actor: r.Actor, Action: r.Action, Allowed: r.Allowed, Record: string(text)}
+	return l.queue.Do(row, func(rows []store.AuditRow, errs []error) {
+		// Whoever asked for one of them may give up; the others do not.
+		err := l.append(context.WithoutCancel(ctx), rows)
+		for i := range errs {
+			errs[i] = err
+		}
+	})
+}
+
+// An end is what this process has signed last, and the edge of that tree.
+type end struct {
+	checkpoint string
+	edge       edge
+}
+
+// append adds records under one checkpoint.
+func (l *Log) append(ctx context.Context, rows []store.AuditRow) error {
 	var size int64
-	err = l.db.AppendAudit(ctx, func(head store.AuditHead, read func([]int64) ([][]byte, error)) (store.AuditAddition, error) {
-		size = head.Size + 1
+	var next end
+	err := l.db.AppendAudit(ctx, len(rows), func(head store.AuditHead, read func([]int64) ([][]byte, error)) (store.AuditAddition, error) {
+		size = head.Size + int64(len(rows))
 		e, err := l.verifiedEdge(head, read)
 		if err != nil {
 			return store.AuditAddition{}, problem.With(err, tamperedHint)
 		}
-		hashes, err := e.add(head.Size, text)
-		if err != nil {
-			return store.AuditAddition{}, err
+		add := store.AuditAddition{Rows: rows, FirstHash: tlog.StoredHashIndex(0, head.Size)}
+		for i, row := range rows {
+			hashes, err := e.add(head.Size+int64(i), []byte(row.Record))
+			if err != nil {
+				return store.AuditAddition{}, err
+			}
+			add.Hashes = append(add.Hashes, hashes...)
 		}
-		checkpoint, err := l.key.sign(size, e)
-		return store.AuditAddition{
-			Row:       store.AuditRow{Time: r.Time, Actor: r.Actor, Action: r.Action, Allowed: r.Allowed, Record: string(text)},
-			FirstHash: tlog.StoredHashIndex(0, head.Size), Hashes: hashes, Checkpoint: checkpoint,
-		}, err
+		add.Checkpoint, err = l.key.sign(size, e)
+		next = end{add.Checkpoint, *e}
+		return add, err
 	})
 	if err != nil {
 		return err
 	}
+	l.last = next
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen = max(l.seen, size)
@@ -150,6 +177,10 @@ func (l *Log) verifiedEdge(head store.AuditHead, read func([]int64) ([][]byte, e
 	}
 	if head.Size == 0 {
 		return &edge{}, nil
+	}
+	if head.Checkpoint == l.last.checkpoint {
+		e := l.last.edge // of the tree that we have signed ourselves
+		return &e, nil
 	}
 	signed, err := l.key.open(head.Checkpoint)
 	if err != nil {

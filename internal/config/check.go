@@ -44,6 +44,7 @@ func (c *Config) check(d *decoder) {
 		d.wrong("discovery_at_once", "it is between 1 and %d", maxAtOnce)
 	}
 	c.checkJobs(d)
+	c.checkIssuing(d)
 	for i, rule := range c.Annotations {
 		rule.check(d, fmt.Sprintf("annotate[%d]", i))
 	}

@@ -61,6 +61,19 @@ type Config struct {
 	// address. It is read at the start.
 	ASNTable string `yaml:"asn_table"`
 
+	// Where the key is that wraps all secrets which Tallystick keeps.
+	Custody Custody `yaml:"custody"`
+
+	// How certificates are issued here, and to whom.
+	Issuing Issuing `yaml:"issuing"`
+
+	// CAs of other people that Tallystick has certificates made by, each with a name of
+	// your choice. `tally drivers` lists the drivers that can issue, with what they take.
+	Issuers []Issuer `yaml:"issuers"`
+
+	// Certificates that Tallystick has made for this machine, and renews.
+	Renew []Renewal `yaml:"renew"`
+
 	// Where to look for credentials, and how often. When the list is empty,
 	// Tallystick looks at this machine once a day: its files, its trust
 	// stores, and the TLS endpoints and SSH servers that listen on it.

@@ -45,6 +45,7 @@ func TestDefaults(t *testing.T) {
 			{Name: "tls", Driver: "tls", Every: day},
 			{Name: "ssh", Driver: "ssh", Every: day},
 		},
+		Issuing:         config.Issuing{EST: config.EST{Listen: "127.0.0.1:8444"}},
 		DiscoveryAtOnce: 4,
 	}
 	empty := write(t, "# nothing yet\n")
@@ -91,7 +92,16 @@ func TestFull(t *testing.T) {
 		ASNTable:         "/usr/share/asn/ip2asn.tsv.gz",
 		Sigma:            []string{dir + "/sigma", "/etc/tallystick/more.yml"},
 		Tally:            config.Tally{Tolerance: 30 * time.Second, Keep: 2400 * time.Hour},
-		DiscoveryAtOnce:  6,
+		Custody:          config.Custody{Kind: "passphrase", File: dir + "/wrapping-passphrase"},
+		Issuing:          fullIssuing(),
+		Issuers:          fullIssuers(),
+		Renew: []config.Renewal{
+			{Name: "shop-front", Issuer: "letsencrypt", Profile: "short", Names: []string{"shop.example.com", "www.shop.example.com"}, Directory: "/etc/ssl/shop-front",
+				Hook: []string{"/usr/bin/systemctl", "reload", "nginx"}},
+			{Name: "backend", Issuer: "ca/lab", Names: []string{"backend.example.com", "10.0.0.7"}, Key: "ed25519", KeepKey: true, Lifetime: 72 * time.Hour, RenewAt: 50,
+				Directory: dir + "/backend", Hook: []string{"/usr/local/bin/restart-backend"}, HookTimeout: 5 * time.Minute},
+		},
+		DiscoveryAtOnce: 6,
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
 				Options: map[string]driver.Secret{
@@ -152,7 +162,7 @@ func TestMistakes(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"lisen: x\n", `1:1: unknown key "lisen": did you mean "listen"?`},
 		{"tls:\n  Certficate: x\n", `2:3: unknown key "Certficate": did you mean "certificate"?`},
-		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, discovery, discovery_at_once, annotate, rules`},
+		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, custody, issuing, issuers, renew, discovery, discovery_at_once, annotate, rules`},
 		{"discovery_at_once: 0\n", `1:20: discovery_at_once: it is between 1 and 64`},
 		{"discovery_at_once: 65\n", `1:20: discovery_at_once: it is between 1 and 64`},
 		{"discovery_at_once: some\n", `1:20: discovery_at_once: it is a whole number such as 4`},

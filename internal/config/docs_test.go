@@ -22,14 +22,14 @@ import (
 
 var update = flag.Bool("update", false, "write docs/config.md")
 
-// docs/config.md is the comments of config.go and the file of TestFull.
+// docs/config.md is the comments of the structs and the file of TestFull.
 func TestDocument(t *testing.T) {
 	example, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := manual{t: t, types: structs(t)}
-	m.page.WriteString("# Configuration\n\nThis page is made from internal/config/config.go by `go test ./internal/config -update`.\n\n" +
+	m.page.WriteString("# Configuration\n\nThis page is made from the comments in internal/config by `go test ./internal/config -update`.\n\n" +
 		"`tally up --config FILE` reads a YAML file. Everything in it may be left out. " + m.about("Config") + "\n\n## An example\n\n```yaml\n")
 	m.page.Write(example)
 	m.page.WriteString("```\n\n## Keys\n")
@@ -56,17 +56,27 @@ type manual struct {
 	page  bytes.Buffer
 }
 
-// structs returns the types of config.go by name.
+// structs returns the types of the package by name.
 func structs(t *testing.T) map[string]*ast.GenDecl {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
+	paths, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	types := map[string]*ast.GenDecl{}
-	for _, d := range file.Decls {
-		if d, ok := d.(*ast.GenDecl); ok && d.Tok == token.TYPE {
-			types[d.Specs[0].(*ast.TypeSpec).Name.Name] = d
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			d, ok := d.(*ast.GenDecl)
+			if !ok || d.Tok != token.TYPE {
+				continue
+			}
+			if spec := d.Specs[0].(*ast.TypeSpec); spec.Name.IsExported() {
+				types[spec.Name.Name] = d
+			}
 		}
 	}
 	return types

@@ -18,6 +18,7 @@ import (
 // What is not in the file.
 const (
 	defaultListen = "127.0.0.1:8443"
+	defaultEST    = "127.0.0.1:8444"
 	defaultEvery  = 24 * time.Hour
 	defaultKeep   = 400 * 24 * time.Hour
 
@@ -67,9 +68,15 @@ func Load(path string, getenv func(string) string) (*Config, error) {
 
 // resolve makes paths absolute.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.Data, &c.DatabaseFile, &c.MetricsTokenFile, &c.ASNTable, &c.TLS.Certificate, &c.TLS.Key} {
+	for _, path := range []*string{&c.Data, &c.DatabaseFile, &c.MetricsTokenFile, &c.ASNTable, &c.TLS.Certificate, &c.TLS.Key,
+		&c.Custody.File, &c.Issuing.SPIFFE.Socket} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
+		}
+	}
+	for i, r := range c.Renew {
+		if r.Directory != "" && !filepath.IsAbs(r.Directory) {
+			c.Renew[i].Directory = filepath.Join(dir, r.Directory)
 		}
 	}
 	for i, path := range c.Sigma {
@@ -83,6 +90,9 @@ func (c *Config) resolve(dir string) {
 func (c *Config) fill(getenv func(string) string) error {
 	if c.Listen == "" {
 		c.Listen = defaultListen
+	}
+	if c.Issuing.EST.Listen == "" {
+		c.Issuing.EST.Listen = defaultEST
 	}
 	if c.Data == "" {
 		dir, err := dataDir(getenv)

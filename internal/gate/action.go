@@ -28,6 +28,20 @@ const (
 	SignOut        Action = "sign-out"
 	ReadSources    Action = "read-sources"
 	ManageSources  Action = "manage-sources"
+
+	IssueCertificate  Action = "issue-certificate"
+	RevokeCertificate Action = "revoke-certificate"
+	// RevokeOwnCertificate is for who has shown the certificate's private key or owns its account.
+	RevokeOwnCertificate Action = "revoke-own-certificate"
+	ApproveRequest       Action = "approve-request"
+	RecallCertificate    Action = "recall-certificate"
+	ReadAuthorities      Action = "read-authorities"
+	ManageAuthorities    Action = "manage-authorities"
+	ReadCustody          Action = "read-custody"
+	ManageCustody        Action = "manage-custody"
+
+	ManageRenewals Action = "manage-renewals"
+	ManageDelivery Action = "manage-delivery"
 )
 
 // A policy is what the table says about an action.
@@ -67,4 +81,17 @@ var policies = map[Action]policy{
 	ManageAccess: {least: Admin},
 
 	ManageSources: {least: Admin},
+
+	IssueCertificate:     {least: Client}, // and as the policy for certificates allows
+	RevokeCertificate:    {least: Operator},
+	RevokeOwnCertificate: {least: Client},
+	ApproveRequest:       {least: Operator},
+	RecallCertificate:    {least: Operator},
+	ReadAuthorities:      {least: Viewer, quiet: true},
+	ManageAuthorities:    {least: Admin},
+	ReadCustody:          {least: Admin}, // it says what a stolen wrapping key opens
+	ManageCustody:        {least: Admin},
+
+	ManageRenewals: {least: Operator},
+	ManageDelivery: {least: Admin}, // which files are written and which commands are run after a renewal
 }

@@ -56,17 +56,29 @@ read-access      admin
 manage-access    admin
 read-sources     viewer operator admin  quiet
 manage-sources   admin
+issue-certificate client viewer operator admin
+revoke-certificate operator admin
+revoke-own-certificate client viewer operator admin
+approve-request  operator admin
+recall-certificate operator admin
+read-authorities viewer operator admin  quiet
+manage-authorities admin
+read-custody     admin
+manage-custody   admin
+manage-renewals  operator admin
+manage-delivery  admin
 launch-rocket
 `
 	var got strings.Builder
 	got.WriteByte('\n')
 	for _, action := range []gate.Action{gate.ReadInventory, gate.ReadMetrics, gate.ReadUses, gate.ReadCredential, gate.Export,
 		gate.SignIn, gate.SignOut, gate.ReadRaw, gate.Annotate, gate.AcceptFinding, gate.AssignFinding, gate.StartRun,
-		gate.CancelRun, gate.ExpectChange, gate.ReadAudit, gate.ReadAccess, gate.ManageAccess, gate.ReadSources, gate.ManageSources, "launch-rocket"} {
+		gate.CancelRun, gate.ExpectChange, gate.ReadAudit, gate.ReadAccess, gate.ManageAccess, gate.ReadSources, gate.ManageSources,
+		gate.IssueCertificate, gate.RevokeCertificate, gate.RevokeOwnCertificate, gate.ApproveRequest, gate.RecallCertificate, gate.ReadAuthorities, gate.ManageAuthorities, gate.ReadCustody, gate.ManageCustody, gate.ManageRenewals, gate.ManageDelivery, "launch-rocket"} {
 		var b book
 		g := gate.New(&b, now)
 		var allowed []string
-		for _, role := range []gate.Role{-1, gate.Nobody, gate.Viewer, gate.Operator, gate.Admin, gate.Admin + 1} {
+		for _, role := range []gate.Role{-1, gate.Nobody, gate.Client, gate.Viewer, gate.Operator, gate.Admin, gate.Admin + 1} {
 			err := g.Check(t.Context(), gate.Actor{Name: "ada", Role: role}, action, "x")
 			if err == nil {
 				allowed = append(allowed, role.String())

@@ -14,13 +14,14 @@ type Role int
 
 const (
 	Nobody   Role = iota
+	Client        // a machine: asks for certificates as the policy allows, and reads nothing
 	Viewer        // looks
 	Operator      // and runs discovery, annotates, accepts and assigns findings
 	Admin         // and manages access, and reads the audit log
 )
 
 // roleNames is indexed by Role.
-var roleNames = [...]string{"nobody", "viewer", "operator", "admin"}
+var roleNames = [...]string{"nobody", "client", "viewer", "operator", "admin"}
 
 // String returns the lower-case word for r.
 func (r Role) String() string {
@@ -40,12 +41,12 @@ func (r *Role) UnmarshalText(text []byte) error {
 	return err
 }
 
-// ParseRole reads "viewer", "operator" or "admin"; anything else is ErrInvalid.
+// ParseRole reads "client", "viewer", "operator" or "admin"; anything else is ErrInvalid.
 func ParseRole(word string) (Role, error) {
 	for i, name := range roleNames[1:] {
 		if name == word {
 			return Role(i + 1), nil
 		}
 	}
-	return Nobody, fmt.Errorf("%w: unknown role %q: it is one of viewer, operator, admin", tallystick.ErrInvalid, word)
+	return Nobody, fmt.Errorf("%w: unknown role %q: it is one of client, viewer, operator, admin", tallystick.ErrInvalid, word)
 }

@@ -75,6 +75,8 @@ var kinds = [...]kind{
 		Sentence: "Another process is using the data.", Hint: "Stop the other process, or choose another directory with --data."}},
 	{tallystick.ErrBusy, false, Problem{Kind: "busy", Status: http.StatusServiceUnavailable, Exit: ExitFailed,
 		Sentence: "Nothing more can be taken in now.", Hint: "Send it again later; what was taken in already changes nothing."}},
+	{tallystick.ErrUnavailable, false, Problem{Kind: "unavailable", Status: http.StatusServiceUnavailable, Exit: ExitFailed,
+		Sentence: "Something that is needed for this cannot be reached now.", Hint: "Try again in a minute; nothing was lost. The log says what did not answer."}},
 	{tallystick.ErrConflict, false, Problem{Kind: "conflict", Status: http.StatusConflict, Exit: ExitFailed,
 		Sentence: "Somebody else changed it meanwhile.", Hint: "Look at it again and repeat what you wanted to do."}},
 	{tallystick.ErrInvalid, true, Problem{Kind: "invalid", Status: http.StatusBadRequest, Exit: ExitUsage,

@@ -39,6 +39,9 @@ type Sorter struct {
 func (s *Scan) Sorter() (*Sorter, error) {
 	x := &Sorter{grammars: map[string]network.Grammar{}, schemes: map[string]string{}, Targets: Targets{Endpoints: map[string][]string{}}}
 	for _, d := range s.Drivers {
+		if !slices.Contains(d.Verbs(), "find") {
+			continue // it has nothing to do with targets, and may not open without options
+		}
 		finder, err := s.open(d.Name())
 		if err != nil {
 			return nil, err

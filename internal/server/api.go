@@ -71,6 +71,12 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Used" + name
 	case "ledger":
 		return "Ledger" + name
+	case "ca":
+		return "Issued" + name
+	case "renewal":
+		return "Renewal" + strings.TrimPrefix(name, "Renewal")
+	case "acme":
+		return "ACME" + name
 	}
 	return name
 }
@@ -129,8 +135,19 @@ func (a *api) describeRest() {
 	})
 }
 
-// An output is the body of an answer, as huma takes it.
-type output[T any] struct{ Body T }
+// An output is an answer, as huma takes it.
+type output[T any] struct {
+	Status int
+	Body   T
+}
+
+// statusOf is 200, unless a body knows better.
+func statusOf(body any) int {
+	if b, ok := body.(interface{ status() int }); ok {
+		return b.status()
+	}
+	return http.StatusOK
+}
 
 // call adds one call to the API: fn gets who asks and the input, and returns the
 // body of the answer.
@@ -144,7 +161,7 @@ func call[I, O any](a *api, method, path, id, summary string, fn func(context.Co
 		if err != nil {
 			return nil, a.problemOf(ctx, operation, err)
 		}
-		return &output[O]{body}, nil
+		return &output[O]{statusOf(body), body}, nil
 	})
 }
 

@@ -273,7 +273,7 @@ func TestAccessAndAudit(t *testing.T) {
 			f.Errorf("verify: %v", report)
 		}
 		all, err := json.Marshal(get[auditBody](f, gate.Admin, "/api/v1/audit?limit=1000"))
-		must(f.T, err)
+		must(f.TB, err)
 		for _, secret := range []string{made.Secret, link.Path} {
 			if strings.Contains(string(all), secret) {
 				f.Error("a secret is in the audit log")

@@ -26,6 +26,7 @@ import (
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/issuing/issuingtest"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
@@ -81,7 +82,7 @@ func endsSoon() rule.Rule {
 
 // A fixture is a server over real features, with tokens for each role.
 type fixture struct {
-	*testing.T
+	testing.TB
 	*Server
 	log    *lockedBuffer
 	tokens map[gate.Role]string
@@ -106,7 +107,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // newFixture returns a server that has looked once and judged what it saw.
-func newFixture(t *testing.T, db *store.DB) *fixture {
+func newFixture(t testing.TB, db *store.DB) *fixture {
 	t.Helper()
 	clock := func() time.Time { return now }
 	log, err := audit.Open(t.Context(), db, filepath.Join(t.TempDir(), "audit.key"))
@@ -123,11 +124,12 @@ func newFixture(t *testing.T, db *store.DB) *fixture {
 	must(t, err)
 	certificate, err := MakeCertificate(t.TempDir(), "127.0.0.1:0", now)
 	must(t, err)
-	f := &fixture{T: t, log: &lockedBuffer{}, tokens: map[gate.Role]string{}}
+	f := &fixture{TB: t, log: &lockedBuffer{}, tokens: map[gate.Role]string{}}
 	f.Server, err = New(Config{
 		Usage:     f.furnishUses(t, g, db),
 		Sources:   sources.New(sources.Config{DB: db, Gate: g, Now: clock}),
 		Directory: directory.New(directory.Directory{DB: db, Gate: g, Now: clock}),
+		Issuing:   issuingtest.New(t, db, g, clock),
 		Inventory: inventory.New(db, g, clock), Findings: findings, Discovery: looks, Access: access.New(db, g, clock),
 		Audit: log, Gate: g, DB: db, Now: clock, Certificate: certificate, MetricsToken: driver.NewSecret("scrape-me"),
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -146,7 +148,7 @@ func newFixture(t *testing.T, db *store.DB) *fixture {
 func (f *fixture) look() {
 	f.Helper()
 	run, err := f.Discovery.Start(f.Context(), gate.Local("test"), "estate")
-	must(f.T, err)
+	must(f.TB, err)
 	ctx, stop := context.WithTimeout(f.Context(), 30*time.Second)
 	defer stop()
 	ended := make(chan struct{})
@@ -162,7 +164,7 @@ func (f *fixture) look() {
 	}
 	stop()
 	<-ended
-	must(f.T, f.Findings.JudgeDue(f.Context()))
+	must(f.TB, f.Findings.JudgeDue(f.Context()))
 }
 
 // ask makes a request in a role and returns the answer.
@@ -199,7 +201,7 @@ func answerOf[T any](f *fixture, w *httptest.ResponseRecorder, status int) T {
 	return body
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +214,6 @@ func onBoth(t *testing.T, test func(f *fixture)) {
 }
 
 // onSQLite runs a test whose outcome does not depend on the engine.
-func onSQLite(t *testing.T) *fixture {
+func onSQLite(t testing.TB) *fixture {
 	return newFixture(t, storetest.Open(t, filepath.Join(t.TempDir(), "tally.db")))
 }

@@ -38,13 +38,13 @@ func (a *appends) Append(ctx context.Context, _ string, batch ledger.Batch, _ []
 func intakeOf(f *fixture) (to *appends, uses, logs string) {
 	f.Helper()
 	l, err := ledger.Open(f.TempDir(), ledger.Options{})
-	must(f.T, err)
-	f.Cleanup(func() { must(f.T, l.Close()) })
+	must(f.TB, err)
+	f.Cleanup(func() { must(f.TB, l.Close()) })
 	to = &appends{Ledger: l}
 	f.Sources = sources.New(sources.Config{DB: f.DB, Gate: f.Gate, Appender: to, Now: time.Now})
 	add := func(kind string) string {
 		token, _, err := f.Sources.Add(f.Context(), gate.Local("test"), store.Source{Name: kind, Kind: kind, Side: tallystick.SideHolder}, "")
-		must(f.T, err)
+		must(f.TB, err)
 		return token
 	}
 	return to, add(store.SourceHTTP), add(store.SourceOTLP)

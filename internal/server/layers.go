@@ -21,14 +21,15 @@ import (
 )
 
 // layers wraps what every request passes, the outermost first: it is measured
-// and logged, survives a panic, gets safe headers, comes to a host that we are,
-// does not come from another site, is not too large, and has somebody who asks.
+// and logged, survives a panic, gets safe headers, is no protocol of machines, comes
+// to a host that we are, does not come from another site, is not too large, and has somebody who asks.
 func (s *Server) layers(mux http.Handler) http.Handler {
 	h := s.identify(mux)
 	h = http.MaxBytesHandler(h, maxBody)
 	h = s.intake(h) // has bounds of its own
 	h = s.sameSite(h)
 	h = s.knownHost(h)
+	h = s.protocols(h)
 	h = s.headers(h)
 	return s.observe(h)
 }

@@ -58,6 +58,7 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "POST", "/sources/{name}/pause", "pause-source", "Keep a source from being read", a.pauseSource)
 	call(a, "POST", "/sources/{name}/resume", "resume-source", "Let a paused source go on where it stood", a.resumeSource)
 	call(a, "DELETE", "/sources/{name}", "remove-source", "Forget a source; what it gave stays", a.removeSource)
+	a.issuingRoutes()
 	call(a, "GET", "/rules", "rules", "The rules that judge the inventory", a.rules)
 	call(a, "GET", "/jobs", "jobs", "What is looked at, and how often", a.jobs)
 	call(a, "GET", "/runs", "runs", "List runs, the newest first", a.listRuns)
@@ -78,7 +79,48 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "POST", "/people/{name}/disable", "disable-person", "Keep somebody out", a.disablePerson)
 	a.describeRest()
 	a.describeIntake()
+	a.describeIssuing()
 	return mux
+}
+
+// issuingRoutes are the calls about certificates that are issued here, and by others
+// for us.
+func (a *api) issuingRoutes() {
+	call(a, "GET", "/authorities", "authorities", "List the CAs of this installation", with(a.issues, a.listAuthorities))
+	call(a, "POST", "/authorities", "init-authority", "Make a CA", with(a.issues, a.initAuthority))
+	call(a, "GET", "/authorities/{name}", "authority", "One CA, with its certificate", with(a.issues, a.authority))
+	call(a, "POST", "/authorities/{name}/rollover", "rollover", "Replace a CA, step by step", with(a.issues, a.rollover))
+	call(a, "POST", "/authorities/{name}/compromise", "compromise-authority", "Say that the key of a CA is in other hands", with(a.issues, a.compromise))
+	call(a, "GET", "/certificates", "certificates", "List certificates that were issued, the newest first", with(a.issues, a.listCertificates))
+	call(a, "POST", "/certificates", "issue", "Issue a certificate", with(a.issues, a.issue))
+	call(a, "GET", "/certificates/{serial}", "certificate", "One certificate that was issued", with(a.issues, a.certificate))
+	call(a, "POST", "/certificates/revoke", "revoke", "Take trust away from certificates", with(a.issues, a.revokeCertificates))
+	call(a, "POST", "/certificates/recall", "recall", "Tell the clients of certificates to renew now", with(a.issues, a.recallCertificates))
+	call(a, "GET", "/issue-requests", "issue-requests", "List what was asked for and not issued at once, the newest first", with(a.issues, a.listRequests))
+	call(a, "POST", "/issue-requests/{id}/approve", "approve-request", "Issue what waits for approval", with(a.issues, a.approveRequest))
+	call(a, "POST", "/issue-requests/{id}/refuse", "refuse-request", "Refuse what waits for approval", with(a.issues, a.refuseRequest))
+	call(a, "GET", "/blocked-keys", "blocked-keys", "List keys that are never certified, the newest first", with(a.issues, a.blockedKeys))
+	call(a, "POST", "/blocked-keys", "block-keys", "Refuse keys for ever", with(a.issues, a.blockKeys))
+	call(a, "GET", "/profiles", "profiles", "What can be asked for, and the rules of the policy", with(a.issues, a.profiles))
+	call(a, "POST", "/policy/try", "try-policy", "Say what would become of a request", with(a.issues, a.tryPolicy))
+	call(a, "GET", "/crls", "crls", "How the lists of revoked certificates are", with(a.issues, a.crls))
+	call(a, "GET", "/acme/accounts", "acme-accounts", "List ACME accounts, the newest first", with(a.serves, a.acmeAccounts))
+	call(a, "GET", "/acme/orders", "acme-orders", "List ACME orders, the newest first", with(a.serves, a.acmeOrders))
+	call(a, "GET", "/issuers", "issuers", "List issuers with their budgets", with(a.renews, a.listIssuers))
+	call(a, "GET", "/renewals", "renewals", "List what is renewed", with(a.renews, a.listRenewals))
+	call(a, "POST", "/renewals", "add-renewal", "Have a certificate made again and again", with(a.renews, a.addRenewal))
+	call(a, "GET", "/renewals/calendar", "renewal-calendar", "How much will be renewed on which day", with(a.renews, a.renewalCalendar))
+	call(a, "GET", "/renewals/orders", "renewal-orders", "List attempts to renew, the newest first", with(a.renews, a.renewalOrders))
+	call(a, "POST", "/renewals/move", "move-renewals", "Take renewals to another issuer, in waves", with(a.renews, a.moveRenewals))
+	call(a, "GET", "/renewals/moves", "moves", "List moves, the newest first", with(a.renews, a.listMoves))
+	call(a, "GET", "/renewals/moves/{id}", "move", "One move, with its renewals", with(a.renews, a.move))
+	call(a, "POST", "/renewals/moves/{id}/stop", "stop-move", "Stop a move", with(a.renews, a.stopMove))
+	call(a, "POST", "/renewals/moves/{id}/retry", "retry-move", "Let a move that stopped go on", with(a.renews, a.retryMove))
+	call(a, "GET", "/renewals/{name}", "renewal", "One renewal", with(a.renews, a.renewal))
+	call(a, "POST", "/renewals/{name}/now", "renew-now", "Renew now", with(a.renews, a.renewNow))
+	call(a, "POST", "/renewals/{name}/pause", "pause-renewal", "Keep a renewal from going on", with(a.renews, a.pauseRenewal))
+	call(a, "POST", "/renewals/{name}/resume", "resume-renewal", "Let a paused renewal go on", with(a.renews, a.resumeRenewal))
+	call(a, "DELETE", "/renewals/{name}", "remove-renewal", "Forget a renewal; files that it wrote stay", with(a.renews, a.removeRenewal))
 }
 
 // intakeRoutes are what sources deliver to; see intake.

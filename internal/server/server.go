@@ -29,6 +29,7 @@ import (
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/issuing"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/usage"
@@ -47,8 +48,10 @@ type Config struct {
 	Gate      *gate.Gate
 	DB        *store.DB // for its health and its backlog only
 	Sources   *sources.Sources
+	Issuing   *issuing.Issuing // nil where nothing is issued
 	Now       func() time.Time
 	Log       *slog.Logger
+	Protocols []Protocol
 	// Certificate is what the server shows; see MakeCertificate and LoadCertificate.
 	Certificate *Certificate
 	// MetricsToken lets a scraper in that has no API token; it may be zero.
@@ -71,7 +74,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	s := &Server{Config: c, registry: prometheus.NewRegistry()}
 	site, err := web.New(web.Features{
-		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Sources: c.Sources, Access: c.Access,
+		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Sources: c.Sources, Issuing: c.Issuing, Access: c.Access,
 		Audit: c.Audit, Gate: c.Gate, Now: c.Now, Failed: s.failed,
 	})
 	if err != nil {

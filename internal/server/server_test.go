@@ -143,7 +143,7 @@ func TestExport(t *testing.T) {
 	onBoth(t, func(f *fixture) {
 		w := f.ask(gate.Viewer, http.MethodGet, "/export?format=csv&q=host", "")
 		rows, err := csv.NewReader(w.Body).ReadAll()
-		must(f.T, err)
+		must(f.TB, err)
 		if len(rows) != estateSize+1 && len(rows) != estateSize {
 			f.Errorf("%d rows", len(rows))
 		}

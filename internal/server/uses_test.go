@@ -23,7 +23,7 @@ const usedName = "x5t:00112233445566778899aabbccddeeff00112233"
 
 // furnishUses gives the server a ledger: ten uses that both sides have, and two
 // that were not made here.
-func (f *fixture) furnishUses(t *testing.T, g *gate.Gate, db *store.DB) *usage.Usage {
+func (f *fixture) furnishUses(t testing.TB, g *gate.Gate, db *store.DB) *usage.Usage {
 	t.Helper()
 	clock := func() time.Time { return now }
 	book, err := ledger.Open(t.TempDir(), ledger.Options{Now: clock})

@@ -218,7 +218,7 @@ func (db *DB) AddToken(ctx context.Context, hash string, t Token) (Token, error)
 
 // TokenOf returns the token with a hash, also one that is no longer good.
 func (db *DB) TokenOf(ctx context.Context, hash string) (Token, error) {
-	t, err := scanToken(db.read.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM tokens WHERE hash = $1`, hash))
+	t, err := scanToken(db.one(ctx, `SELECT `+tokenColumns+` FROM tokens WHERE hash = $1`, hash))
 	return t, db.wrap("couldn't find the token", err)
 }
 

@@ -30,44 +30,51 @@ type AuditRow struct {
 	Record  string
 }
 
-// An AuditAddition is a record with the hashes that it adds to the tree, whose
-// positions are in a row from FirstHash, and the checkpoint that covers it.
+// An AuditAddition is records with the hashes that they add to the tree, whose
+// positions are in a row from FirstHash, and the checkpoint that covers them.
 type AuditAddition struct {
-	Row        AuditRow // its ID is given by the store
+	Rows       []AuditRow // their IDs are given by the store
 	FirstHash  int64
 	Hashes     [][]byte
 	Checkpoint string
 }
 
-// AppendAudit adds one record. It calls extend with the head that the record
-// comes after and with a function that reads hashes by their positions; no
-// other process appends meanwhile. When extend returns an error nothing is
-// changed, and AppendAudit returns that error.
-func (db *DB) AppendAudit(ctx context.Context,
+// AppendAudit adds n records. It calls extend with the head that the records come
+// after and with a function that reads hashes by their positions; no other process
+// appends meanwhile. When extend returns an error nothing is changed, and AppendAudit
+// returns that error. extend may be called twice, of which the second time counts.
+func (db *DB) AppendAudit(ctx context.Context, n int,
 	extend func(AuditHead, func(positions []int64) ([][]byte, error)) (AuditAddition, error)) error {
-	err := db.tx(ctx, func(tx *writing) error {
-		const next = `UPDATE audit_head SET size = size + 1 WHERE id = 1 RETURNING size, checkpoint`
-		var id int64
-		var head AuditHead
-		if err := tx.QueryRowContext(ctx, next).Scan(&id, &head.Checkpoint); err != nil {
+	err := db.grouped(ctx, func(tx *writing) error {
+		next, err := tx.prepared(ctx, `UPDATE audit_head SET size = size + $1 WHERE id = 1 RETURNING size, checkpoint`)
+		if err != nil {
 			return err
 		}
-		head.Size, head.Newest = id-1, id-1
+		var size int64
+		var head AuditHead
+		if err := next.QueryRowContext(context.WithoutCancel(ctx), n).Scan(&size, &head.Checkpoint); err != nil {
+			return err
+		}
+		head.Size, head.Newest = size-int64(n), size-int64(n)
 		add, err := extend(head, func(positions []int64) ([][]byte, error) {
 			return auditHashes(ctx, tx, positions)
 		})
 		if err != nil {
 			return err
 		}
-		return writeAudit(ctx, tx, id, add)
+		return writeAudit(ctx, tx, head.Size, add)
 	})
 	return db.wrap("couldn't append to the audit log", err)
 }
 
-func writeAudit(ctx context.Context, tx *writing, id int64, add AuditAddition) error {
-	r := add.Row
-	const row = `INSERT INTO audit_log (id, time, actor, action, allowed, record) VALUES ($1, $2, $3, $4, $5, $6)`
-	if _, err := tx.ExecContext(ctx, row, id, micros(r.Time), r.Actor, r.Action, r.Allowed, r.Record); err != nil {
+// writeAudit writes records behind the first size ones.
+func writeAudit(ctx context.Context, tx *writing, size int64, add AuditAddition) error {
+	rows := make([][]any, len(add.Rows))
+	for i, r := range add.Rows {
+		rows[i] = []any{size + 1 + int64(i), micros(r.Time), r.Actor, r.Action, r.Allowed, r.Record}
+	}
+	records := bulk{head: `INSERT INTO audit_log (id, time, actor, action, allowed, record) VALUES `, width: 6}
+	if _, err := records.exec(ctx, tx, rows); err != nil {
 		return err
 	}
 	hashes := make([][]any, len(add.Hashes))
@@ -78,8 +85,11 @@ func writeAudit(ctx context.Context, tx *writing, id int64, add AuditAddition) e
 	if _, err := insert.exec(ctx, tx, hashes); err != nil {
 		return err
 	}
-	const head = `UPDATE audit_head SET checkpoint = $1 WHERE id = 1`
-	_, err := tx.ExecContext(ctx, head, add.Checkpoint)
+	head, err := tx.prepared(ctx, `UPDATE audit_head SET checkpoint = $1 WHERE id = 1`)
+	if err != nil {
+		return err
+	}
+	_, err = head.ExecContext(context.WithoutCancel(ctx), add.Checkpoint)
 	return err
 }
 

@@ -330,3 +330,22 @@ func countFindings(ctx context.Context, tx *writing, credential int64, now time.
 	_, err := tx.ExecContext(ctx, query, credential, micros(now))
 	return err
 }
+
+// KeyFinding returns the rule and the evidence of a finding about any credential with a
+// key: one of the rules of ever, whatever became of it, or an open one of the rules of
+// open. ErrNotFound without one.
+func (db *DB) KeyFinding(ctx context.Context, key tallystick.KeyID, ever, open []string) (rule, evidence string, err error) {
+	args := []any{string(key)}
+	list := func(names []string) string {
+		var marks []string
+		for _, name := range names {
+			args = append(args, name)
+			marks = append(marks, "$"+itoa(int64(len(args))))
+		}
+		return "(" + strings.Join(marks, ",") + ")"
+	}
+	query := `SELECT f.rule, f.evidence FROM credentials c JOIN findings f ON f.credential_id = c.id
+		WHERE c.key_id = $1 AND (f.rule IN ` + list(ever) + ` OR f.closed = 0 AND f.rule IN ` + list(open) + `) ORDER BY f.id LIMIT 1`
+	err = db.one(ctx, query, args...).Scan(&rule, &evidence)
+	return rule, evidence, db.wrap("couldn't look what is known of a key", err)
+}

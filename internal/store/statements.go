@@ -100,3 +100,30 @@ func (s *statements) warm(ctx context.Context, pool *sql.DB) error {
 	}
 	return nil
 }
+
+// A row is the first row of a query, or why there is none.
+type row struct {
+	*sql.Row
+	err error
+}
+
+func (r row) Scan(into ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.Row.Scan(into...)
+}
+
+// one returns the row of a short query that is asked so often that preparing it each
+// time would cost more than running it. It is not cut off when ctx ends: without a
+// context that can, the driver needs no goroutine to watch it.
+func (db *DB) one(ctx context.Context, query string, args ...any) row {
+	stmt, err := db.prepared(ctx, query)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return row{err: err}
+	}
+	return row{Row: stmt.QueryRowContext(context.WithoutCancel(ctx), args...)}
+}

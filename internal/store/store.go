@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/store/batch"
 )
 
 // A DB is an open store. Its methods are safe to call from several goroutines.
@@ -36,8 +37,9 @@ type DB struct {
 	common    commonWords
 	unsettled atomic.Int64 // sightings recorded since settle
 	held      *sql.Conn    // of Alone; nil without it
-	reads     statements   // of in
-	writes    statements   // of bulk
+	group     batch.Queue[change]
+	reads     statements // of in
+	writes    statements // of bulk
 }
 
 // Open opens the store at a URL: "postgres://..." or the path of a SQLite file,

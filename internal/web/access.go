@@ -16,10 +16,11 @@ import (
 // accessPage answers: who may come in?
 type accessPage struct {
 	frame
-	People []access.Person
-	Tokens []access.Token
-	Roles  []gate.Role
-	Secret *newSecret
+	People     []access.Person
+	Tokens     []access.Token
+	Roles      []gate.Role
+	TokenRoles []gate.Role // a machine may have one that people cannot
+	Secret     *newSecret
 }
 
 // A newSecret is shown once, on the answer to the form that made it: a redirect
@@ -31,7 +32,7 @@ func (s *Site) ListAccess(w http.ResponseWriter, r *http.Request) { s.showAccess
 
 func (s *Site) showAccess(w http.ResponseWriter, r *http.Request, secret *newSecret) {
 	p := &accessPage{
-		frame: frame{Title: "Access", Section: "access"}, Roles: []gate.Role{gate.Viewer, gate.Operator, gate.Admin}, Secret: secret,
+		frame: frame{Title: "Access", Section: "access"}, Roles: []gate.Role{gate.Viewer, gate.Operator, gate.Admin}, TokenRoles: []gate.Role{gate.Viewer, gate.Client, gate.Operator, gate.Admin}, Secret: secret,
 	}
 	var err error
 	if p.People, err = s.Access.ListPeople(r.Context(), actorOf(r)); err == nil {

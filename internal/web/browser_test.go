@@ -286,21 +286,28 @@ func TestBrowserShowsEveryPage(t *testing.T) {
 	b.signIn()
 	list := append(pageList(h), usePages(h, used)...)
 	for _, l := range looks {
-		b.as(l)
-		for _, path := range list {
-			b.open(path)
-			where := l.name + " " + path
-			if wide := b.overflow(l.width); wide != "" {
-				t.Errorf("%s: wider than the window: %s", where, wide)
-			}
-			if texts := evaluate[string](b, faint); texts != "" {
-				t.Errorf("%s: too little contrast: %s", where, texts)
-			}
-			if n := evaluate[int](b, `document.querySelectorAll("h1").length`); n != 1 {
-				t.Errorf("%s: %d headings of the first order", where, n)
-			}
-			b.calm(where)
+		b.shows(l, list)
+	}
+}
+
+// shows fails the test for pages that are wider than the window, hard to read, or
+// complained about.
+func (b *browser) shows(l look, list []string) {
+	b.Helper()
+	b.as(l)
+	for _, path := range list {
+		b.open(path)
+		where := l.name + " " + path
+		if wide := b.overflow(l.width); wide != "" {
+			b.Errorf("%s: wider than the window: %s", where, wide)
 		}
+		if texts := evaluate[string](b, faint); texts != "" {
+			b.Errorf("%s: too little contrast: %s", where, texts)
+		}
+		if n := evaluate[int](b, `document.querySelectorAll("h1").length`); n != 1 {
+			b.Errorf("%s: %d headings of the first order", where, n)
+		}
+		b.calm(where)
 	}
 }
 

@@ -24,6 +24,7 @@ func TestScreenshots(t *testing.T) {
 	h.furnish()
 	credential := h.used()
 	h.changed(credential)
+	first := h.issued()
 	used := "/credentials/" + string(credential.ID)
 	b := h.newBrowser()
 	b.signIn()
@@ -42,6 +43,9 @@ func TestScreenshots(t *testing.T) {
 		{"uses", "/uses", desktop}, {"uses-phone", "/uses", phone}, {"incident", incident, desktop}, {"use", use, desktop}, {"credential-uses", used, desktop},
 		{"sources", "/sources", desktop}, {"sources-phone", "/sources", phone}, {"directory", "/directory", desktop}, {"directory-phone", "/directory", phone},
 		{"books", "/books", desktop}, {"book-map", "/books/map", desktop},
+		{"issuers", "/issuers", desktop}, {"issuers-phone", "/issuers", phone}, {"issuer", "/issuers/mail", desktop}, {"issued", "/issued", desktop},
+		{"certificate", "/issued/" + string(first.Serial), desktop}, {"requests", "/requests", desktop}, {"orders", "/orders", desktop},
+		{"policies", "/policies?authority=servers&names=intranet.example.net&as=est/printer-4&role=client&via=est", desktop}, {"renewals", "/renewals", desktop}, {"renewals-phone", "/renewals?lifetime=47", phone},
 	} {
 		b.as(picture.look)
 		b.open(picture.path)

@@ -32,6 +32,8 @@ import (
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/issuing"
+	"github.com/tallystick/tallystick/internal/issuing/issuingtest"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
@@ -65,6 +67,7 @@ type house struct {
 	directory *directory.Directory
 	// received is what sources wrote.
 	received *archive.Archive
+	issuing  *issuing.Issuing
 	site     *web.Site
 	mux      *http.ServeMux
 	now      atomic.Pointer[time.Time]
@@ -123,7 +126,9 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 		}
 	})
 	h.directory = directory.New(directory.Directory{DB: db, Gate: g, Rules: rules.All(), Now: h.clock})
+	h.issuing = issuingtest.New(t, db, g, h.clock, upstream()...)
 	h.site, err = web.New(web.Features{
+		Issuing:   h.issuing,
 		Directory: h.directory, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock}),
 		Usage:     &usage.Usage{DB: db, Ledger: book, Gate: g, Live: h.watch, Raw: h.received, Now: h.clock},
 		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,

@@ -17,6 +17,8 @@ var pages = map[string]page{
 	"error": &errorPage{}, "findings": &findingsPage{}, "overview": &overviewPage{}, "place": &placePage{}, "places": &placesPage{},
 	"bookmap": &bookMapPage{}, "books": &booksPage{}, "incident": &incidentPage{}, "use": &usePage{}, "uses": &usesPage{},
 	"directory": &directoryPage{}, "sources": &sourcesPage{}, "network": &networkPage{}, "networks": &networksPage{},
+	"issuers": &issuersPage{}, "issuer": &issuerPage{}, "issued": &issuedPage{}, "certificate": &certificatePage{}, "requests": &requestsPage{},
+	"policies": &policiesPage{}, "orders": &ordersPage{}, "renewals": &renewalsPage{},
 	"run": &runPage{}, "runchanges": &runChangesPage{}, "runmisses": &runMissesPage{}, "runs": &runsPage{}, "signin": &signInPage{},
 }
 

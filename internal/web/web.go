@@ -31,11 +31,12 @@ import (
 	"github.com/tallystick/tallystick/internal/finding"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
+	"github.com/tallystick/tallystick/internal/issuing"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/usage"
 )
 
-// Features are what the pages show and call. All but Failed are needed.
+// Features are what the pages show and call. All but Failed and Issuing are needed.
 type Features struct {
 	Inventory *inventory.Inventory
 	Findings  *finding.Engine
@@ -43,6 +44,7 @@ type Features struct {
 	Usage     *usage.Usage
 	Directory *directory.Directory
 	Sources   *sources.Sources
+	Issuing   *issuing.Issuing // nil where nothing is issued; its pages say what to do then
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
@@ -118,6 +120,23 @@ func (s *Site) Routes() []Route {
 		{"POST /sources/{name}/pause", s.PauseSource, false},
 		{"POST /sources/{name}/resume", s.ResumeSource, false},
 		{"POST /sources/{name}/remove", s.RemoveSource, false},
+		{"GET /issuers", s.Issuers, false},
+		{"GET /issuers/{name}", s.Issuer, false},
+		{"GET /issuers/{name}/chain.pem", s.IssuerFile, false},
+		{"POST /issuers/{name}/{verb}", s.TurnIssuer, false},
+		{"GET /issued", s.Issued, false},
+		{"GET /issued/{serial}", s.Certificate, false},
+		{"GET /issued/{serial}/chain.pem", s.CertificateFile, false},
+		{"POST /issued/{serial}/revoke", s.RevokeCertificate, false},
+		{"POST /issued/{serial}/recall", s.RecallCertificate, false},
+		{"GET /requests", s.Requests, false},
+		{"POST /requests/{id}/{verb}", s.DecideRequest, false},
+		{"GET /policies", s.Policies, false},
+		{"GET /orders", s.Orders, false},
+		{"GET /renewals", s.Renewals, false},
+		{"POST /renewals/{name}/now", s.RenewNow, false},
+		{"POST /renewals/{name}/pause", s.PauseRenewal, false},
+		{"POST /renewals/{name}/resume", s.ResumeRenewal, false},
 		{"GET /runs", s.Runs, false},
 		{"POST /runs", s.StartRun, false},
 		{"GET /runs/{id}", s.Run, false},

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lab starts other people's servers for tests: ACME CAs, a step-ca, a
+// name server.
+//
+// Every server listens on loopback alone, on ports that were free, keeps its
+// files in a directory of its own, and is ended by its process id when the test
+// that started it ends. A program that is missing fails the test and says how it
+// is brought: a test that is skipped tests nothing.
+package lab
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Program returns the path of a program: one that scripts/test-servers built, or
+// one of the machine, also where only root looks.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	var places []string
+	if cache, err := os.UserCacheDir(); err == nil {
+		places = append(places, filepath.Join(cache, "tallystick-test", "bin"))
+	}
+	places = append(places, filepath.SplitList(os.Getenv("PATH"))...)
+	for _, dir := range append(places, "/usr/sbin", "/usr/local/sbin") {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	t.Fatalf("this test needs the program %s: run scripts/test-tools and scripts/test-servers", name)
+	return ""
+}
+
+// FreePort returns a port of 127.0.0.1 that nobody listens on now, neither by TCP
+// nor by UDP.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := tcp.Addr().(*net.TCPAddr).Port
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		tcp.Close()
+		if err == nil {
+			udp.Close()
+			return port
+		}
+	}
+	t.Fatal("couldn't find a free port")
+	return 0
+}
+
+// Loopback returns 127.0.0.1 with a port.
+func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// A Process is a server that runs.
+type Process struct {
+	PID int
+	log *record
+}
+
+// Log returns what it has printed so far.
+func (p *Process) Log() string { return p.log.String() }
+
+// A record keeps what a process prints.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(b)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// Start runs a server in dir, with env beside a bare environment, until the test
+// ends, and returns when every one of the addresses takes connections.
+func Start(t testing.TB, dir string, env, command []string, addresses ...string) *Process {
+	t.Helper()
+	p := &Process{log: &record{}}
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, p.log, p.log
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	// The server goes when the test is killed, too.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("couldn't start %s: %v", command[0], err)
+	}
+	p.PID = cmd.Process.Pid
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait() // what it says is of no interest: it is told to end
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		stop(cmd, ended)
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", filepath.Base(command[0]), last(p.Log(), 8000))
+		}
+	})
+	for _, address := range addresses {
+		waitFor(t, p, ended, address)
+	}
+	return p
+}
+
+func stop(cmd *exec.Cmd, ended <-chan struct{}) {
+	cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		cmd.Process.Kill()
+		<-ended
+	}
+}
+
+// waitFor waits until a server takes connections at address, for half a minute
+// at most: two cores may be busy with other tests.
+func waitFor(t testing.TB, p *Process, ended <-chan struct{}, address string) {
+	t.Helper()
+	for range 1500 {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-ended:
+			t.Fatalf("the server for %s ended:\n%s", address, last(p.Log(), 8000))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	t.Fatalf("nothing listens at %s:\n%s", address, last(p.Log(), 8000))
+}
+
+func last(text string, most int) string {
+	return strings.TrimSpace(text[max(0, len(text)-most):])
+}
+
+// write puts a file into dir.
+func write(t testing.TB, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
