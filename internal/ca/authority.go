@@ -77,6 +77,10 @@ type CA struct {
 	list    []Authority // guarded by mu; as it was at read
 	read    time.Time
 	windows windows
+
+	counting  sync.Mutex
+	counted   map[int64]store.IssuedCounts // guarded by counting, as countedAt
+	countedAt time.Time
 }
 
 // New puts the CA together. It reads nothing yet.

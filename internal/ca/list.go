@@ -31,8 +31,7 @@ func (c *CA) Overview(ctx context.Context, who gate.Actor) ([]Overview, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := c.Now()
-	counts, err := c.DB.CountIssued(ctx, now, now.Add(soon))
+	counts, err := c.counts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +40,29 @@ func (c *CA) Overview(ctx context.Context, who gate.Actor) ([]Overview, error) {
 		all[i] = Overview{a, counts[a.ID]}
 	}
 	return all, nil
+}
+
+// How long a count is shown that took long: counting reads every certificate that was
+// ever signed, which of a million takes a second.
+const (
+	countedAgain = 30 * time.Second
+	countedLong  = 50 * time.Millisecond
+)
+
+// counts counts what authorities have signed, now or lately.
+func (c *CA) counts(ctx context.Context) (map[int64]store.IssuedCounts, error) {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	now := c.Now()
+	if c.counted != nil && now.Sub(c.countedAt) < countedAgain && !now.Before(c.countedAt) {
+		return c.counted, nil
+	}
+	began := time.Now()
+	counts, err := c.DB.CountIssued(ctx, now, now.Add(soon))
+	if err == nil && time.Since(began) > countedLong {
+		c.counted, c.countedAt = counts, now
+	}
+	return counts, err
 }
 
 // A Filter picks certificates; what is zero picks all.

@@ -64,6 +64,12 @@ func TestIssuingOverTheAPI(t *testing.T) {
 		if len(crls.Items) != 2 || crls.Items[1].Entries != 2 || crls.Items[1].Behind {
 			t.Errorf("the lists are %+v", crls)
 		}
+		metrics := f.ask(gate.Viewer, http.MethodGet, "/metrics", "").Body.String()
+		for _, line := range []string{`tally_ca_valid_certificates{ca="servers"} 0`, `tally_crl_entries{ca="servers",part="-1"} 2`, `tally_crl_wrong{ca="servers",part="-1"} 0`, `tally_renewals{state="all"} 0`} {
+			if !strings.Contains(metrics, line+"\n") {
+				t.Errorf("the metrics lack %s:\n%s", line, metrics)
+			}
+		}
 	})
 }
 

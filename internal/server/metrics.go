@@ -22,6 +22,7 @@ type metrics struct {
 
 	credentials, places, findings, expired, backlog, runTime, runState *prometheus.Desc
 	uses                                                               *useMetrics
+	issuing                                                            *issuingMetrics
 }
 
 func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
@@ -42,6 +43,7 @@ func newMetrics(registry *prometheus.Registry, s *Server) *metrics {
 		runTime:     describe("run_queued_timestamp_seconds", "When the last run of a job was queued.", "job"),
 		runState:    describe("run_last", "The last run of a job: 1 for the state that it is in.", "job", "state"),
 		uses:        newUseMetrics(s, describe),
+		issuing:     newIssuingMetrics(s, describe),
 	}
 	registry.MustRegister(m, m.requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -101,6 +103,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	if err := m.uses.collect(ctx, scraper, gauge); err != nil {
 		out <- prometheus.NewInvalidMetric(m.uses.records, err)
+	}
+	if err := m.issuing.collect(ctx, scraper, gauge); err != nil {
+		out <- prometheus.NewInvalidMetric(m.issuing.valid, err)
 	}
 }
 
