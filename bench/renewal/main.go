@@ -13,7 +13,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -93,7 +92,7 @@ func open(ctx context.Context, db *store.DB, dir string) (*renewal.Engine, error
 		return nil, err
 	}
 	own := ca.New(ca.Config{
-		DB: db, Gate: g, Keys: keys, Now: time.Now, Log: slog.New(slog.DiscardHandler), Profiles: ca.BuiltInProfiles(), URL: "http://pki.example.com",
+		DB: db, Gate: g, Keys: keys, Now: time.Now, Profiles: ca.BuiltInProfiles(), URL: "http://pki.example.com",
 		Decide:   func(policy.Request) ca.Decision { return ca.Decision{Allowed: true} },
 		CheckKey: lint.CheckKey,
 		Lint:     func(der []byte) error { _, err := linter.Lints(der); return err },

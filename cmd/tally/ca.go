@@ -93,7 +93,7 @@ With --external somebody else's CA is above it: have the request signed that
 	f.BoolVar(&flags.root, "root", false, "a root alone, which signs by itself")
 	f.StringVar(&flags.request.CommonName, "common-name", "", "its `NAME` in certificates (default NAME)")
 	f.StringVar(&flags.request.Organization, "organization", "", "the `ORGANIZATION` in its name")
-	f.StringVar(&flags.key, "key", "", "the `SORT` of its key: "+strings.Join(keyWords(), ", ")+" (default ecdsa-p256; of ssh ed25519)")
+	f.StringVar(&flags.key, "key", "", "the `SORT` of its key: "+strings.Join(custody.KeyWords(), ", ")+" (default ecdsa-p256; of ssh ed25519)")
 	f.IntVar(&flags.days, "days", 0, "for how many days it is valid (default 3650 for a root, 730 below one)")
 	f.IntVar(flagPathLen(&flags), "path-length", 0, "how many CAs may stand below it (default 1 for a root, 0 for others)")
 	f.StringSliceVar(&flags.permitDNS, "permit-dns", nil, "only names at and below these `DOMAINS`")
@@ -102,21 +102,13 @@ With --external somebody else's CA is above it: have the request signed that
 	f.StringSliceVar(&flags.excludeNetwork, "exclude-network", nil, "no addresses in these `NETWORKS`")
 	f.StringVar(&flags.request.Note, "note", "", "what it is for")
 	f.BoolVar(&flags.json, "json", false, "write it as a JSON object")
-	completeFlag(cmd, "key", keyWords)
+	completeFlag(cmd, "key", custody.KeyWords)
 	return cmd
 }
 
 func flagPathLen(f *caInitFlags) *int {
 	f.request.PathLen = new(int)
 	return f.request.PathLen
-}
-
-func keyWords() []string {
-	var words []string
-	for _, k := range []custody.KeyType{custody.P256, custody.P384, custody.Ed25519, custody.RSA2048, custody.RSA3072, custody.RSA4096} {
-		words = append(words, string(k))
-	}
-	return words
 }
 
 // read makes the request of the flags.

@@ -6,11 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -66,7 +62,7 @@ certificate; it is kept nowhere else.
 	f.StringVar(&flags.request.Profile, "profile", "", "for this `PURPOSE`: \"tally ca profiles\" lists them (default server)")
 	f.StringVar(&flags.csr, "csr", "", "for the key and the names of the request in this `FILE`; - is standard input")
 	f.StringVar(&flags.directory, "out", "", "write key.pem, cert.pem, chain.pem and fullchain.pem into this `DIR`")
-	f.StringVar(&flags.key, "key", string(custody.P256), "make a key of this `SORT`: "+strings.Join(keyWords(), ", "))
+	f.StringVar(&flags.key, "key", string(custody.P256), "make a key of this `SORT`: "+strings.Join(custody.KeyWords(), ", "))
 	f.DurationVar(&flags.request.Lifetime, "lifetime", 0, "valid for this `DURATION` (default that of the profile)")
 	f.StringVar(&flags.names.CommonName, "common-name", "", "with this `NAME` as subject, for profiles that have one")
 	f.StringSliceVar(&flags.names.URIs, "uri", nil, "for these `URIS`")
@@ -74,7 +70,7 @@ certificate; it is kept nowhere else.
 	f.StringSliceVar(&flags.names.Principals, "principal", nil, "for these Kerberos `PRINCIPALS`, as in HTTP/web@LAB.TEST")
 	f.StringVar(&flags.replaces, "replaces", "", "in place of the certificate with this `SERIAL`")
 	f.BoolVar(&flags.json, "json", false, "write what was issued as a JSON object")
-	completeFlag(cmd, "key", keyWords)
+	completeFlag(cmd, "key", custody.KeyWords)
 	return cmd
 }
 
@@ -110,7 +106,7 @@ func (p *program) issue(ctx context.Context, h *house, c *ca.CA, flags caIssueFl
 			return err
 		}
 	} else {
-		if key, err = newKey(custody.KeyType(flags.key)); err != nil {
+		if key, err = custody.Generate(custody.KeyType(flags.key)); err != nil {
 			return err
 		}
 		if flags.request.CSR, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key); err != nil {
@@ -157,26 +153,6 @@ func (p *program) readRequest(path string) ([]byte, error) {
 		return nil, err
 	}
 	return request.Raw, nil
-}
-
-// newKey makes a key pair.
-func newKey(kind custody.KeyType) (crypto.Signer, error) {
-	switch kind {
-	case custody.P256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case custody.P384:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case custody.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	case custody.RSA2048:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case custody.RSA3072:
-		return rsa.GenerateKey(rand.Reader, 3072)
-	case custody.RSA4096:
-		return rsa.GenerateKey(rand.Reader, 4096)
-	}
-	return nil, misuse(fmt.Errorf("there is no key of sort %q", kind), "it is one of "+strings.Join(keyWords(), ", "))
 }
 
 // writeIssued writes a certificate to standard output or into a directory: the key

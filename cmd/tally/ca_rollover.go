@@ -37,7 +37,7 @@ When its key is in other hands, begin with "tally ca compromise".`
 		return nil
 	})
 	prepare.Flags().StringVar(&key, "key", "", "the `SORT` of its key (default that of the old one)")
-	completeFlag(prepare, "key", keyWords)
+	completeFlag(prepare, "key", custody.KeyWords)
 	activate := p.caStep("activate NAME", "Let the next generation sign", func(ctx context.Context, h *house, c *ca.CA, name string) error {
 		next, err := c.Activate(ctx, h.actor, name)
 		if err != nil {

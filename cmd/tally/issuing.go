@@ -146,7 +146,7 @@ func publishedURL(c *config.Config) string {
 func (p *program) newPublisher(h *house, authorities *ca.CA, signs bool) *revocation.Publisher {
 	c := revocation.Config{
 		DB: h.db, Now: p.now, URL: publishedURL(h.config), Lifetime: h.config.Issuing.Revocation.Lifetime, OCSP: h.config.Issuing.Revocation.OCSP,
-		Issued: h.db.IsIssued,
+		Issued: authorities.Issued,
 		Authorities: func(ctx context.Context) ([]revocation.Authority, error) {
 			list, err := authorities.Authorities(ctx)
 			var published []revocation.Authority

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/renewal"
 	"github.com/tallystick/tallystick/internal/store"
@@ -192,7 +193,7 @@ arguments, and without a shell. Renewals can stand in the configuration as well.
 	f := cmd.Flags()
 	f.StringVar(&flags.wanted.Issuer, "issuer", "", "made by this `ISSUER`, such as ca/lab")
 	f.StringVar(&flags.wanted.Profile, "profile", "", "made by this `PROFILE` (default server)")
-	f.StringVar(&flags.wanted.Key, "key", "", "with keys of this `SORT`: "+strings.Join(keyWords(), ", ")+" (default ecdsa-p256)")
+	f.StringVar(&flags.wanted.Key, "key", "", "with keys of this `SORT`: "+strings.Join(custody.KeyWords(), ", ")+" (default ecdsa-p256)")
 	f.BoolVar(&flags.wanted.KeepKey, "keep-key", false, "keep one key from certificate to certificate, unless it is recalled")
 	f.DurationVar(&flags.wanted.Lifetime, "lifetime", 0, "valid for this `DURATION` (default what the issuer gives)")
 	f.IntVar(&flags.at, "renew-at", 0, "renewed after this `PERCENT` of its lifetime (default two thirds)")
@@ -200,7 +201,7 @@ arguments, and without a shell. Renewals can stand in the configuration as well.
 	f.StringVar(&flags.hook, "hook", "", "run this `COMMAND` afterwards")
 	f.DurationVar(&flags.timeout, "hook-timeout", 0, "stop the command after this `DURATION` (default 1m)")
 	f.BoolVar(&flags.json, "json", false, "write it as a JSON object")
-	completeFlag(cmd, "key", keyWords)
+	completeFlag(cmd, "key", custody.KeyWords)
 	return cmd
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +30,6 @@ type Config struct {
 	Gate *gate.Gate
 	Keys Keys
 	Now  func() time.Time
-	Log  *slog.Logger
 	// Decide is the policy.
 	Decide func(policy.Request) Decision
 	// CheckKey refuses keys that are weak or malformed.
@@ -71,7 +69,6 @@ type Decision struct {
 // safe to call from several goroutines.
 type CA struct {
 	Config
-	profiles []Profile
 
 	mu      sync.Mutex
 	list    []Authority // guarded by mu; as it was at read
@@ -85,7 +82,7 @@ type CA struct {
 
 // New puts the CA together. It reads nothing yet.
 func New(c Config) *CA {
-	return &CA{Config: c, profiles: c.Profiles, windows: newWindows()}
+	return &CA{Config: c, windows: newWindows()}
 }
 
 // Settings are what stays with an authority.

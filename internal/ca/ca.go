@@ -3,12 +3,13 @@
 // Package ca is the private CA: hierarchies of authorities, what they may sign,
 // and the one way to a certificate, whatever protocol asked for it.
 //
-// That way is: the gate records who asks for what; the key is looked at, and one
-// that is weak, malformed or blocked is refused; the policy decides, and may ask
-// for somebody's word first; the certificate is made from the profile, never from
-// what the requester would like to have in it; it is linted, signed, stored, and only
-// then leaves. A certificate that was signed and not stored is given to nobody. Protocols (packages acme, est, sshca, spiffe) show who
-// asks and what was proven; they decide nothing.
+// That way is: key, names and lifetime are looked at, and what nobody could have is
+// refused; the policy decides, and may ask for somebody's word first; a key that is
+// blocked or known to be in other hands is refused; the gate records the decision; the
+// certificate is made from the profile, never from what the requester would like to
+// have in it; it is linted, signed, stored, and only then leaves. A certificate that was
+// signed and not stored is given to nobody. Protocols (packages acme, est, sshca,
+// spiffe) show who asks and what was proven; they decide nothing.
 package ca
 
 import (
@@ -27,7 +28,6 @@ const (
 	ViaLocal   = "local" // a command beside the server
 	ViaACME    = "acme"
 	ViaEST     = "est"
-	ViaSCEP    = "scep"
 	ViaSSH     = "ssh"
 	ViaSPIFFE  = "spiffe"
 	ViaRenewal = "renewal"
@@ -51,7 +51,7 @@ const (
 
 // A Serial names a certificate over all authorities: 32 hexadecimal digits, or 16
 // of an SSH certificate. It begins with the time, so that what is signed later is
-// stored later; 80 bits of it are random (RFC 5280 section 4.1.2.2 wants it unique,
+// stored later; 80 bits of it, 32 of SSH, are random (RFC 5280 section 4.1.2.2 wants it unique,
 // CA/Browser Forum Baseline Requirements section 7.1 want 64 random bits).
 type Serial string
 
@@ -103,7 +103,8 @@ type Request struct {
 	Binding   string           `json:"binding,omitempty"` // of ACME: the external account
 	Replaces  Serial           `json:"replaces,omitempty"`
 	Held      bool             `json:"held,omitempty"` // the requester has shown the key of the certificate that it replaces
-	// Extensions of SSH certificates and the like, by name.
+	// Options are what a protocol keeps with the request, by name: they tell one that
+	// waits from another for the same.
 	Options map[string]string `json:"options,omitempty"`
 }
 

@@ -3,6 +3,7 @@
 package ca
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -46,6 +47,15 @@ type subjectKey struct {
 // KeyID returns the name of the key.
 func (k subjectKey) KeyID() tallystick.KeyID { return tallystick.KeyID(hex.EncodeToString(k.id[:])) }
 
+// keyBytes returns the hash that a key is named by.
+func keyBytes(key tallystick.KeyID) ([]byte, error) {
+	b, err := hex.DecodeString(string(key))
+	if err != nil || len(b) != sha256.Size {
+		return nil, fmt.Errorf("%w: %.80q is no key: write its SHA-256 in hexadecimal", tallystick.ErrInvalid, string(key))
+	}
+	return b, nil
+}
+
 // keyOf checks the key of a request: first that it is fit, because checking a
 // signature with a key of absurd size takes absurdly long, then that whoever asks has it.
 func (c *CA) keyOf(r Request) (subjectKey, *x509.CertificateRequest, error) {
@@ -73,8 +83,10 @@ func (c *CA) keyOf(r Request) (subjectKey, *x509.CertificateRequest, error) {
 	if err != nil {
 		return subjectKey{}, nil, fmt.Errorf("%w: %w", ErrBadKey, err)
 	}
-	if csr != nil {
-		spki = csr.RawSubjectPublicKeyInfo
+	// A key is known by the hash of its one encoding. Another one of the same key, such
+	// as with something behind its end, would pass by everything that is known of it.
+	if csr != nil && !bytes.Equal(spki, csr.RawSubjectPublicKeyInfo) {
+		return subjectKey{}, nil, fmt.Errorf("%w: its key is not encoded as DER has it (RFC 5280 section 4.1.2.7)", ErrBadCSR)
 	}
 	return subjectKey{public: public, spki: spki, id: sha256.Sum256(spki)}, csr, nil
 }

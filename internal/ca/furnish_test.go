@@ -40,6 +40,7 @@ type keys struct {
 	mu   sync.Mutex
 	all  map[string]crypto.Signer
 	away bool
+	hook func() // called when a key is wanted; nil for none
 }
 
 func (k *keys) NewKey(_ context.Context, kind custody.KeyType, owner custody.Owner) (string, crypto.Signer, error) {
@@ -54,6 +55,9 @@ func (k *keys) NewKey(_ context.Context, kind custody.KeyType, owner custody.Own
 func (k *keys) Signer(_ context.Context, id string) (crypto.Signer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.hook != nil {
+		k.hook()
+	}
 	if k.away {
 		return nil, tallystick.ErrUnavailable
 	}

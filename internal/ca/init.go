@@ -28,6 +28,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/lint"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -203,7 +204,7 @@ func (c *CA) certify(ctx context.Context, row *store.Authority, s *Settings, r I
 		row.Chain = slicesJoin(append([][]byte{above.Certificate}, above.Chain...))
 		publish(t, above, whole)
 	}
-	if row.Certificate, err = x509.CreateCertificate(rand.Reader, t, parent, signer.Public(), key); err != nil {
+	if row.Certificate, err = x509.CreateCertificate(rand.Reader, t, parent, signer.Public(), lint.Before(key, c.Lint)); err != nil {
 		return fmt.Errorf("couldn't sign: %w", err)
 	}
 	row.NotBefore, row.NotAfter = t.NotBefore, t.NotAfter
@@ -219,6 +220,16 @@ func (r InitRequest) template(now time.Time, subject pkix.Name, spki []byte) *x5
 		IsCA:     true, BasicConstraintsValid: true, MaxPathLen: max(*r.PathLen, -1), MaxPathLenZero: *r.PathLen == 0, SubjectKeyId: keyIdentifier(spki),
 		PermittedDNSDomains: r.PermittedDNS, ExcludedDNSDomains: r.ExcludedDNS,
 		PermittedIPRanges: networks(r.PermittedIPs), ExcludedIPRanges: networks(r.ExcludedIPs),
+	}
+	if len(r.PermittedDNS) > 0 {
+		// Otherwise names of other sorts would be free (RFC 5280 section 4.2.1.10).
+		for _, domain := range r.PermittedDNS {
+			t.PermittedEmailAddresses = append(t.PermittedEmailAddresses, domain, "."+domain)
+			t.PermittedURIDomains = append(t.PermittedURIDomains, domain, "."+domain)
+		}
+		if len(r.PermittedIPs) == 0 {
+			t.ExcludedIPRanges = networks([]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")})
+		}
 	}
 	t.PermittedDNSDomainsCritical = len(r.PermittedDNS)+len(r.ExcludedDNS)+len(r.PermittedIPs)+len(r.ExcludedIPs) > 0
 	return t

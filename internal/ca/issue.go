@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,8 @@ type Admission struct {
 	Via       string
 	Now       time.Time
 
-	key subjectKey
+	key     subjectKey
+	renewal bool // it is for nothing that the one before it is not for, and that one is valid
 }
 
 // Key names the key that is to be certified.
@@ -71,8 +73,7 @@ func (c *CA) Admit(ctx context.Context, who gate.Actor, r Request) (Admission, e
 		return Admission{}, err
 	}
 	decision := c.judge(admission, r)
-	if err := c.blocked(ctx, admission.key); err != nil {
-		decision = Decision{Why: err.Error()}
+	if err := c.KeyRefused(ctx, admission.Key()); err != nil {
 		if !errors.Is(err, ErrBadKey) {
 			return Admission{}, err
 		}
@@ -139,11 +140,11 @@ func (c *CA) understand(ctx context.Context, who gate.Actor, r Request) (Admissi
 	if authority.Kind == KindX509 && !now.Before(authority.NotAfter) {
 		return Admission{}, problem.With(fmt.Errorf("%w: the CA %s has ended", tallystick.ErrInvalid, authority.Name), `replace it: "tally ca rollover"`)
 	}
-	a := Admission{Authority: authority, Profile: p, Names: names, Lifetime: lifetime, Serial: NewSerial(now), Who: who, Via: r.Via, Now: now, key: key}
+	a := Admission{Authority: authority, Profile: p, Names: names, Lifetime: lifetime, Serial: newSerialOf(p.Kind, now), Who: who, Via: r.Via, Now: now, key: key}
 	if len(p.Keys) > 0 && !slices.Contains(p.Keys, keyType(key.public)) {
 		return Admission{}, fmt.Errorf("%w: profile %s takes keys of sort %s, and this is %s", ErrBadKey, p.Name, strings.Join(p.Keys, ", "), keyType(key.public))
 	}
-	a.Replaces, err = c.predecessor(ctx, a, r)
+	err = c.predecessor(ctx, &a, r)
 	return a, err
 }
 
@@ -156,14 +157,18 @@ func (c *CA) judge(a Admission, r Request) Decision {
 	return c.Decide(policy.Request{
 		Who: a.Who.Name, Role: a.Who.Role.String(), Via: a.Via, Authority: a.Authority.Name, Profile: a.Profile.Name,
 		DNS: a.Names.DNS, IPs: ips, Emails: a.Names.Emails, URIs: a.Names.URIs, Principals: a.Names.Principals, CommonName: a.Names.CommonName,
-		Proven: r.Proven, KeyType: keyType(a.key.public), KeyID: string(a.Key()), Lifetime: a.Lifetime, Renewal: a.Replaces != "", Binding: r.Binding, Now: a.Now,
+		Proven: r.Proven, KeyType: keyType(a.key.public), KeyID: string(a.Key()), Lifetime: a.Lifetime, Renewal: a.renewal, Binding: r.Binding, Now: a.Now,
 	})
 }
 
-// blocked refuses keys that must not be certified: those that somebody has
-// blocked, and those that the inventory knows to be weak or in other hands.
-func (c *CA) blocked(ctx context.Context, key subjectKey) error {
-	b, err := c.DB.BlockedKey(ctx, key.id[:])
+// KeyRefused is ErrBadKey for keys that must not be certified, nor let anybody in: those
+// that somebody has blocked, and those that the inventory knows to be weak or in other hands.
+func (c *CA) KeyRefused(ctx context.Context, key tallystick.KeyID) error {
+	id, err := keyBytes(key)
+	if err != nil {
+		return err
+	}
+	b, err := c.DB.BlockedKey(ctx, id)
 	if err == nil {
 		return problem.With(fmt.Errorf("%w: it is blocked since %s: %s", ErrBadKey, b.At.Format(time.DateOnly), b.Reason), "make a new key and ask with that")
 	}
@@ -173,35 +178,39 @@ func (c *CA) blocked(ctx context.Context, key subjectKey) error {
 	if c.Known == nil {
 		return nil
 	}
-	reason, err := c.Known(ctx, key.KeyID())
+	reason, err := c.Known(ctx, key)
 	if err == nil && reason != "" {
 		err = problem.With(fmt.Errorf("%w: %s", ErrBadKey, reason), "make a new key and ask with that")
 	}
 	return err
 }
 
-// predecessor returns the certificate that a request takes over from, when it may
-// be said to: one of the same requester or for one of the same names. Anything else
+// predecessor notes the certificate that a request takes over from, when it may
+// be said to: one of the same requester, or whose key was shown, and with a name or the
+// subject in common. Anything else
 // is left out and does not stop the request, because a wrong word here must not cost
 // anybody a certificate, nor silence somebody else's.
-func (c *CA) predecessor(ctx context.Context, a Admission, r Request) (Serial, error) {
-	serial := r.Replaces
-	if serial == "" {
-		return "", nil
+func (c *CA) predecessor(ctx context.Context, a *Admission, r Request) error {
+	if r.Replaces == "" {
+		return nil
 	}
-	before, err := c.Find(ctx, serial)
+	before, err := c.Find(ctx, r.Replaces)
 	if errors.Is(err, tallystick.ErrNotFound) || errors.Is(err, tallystick.ErrInvalid) {
-		return "", nil
+		return nil
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
 	names := a.Names.All()
 	shared := slices.ContainsFunc(before.Names.All(), func(name string) bool { return slices.Contains(names, name) })
-	if before.Requester != a.Who.Name && !r.Held || !shared && before.Subject != subjectOf(a.Names).String() {
-		return "", nil
+	same := before.Subject != "" && before.Subject == subjectOf(a.Names).String()
+	if before.Requester != a.Who.Name && !r.Held || !shared && !same {
+		return nil
 	}
-	return serial, nil
+	a.Replaces = r.Replaces
+	more := slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(before.Names.All(), name) })
+	a.renewal = !more && before.Names.CommonName == a.Names.CommonName && before.Revocation == nil && a.Now.Before(before.NotAfter)
+	return nil
 }
 
 // sign makes the certificate that was admitted, looks at it, and keeps it.
@@ -215,7 +224,7 @@ func (c *CA) sign(ctx context.Context, a Admission) (Certificate, error) {
 		return Certificate{}, err
 	}
 	// The certificate is looked at before it is signed.
-	der, err := x509.CreateCertificate(rand.Reader, t, a.Authority.x509, a.key.public, lint.Before(signer, c.Lint))
+	der, err := x509.CreateCertificate(rand.Reader, t, a.Authority.x509, a.key.public, lint.Before(signer, func(der []byte) error { return c.look(der, a, t) }))
 	if errors.Is(err, lint.ErrRefused) {
 		return Certificate{}, fmt.Errorf("%w: the certificate would break a rule: %w", tallystick.ErrInvalid, err)
 	}
@@ -231,6 +240,18 @@ func (c *CA) sign(ctx context.Context, a Admission) (Certificate, error) {
 		Key: a.Key(), SHA256: hex.EncodeToString(sum[:]), DER: der, Chain: chainOf(a.Authority), Issued: a.Now, NotBefore: t.NotBefore, NotAfter: t.NotAfter, Replaces: a.Replaces,
 	}
 	return made, c.Keep(ctx, made)
+}
+
+// look holds a certificate that is to be signed against the rules of the standards, and
+// against what it should be.
+func (c *CA) look(der []byte, a Admission, t *x509.Certificate) error {
+	if err := c.Lint(der); err != nil {
+		return err
+	}
+	_, err := lint.Check(der, lint.Expect{
+		Issuer: a.Authority.x509, Usage: t.KeyUsage, Purposes: a.Profile.Purposes, MorePurpose: a.Profile.MorePurpose, MaxLifetime: a.Profile.MaxLifetime + backdate,
+	})
+	return err
 }
 
 // permits says whether the constraints of an authority and of those above it let a
@@ -289,9 +310,9 @@ func (c *CA) Keep(ctx context.Context, made Certificate) error {
 	if err != nil {
 		return fmt.Errorf("couldn't encode names: %w", err)
 	}
-	key, err := hex.DecodeString(string(made.Key))
+	key, err := keyBytes(made.Key)
 	if err != nil {
-		return fmt.Errorf("couldn't read a key's name: %w", err)
+		return err
 	}
 	sum := sha256.Sum256(made.DER)
 	err = c.DB.AddIssued(ctx, store.Issued{
@@ -303,6 +324,35 @@ func (c *CA) Keep(ctx context.Context, made Certificate) error {
 		c.windows.forget(made.Replaces)
 	}
 	return err
+}
+
+// Issued says whether an authority has signed a serial: for whoever asked, or for a CA.
+func (c *CA) Issued(ctx context.Context, authority int64, serial []byte) (bool, error) {
+	if found, err := c.DB.IsIssued(ctx, authority, serial); err != nil || found {
+		return found, err
+	}
+	list, err := c.Authorities(ctx)
+	if err != nil {
+		return false, err
+	}
+	number := new(big.Int).SetBytes(serial)
+	i := slices.IndexFunc(list, func(a Authority) bool { return a.ID == authority })
+	for _, a := range list {
+		if i >= 0 && a.x509 != nil && (a.Parent == list[i].Name || a.ID == authority && a.IsRoot()) && a.x509.SerialNumber.Cmp(number) == 0 {
+			return true, nil
+		}
+	}
+	crosses, err := c.DB.CrossCertificates(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, x := range crosses {
+		certificate, err := x509.ParseCertificate(x.Certificate)
+		if err == nil && x.Issuer == authority && certificate.SerialNumber.Cmp(number) == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Find returns a certificate by its serial.

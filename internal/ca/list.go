@@ -4,7 +4,6 @@ package ca
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -111,9 +110,9 @@ func (c *CA) filter(ctx context.Context, f Filter) (store.IssuedFilter, error) {
 		out.Authority = a.ID
 	}
 	if f.Key != "" {
-		key, err := hex.DecodeString(string(f.Key))
-		if err != nil || len(key) != 32 {
-			return out, fmt.Errorf("%w: %.80q is no key: write its SHA-256 in hexadecimal", tallystick.ErrInvalid, string(f.Key))
+		key, err := keyBytes(f.Key)
+		if err != nil {
+			return out, err
 		}
 		out.SPKI = key
 	}

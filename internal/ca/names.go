@@ -25,8 +25,7 @@ const (
 	maxURI        = 2048
 )
 
-// namesOf takes the names from a certificate request. A common name that stands
-// alone and is a host name is one (RFC 6125 section 6.4.4 is about such requests).
+// namesOf takes the names from a certificate request; see fit for its common name.
 func namesOf(csr *x509.CertificateRequest) Names {
 	n := Names{CommonName: csr.Subject.CommonName, DNS: csr.DNSNames, Emails: csr.EmailAddresses}
 	for _, ip := range csr.IPAddresses {
@@ -40,7 +39,9 @@ func namesOf(csr *x509.CertificateRequest) Names {
 	return n
 }
 
-// fit makes names as they are kept, for a profile: lower case, sorted, each once.
+// fit makes names as they are kept, for a profile: lower case, sorted, each once. The
+// common name of a request for a host is one of its names when it stands alone, as old
+// clients write it; a certificate for a host has none (RFC 9525 section 2).
 // What cannot be a name, or not of this profile, is ErrBadName.
 func (n Names) fit(p Profile) (Names, error) {
 	host := p.accepts("dns") && !p.accepts("common-name")
@@ -163,6 +164,17 @@ func fitDNS(name string) (string, error) {
 			}
 		}
 	}
+	labels := strings.Split(rest, ".")
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+		return bad("it ends like an address")
+	}
+	for _, label := range labels {
+		if strings.HasPrefix(label, "xn--") {
+			if _, err := idna.Lookup.ToUnicode(label); err != nil {
+				return bad("an A-label cannot be read")
+			}
+		}
+	}
 	return host, nil
 }
 
@@ -175,7 +187,8 @@ func fitEmail(name string) (string, error) {
 	if err != nil || address.Name != "" || address.Address != name || len(name) > maxName || !isASCII(name) {
 		return "", fmt.Errorf("%w: %.80q is no mail address", ErrBadName, name)
 	}
-	return name, nil
+	user, domain, _ := strings.Cut(name, "@")
+	return user + "@" + strings.ToLower(domain), nil
 }
 
 func fitURI(name string) (string, error) {
@@ -183,6 +196,12 @@ func fitURI(name string) (string, error) {
 	if err != nil || !u.IsAbs() || u.Host == "" || u.User != nil || len(name) > maxURI || !isASCII(name) {
 		return "", fmt.Errorf("%w: %.80q is no URI with a scheme and a host (RFC 5280 section 4.2.1.6)", ErrBadName, name)
 	}
+	for segment := range strings.SplitSeq(strings.TrimPrefix(u.Path, "/"), "/") {
+		if segment == "." || segment == ".." || segment == "" && u.Path != "" && u.Path != "/" && u.Scheme == "spiffe" {
+			return "", fmt.Errorf("%w: the path of %.80q is not in its plain form", ErrBadName, name)
+		}
+	}
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	return u.String(), nil
 }
 

@@ -127,16 +127,16 @@ func profileNames(profiles []Profile) []string {
 const DefaultProfile = "server"
 
 // Profiles returns what can be asked for.
-func (c *CA) Profiles() []Profile { return c.profiles }
+func (c *CA) Profiles() []Profile { return c.Config.Profiles }
 
 // profile finds one.
 func (c *CA) profile(name string) (Profile, error) {
 	name = cmp.Or(name, DefaultProfile)
-	i := slices.IndexFunc(c.profiles, func(p Profile) bool { return p.Name == name })
+	i := slices.IndexFunc(c.Config.Profiles, func(p Profile) bool { return p.Name == name })
 	if i < 0 {
-		return Profile{}, problem.With(fmt.Errorf("%w: there is no profile %q", tallystick.ErrInvalid, name), "it is one of "+strings.Join(profileNames(c.profiles), ", "))
+		return Profile{}, problem.With(fmt.Errorf("%w: there is no profile %q", tallystick.ErrInvalid, name), "it is one of "+strings.Join(profileNames(c.Config.Profiles), ", "))
 	}
-	return c.profiles[i], nil
+	return c.Config.Profiles[i], nil
 }
 
 // accepts says whether a certificate may hold a sort of name.

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
@@ -34,13 +36,26 @@ func (c *CA) kept(a Admission, r Request, state, why string) (store.IssueRequest
 	}, nil
 }
 
+// How many requests of one requester are kept: that wait, and that were refused in an hour.
+const (
+	maxWaiting = 100
+	maxRefused = 100
+)
+
+// forgetAfter is for how long refused and failed requests are kept.
+const forgetAfter = 30 * day
+
 // refused keeps what the policy has refused, for those who look for why.
 func (c *CA) refused(ctx context.Context, a Admission, r Request, why string) error {
 	row, err := c.kept(a, r, store.RequestRefused, why)
 	if err != nil {
 		return err
 	}
-	row.DecidedBy, row.Decided = "policy", a.Now
+	row.DecidedBy, row.Decided, row.Request = "policy", a.Now, "{}" // nobody will ask for it again
+	many, err := c.DB.ManyIssueRequests(ctx, row.Requester, store.RequestRefused, a.Now.Add(-time.Hour), maxRefused)
+	if err != nil || many {
+		return err // the audit log has it
+	}
 	_, err = c.DB.AddIssueRequest(ctx, row)
 	return err
 }
@@ -65,6 +80,13 @@ func (c *CA) wait(ctx context.Context, a Admission, r Request, why string) error
 	if !errors.Is(err, tallystick.ErrNotFound) {
 		return err
 	}
+	many, err := c.DB.ManyIssueRequests(ctx, row.Requester, store.RequestWaiting, time.Time{}, maxWaiting)
+	if err != nil {
+		return err
+	}
+	if many {
+		return problem.With(fmt.Errorf("%w: %d requests of %s wait already", tallystick.ErrBusy, maxWaiting, row.Requester), "have some of them decided first")
+	}
 	row, err = c.DB.AddIssueRequest(ctx, row)
 	if err != nil {
 		return err
@@ -80,6 +102,9 @@ const collectWithin = 7 * day
 // *Waiting otherwise.
 func (c *CA) collect(ctx context.Context, waiting *Waiting) (Certificate, error) {
 	row, err := c.DB.IssueRequest(ctx, waiting.Request)
+	if err == nil {
+		row, err = c.settle(ctx, row)
+	}
 	if err != nil {
 		return Certificate{}, err
 	}
@@ -104,24 +129,51 @@ func (c *CA) Approve(ctx context.Context, who gate.Actor, id int64) (Certificate
 	if err != nil {
 		return Certificate{}, c.failed(ctx, who, row, err)
 	}
-	if err := c.blocked(ctx, admission.key); err != nil {
+	if err := c.KeyRefused(ctx, admission.Key()); err != nil {
 		return Certificate{}, c.failed(ctx, who, row, err)
 	}
 	if decision := c.judge(admission, a.Request); !decision.Allowed {
 		return Certificate{}, c.failed(ctx, who, row, fmt.Errorf("%w: refused because %s", tallystick.ErrDenied, decision.Why))
 	}
-	// Taken first: of two who approve at once, one makes the certificate.
-	row.State, row.DecidedBy, row.Decided = store.RequestApproved, who.Name, c.Now()
+	if err := c.Gate.Check(ctx, who, gate.ApproveRequest, fmt.Sprintf("request %d becomes %s", id, admission.object())); err != nil {
+		return Certificate{}, err
+	}
+	// From here on it does not matter whether whoever approves is still there. Taken
+	// first: of two who approve at once, one makes the certificate. What becomes of it
+	// when this process dies is found by the serial; see settle.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), approvalTime)
+	defer cancel()
+	row.State, row.DecidedBy, row.Decided, row.Serial = store.RequestApproved, who.Name, c.Now(), admission.Serial.Bytes()
 	if err := c.DB.DecideIssueRequest(ctx, store.RequestWaiting, row); err != nil {
 		return Certificate{}, err
 	}
 	made, err := c.sign(ctx, admission)
 	if err != nil {
-		row.State = store.RequestWaiting // nothing was made; somebody may try again
+		row.State, row.Serial = store.RequestWaiting, nil // nothing was made; somebody may try again
 		return Certificate{}, errors.Join(err, c.DB.DecideIssueRequest(ctx, store.RequestApproved, row))
 	}
 	row.State, row.Serial = store.RequestIssued, made.Serial.Bytes()
 	return made, c.DB.DecideIssueRequest(ctx, store.RequestApproved, row)
+}
+
+// approvalTime is how long the making of an approved certificate may take.
+const approvalTime = 30 * time.Second
+
+// settle finds out what became of a request that was approved by a process that died.
+func (c *CA) settle(ctx context.Context, row store.IssueRequest) (store.IssueRequest, error) {
+	if row.State != store.RequestApproved || c.Now().Sub(row.Decided) < 2*approvalTime {
+		return row, nil
+	}
+	_, err := c.DB.IssuedBySerial(ctx, row.Serial)
+	switch {
+	case err == nil:
+		row.State = store.RequestIssued
+	case errors.Is(err, tallystick.ErrNotFound):
+		row.State, row.Serial = store.RequestWaiting, nil
+	default:
+		return row, err
+	}
+	return row, c.DB.DecideIssueRequest(ctx, store.RequestApproved, row)
 }
 
 // RefuseRequest ends a request that waits.
@@ -140,14 +192,22 @@ func (c *CA) waiting(ctx context.Context, who gate.Actor, id int64, verb string)
 	if err != nil && !errors.Is(err, tallystick.ErrNotFound) {
 		return row, err
 	}
-	if err == nil && verb == "approve" && row.Requester == who.Name {
+	// Of a protocol's client, such as renewal/shop, nobody knows here whose it is.
+	unknown := strings.Contains(row.Requester, "/") && who.Role < gate.Admin
+	if err == nil && verb == "approve" && (row.Requester == who.Name || unknown) {
 		refusal := problem.With(fmt.Errorf("%w: whoever asked cannot approve", tallystick.ErrDenied), "have somebody else look at it")
+		if unknown {
+			refusal = problem.With(fmt.Errorf("%w: %s may be yours", tallystick.ErrDenied, row.Requester), "have an administrator look at it")
+		}
 		return row, c.Gate.Refuse(ctx, who, gate.ApproveRequest, fmt.Sprintf("%s request %d", verb, id), refusal)
 	}
 	if failure := c.Gate.Check(ctx, who, gate.ApproveRequest, fmt.Sprintf("%s request %d: %s by %s for %s", verb, id, row.Profile, row.Authority, row.Requester)); failure != nil {
 		return row, failure
 	}
 	if err != nil {
+		return row, err
+	}
+	if row, err = c.settle(ctx, row); err != nil {
 		return row, err
 	}
 	if row.State != store.RequestWaiting {
@@ -179,7 +239,7 @@ func (c *CA) Try(ctx context.Context, who gate.Actor, as gate.Actor, r Request) 
 	if err != nil {
 		return Decision{}, err
 	}
-	if err := c.blocked(ctx, a.key); err != nil {
+	if err := c.KeyRefused(ctx, a.Key()); err != nil {
 		return Decision{Why: err.Error()}, nil
 	}
 	decision := c.judge(a, r)

@@ -31,6 +31,8 @@ type RevokeRequest struct {
 	// Proven says that a protocol was shown the private key, or that its certificates
 	// are those of the actor's own account: no role is needed for these.
 	Proven bool `json:"-"`
+	// Keys are those of certificates that were found already.
+	Keys [][]byte `json:"-"`
 }
 
 // Revoke takes trust away, at once in the store and soon in what is published (see
@@ -47,19 +49,18 @@ func (c *CA) Revoke(ctx context.Context, who gate.Actor, r RevokeRequest) (int, 
 	if !r.Reason.Known() {
 		return 0, fmt.Errorf("%w: %s is not a reason to revoke for", tallystick.ErrInvalid, r.Reason)
 	}
-	rows, err := c.affected(ctx, r)
+	rows, err := c.condemned(ctx, who, r)
 	if err != nil {
 		return 0, err
-	}
-	if r.Block || r.Reason == KeyCompromise {
-		if err := c.block(ctx, who, r, rows); err != nil {
-			return 0, err
-		}
 	}
 	if len(rows) == 0 {
 		return 0, nil // the key was blocked before anything was made with it
 	}
-	fresh, err := c.DB.Revoke(ctx, c.revocations(ctx, who, r, rows))
+	list, err := c.revocations(ctx, who, r, rows)
+	if err != nil {
+		return 0, err
+	}
+	fresh, err := c.DB.Revoke(ctx, list)
 	for _, row := range rows {
 		c.windows.forget(Serial(hex.EncodeToString(row.Serial)))
 	}
@@ -74,6 +75,29 @@ func (c *CA) Revoke(ctx context.Context, who gate.Actor, r RevokeRequest) (int, 
 func (c *CA) recalled() {
 	if c.Recalled != nil {
 		c.Recalled()
+	}
+}
+
+// condemned finds the certificates, and blocks their keys first where they are to be
+// blocked: what is made with them meanwhile is found by looking again. Of a key that is
+// compromised every certificate is.
+func (c *CA) condemned(ctx context.Context, who gate.Actor, r RevokeRequest) ([]store.Issued, error) {
+	rows, err := c.affected(ctx, r)
+	if err != nil || !r.Block && r.Reason != KeyCompromise {
+		return rows, err
+	}
+	for {
+		if err := c.block(ctx, who, r, rows); err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			r.Keys = append(r.Keys, row.SPKI)
+		}
+		again, err := c.affected(ctx, r)
+		if err != nil || len(again) == len(rows) {
+			return again, err
+		}
+		rows = again
 	}
 }
 
@@ -107,11 +131,17 @@ func (c *CA) affected(ctx context.Context, r RevokeRequest) ([]store.Issued, err
 		add(row)
 	}
 	if r.Key != "" {
-		key, err := hex.DecodeString(string(r.Key))
-		if err != nil || len(key) != 32 {
-			return nil, fmt.Errorf("%w: %.80q is no key: write its SHA-256 in hexadecimal", tallystick.ErrInvalid, string(r.Key))
+		key, err := keyBytes(r.Key)
+		if err != nil {
+			return nil, err
 		}
 		err = c.DB.EachIssued(ctx, store.IssuedFilter{SPKI: key}, func(row store.Issued) error { add(row); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, key := range r.Keys {
+		err := c.DB.EachIssued(ctx, store.IssuedFilter{SPKI: key}, func(row store.Issued) error { add(row); return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -135,9 +165,9 @@ func (c *CA) block(ctx context.Context, who gate.Actor, r RevokeRequest, rows []
 		keys = append(keys, row.SPKI)
 	}
 	if r.Key != "" {
-		key, err := hex.DecodeString(string(r.Key))
+		key, err := keyBytes(r.Key)
 		if err != nil {
-			return fmt.Errorf("%w: %.80q is no key", tallystick.ErrInvalid, string(r.Key))
+			return err
 		}
 		keys = append(keys, key)
 	}
@@ -149,12 +179,14 @@ func (c *CA) block(ctx context.Context, who gate.Actor, r RevokeRequest, rows []
 	return err
 }
 
-func (c *CA) revocations(ctx context.Context, who gate.Actor, r RevokeRequest, rows []store.Issued) []store.Revocation {
+func (c *CA) revocations(ctx context.Context, who gate.Actor, r RevokeRequest, rows []store.Issued) ([]store.Revocation, error) {
+	all, err := c.Authorities(ctx)
+	if err != nil {
+		return nil, err
+	}
 	authorities := map[int64]Authority{}
-	if list, err := c.Authorities(ctx); err == nil { // without it, the complete list will do
-		for _, a := range list {
-			authorities[a.ID] = a
-		}
+	for _, a := range all {
+		authorities[a.ID] = a
 	}
 	now := c.Now()
 	list := make([]store.Revocation, len(rows))
@@ -164,7 +196,7 @@ func (c *CA) revocations(ctx context.Context, who gate.Actor, r RevokeRequest, r
 			InvalidSince: r.InvalidSince, NotAfter: row.NotAfter, By: who.Name, Note: r.Note,
 		}
 	}
-	return list
+	return list, nil
 }
 
 // Block refuses keys for ever, whether or not anything was made with them.
@@ -174,9 +206,9 @@ func (c *CA) Block(ctx context.Context, who gate.Actor, keys []tallystick.KeyID,
 	}
 	var list [][]byte
 	for _, key := range keys {
-		b, err := hex.DecodeString(string(key))
-		if err != nil || len(b) != 32 {
-			return 0, fmt.Errorf("%w: %.80q is no key: write its SHA-256 in hexadecimal", tallystick.ErrInvalid, string(key))
+		b, err := keyBytes(key)
+		if err != nil {
+			return 0, err
 		}
 		list = append(list, b)
 	}

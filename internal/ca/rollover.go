@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/lint"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -156,7 +157,7 @@ func (c *CA) crossSign(ctx context.Context, of, by Authority) error {
 		t.NotAfter = by.NotAfter
 	}
 	publish(t, by, whole)
-	der, err := x509.CreateCertificate(rand.Reader, t, by.x509, of.x509.PublicKey, signer)
+	der, err := x509.CreateCertificate(rand.Reader, t, by.x509, of.x509.PublicKey, lint.Before(signer, c.Lint))
 	if err != nil {
 		return fmt.Errorf("couldn't cross-sign %s by %s: %w", of.Name, by.Name, err)
 	}
@@ -187,7 +188,7 @@ func (c *CA) Alternates(ctx context.Context, name string) ([][][]byte, error) {
 	}
 	var chains [][][]byte
 	for _, x := range crosses {
-		if !c.Now().Before(x.NotAfter) {
+		if !c.Now().Before(x.NotAfter) || !trusted(list, x.Authority) || !trusted(list, x.Issuer) {
 			continue
 		}
 		for depth, a := range path {
@@ -202,6 +203,11 @@ func (c *CA) Alternates(ctx context.Context, name string) ([][][]byte, error) {
 		}
 	}
 	return chains, nil
+}
+
+// trusted says whether an authority is one that anybody should trust.
+func trusted(list []Authority, id int64) bool {
+	return slices.ContainsFunc(list, func(a Authority) bool { return a.ID == id && a.State != Compromised && a.State != Distrusted })
 }
 
 // Activate lets the next generation sign in place of an authority, which goes on
@@ -272,7 +278,11 @@ func (c *CA) Distrust(ctx context.Context, who gate.Actor, name string, force bo
 	if err != nil {
 		return a, err
 	}
-	return c.store(ctx, a.State, row, a.Settings, Distrusted)
+	ended, err := c.store(ctx, a.State, row, a.Settings, Distrusted)
+	if err != nil {
+		return ended, err
+	}
+	return ended, c.revokeAuthority(ctx, who, a, CessationOfOperation, time.Time{})
 }
 
 func examples(rows []store.Issued) string {
@@ -313,17 +323,15 @@ func (c *CA) Compromise(ctx context.Context, who gate.Actor, name, url string, s
 			return 0, err
 		}
 	}
-	key, err := hex.DecodeString(string(a.Key))
+	key, err := keyBytes(a.Key)
 	if err != nil {
-		return 0, fmt.Errorf("couldn't read a key's name: %w", err)
+		return 0, err
 	}
 	if _, err := c.DB.BlockKeys(ctx, [][]byte{key}, "the key of the CA "+name+" is compromised", who.Name, c.Now()); err != nil {
 		return 0, err
 	}
-	if a.Parent != "" {
-		if err := c.revokeAuthority(ctx, who, a, since); err != nil {
-			return 0, err
-		}
+	if err := c.revokeAuthority(ctx, who, a, CACompromise, since); err != nil {
+		return 0, err
 	}
 	n, err := c.DB.RecallAuthority(ctx, a.ID, url, c.Now())
 	c.windows.clear()
@@ -333,12 +341,15 @@ func (c *CA) Compromise(ctx context.Context, who gate.Actor, name, url string, s
 
 // revokeAuthority puts the certificate of a CA on its parent's list, and those by
 // which others of ours have cross-signed it on theirs.
-func (c *CA) revokeAuthority(ctx context.Context, who gate.Actor, a Authority, since time.Time) error {
-	parent, err := c.Authority(ctx, a.Parent)
-	if err != nil {
-		return err
+func (c *CA) revokeAuthority(ctx context.Context, who gate.Actor, a Authority, why Reason, since time.Time) error {
+	var list []store.Revocation
+	if a.Parent != "" && a.x509 != nil {
+		parent, err := c.Authority(ctx, a.Parent)
+		if err != nil {
+			return err
+		}
+		list = append(list, c.dead(who, parent, a.x509, why, since))
 	}
-	list := []store.Revocation{c.dead(who, parent, a.x509, since)}
 	crosses, err := c.DB.CrossCertificates(ctx)
 	if err != nil {
 		return err
@@ -351,8 +362,11 @@ func (c *CA) revokeAuthority(ctx context.Context, who gate.Actor, a Authority, s
 		i := slices.IndexFunc(all, func(b Authority) bool { return b.ID == x.Issuer })
 		certificate, err := x509.ParseCertificate(x.Certificate)
 		if x.Authority == a.ID && i >= 0 && err == nil {
-			list = append(list, c.dead(who, all[i], certificate, since))
+			list = append(list, c.dead(who, all[i], certificate, why, since))
 		}
+	}
+	if len(list) == 0 {
+		return nil
 	}
 	_, err = c.DB.Revoke(ctx, list)
 	if err == nil && c.Revoked != nil {
@@ -361,10 +375,10 @@ func (c *CA) revokeAuthority(ctx context.Context, who gate.Actor, a Authority, s
 	return err
 }
 
-func (c *CA) dead(who gate.Actor, issuer Authority, certificate *x509.Certificate, since time.Time) store.Revocation {
+func (c *CA) dead(who gate.Actor, issuer Authority, certificate *x509.Certificate, why Reason, since time.Time) store.Revocation {
 	serial := certificate.SerialNumber.FillBytes(make([]byte, 16))
 	return store.Revocation{
-		Authority: issuer.ID, Serial: serial, Shard: whole, At: c.Now(), Reason: int(CACompromise),
-		InvalidSince: since, NotAfter: certificate.NotAfter, By: who.Name, Note: "the key of " + certificate.Subject.CommonName + " is compromised",
+		Authority: issuer.ID, Serial: serial, Shard: whole, At: c.Now(), Reason: int(why),
+		InvalidSince: since, NotAfter: certificate.NotAfter, By: who.Name, Note: "the CA " + certificate.Subject.CommonName + ": " + why.String(),
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
+	"github.com/tallystick/tallystick/internal/revocation"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -41,10 +41,28 @@ const whole = store.CompleteList
 // shardOf returns which part of its list names the certificates of an authority with a
 // serial; whole when it has no parts.
 func (a Authority) shardOf(serial []byte) int64 {
-	if a.Settings.Shards <= 1 || len(serial) < 2 {
-		return whole
+	return revocation.ShardFor(serial, a.Settings.Shards)
+}
+
+// newSerialOf returns a serial number for a certificate of a kind. Those of SSH have 64
+// bits (PROTOCOL.certkeys): the second, and 32 random ones; two of a second meet once in
+// 2^32, and the store takes one of them only.
+func newSerialOf(kind string, now time.Time) Serial {
+	if kind != KindSSH {
+		return NewSerial(now)
 	}
-	return int64(binary.BigEndian.Uint16(serial[len(serial)-2:])) % int64(a.Settings.Shards)
+	var b [8]byte
+	binary.BigEndian.PutUint32(b[:], uint32(now.Unix()))
+	_, _ = rand.Read(b[4:]) // never fails (crypto/rand)
+	return Serial(hex.EncodeToString(b[:]))
+}
+
+// SerialOf returns the serial number of a certificate of ours.
+func SerialOf(n *big.Int) Serial {
+	if n.Sign() < 0 || n.BitLen() > 128 {
+		return ""
+	}
+	return Serial(hex.EncodeToString(n.FillBytes(make([]byte, 16))))
 }
 
 // template makes what is to be signed.
@@ -95,13 +113,10 @@ func publish(t *x509.Certificate, a Authority, shard int64) {
 	if base == "" {
 		return
 	}
-	t.IssuingCertificateURL = []string{base + "/pki/" + a.Name + ".crt"}
-	t.CRLDistributionPoints = []string{base + "/pki/" + a.Name + ".crl"}
-	if shard != whole {
-		t.CRLDistributionPoints = []string{base + "/pki/" + a.Name + "/" + strconv.FormatInt(shard, 10) + ".crl"}
-	}
+	t.IssuingCertificateURL = []string{revocation.CertificateURL(base, a.Name)}
+	t.CRLDistributionPoints = []string{revocation.ListURL(base, a.Name, shard)}
 	if a.Settings.OCSP {
-		t.OCSPServer = []string{base + "/pki/" + a.Name + "/ocsp"}
+		t.OCSPServer = []string{revocation.OCSPURL(base, a.Name)}
 	}
 }
 
@@ -130,7 +145,7 @@ func kerberosNames(n Names) (pkix.Extension, error) {
 		}
 		for _, principal := range n.Principals {
 			name, realm, ok := strings.Cut(principal, "@")
-			if !ok || name == "" || realm == "" || !isASCII(principal) {
+			if !ok || strings.Contains(realm, "@") || name == "" || realm == "" || !isASCII(principal) {
 				failure = fmt.Errorf("%w: %.80q is no Kerberos principal; write it as name@REALM", ErrBadName, principal)
 				return
 			}

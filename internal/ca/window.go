@@ -128,6 +128,9 @@ const saveAsked = 30 * time.Second
 
 // Run keeps what the CA remembers, until ctx ends.
 func (c *CA) Run(ctx context.Context, failed func(error)) error {
+	if err := c.DB.ForgetIssueRequests(ctx, c.Now().Add(-forgetAfter)); err != nil {
+		failed(err)
+	}
 	tick := time.NewTicker(saveAsked)
 	defer tick.Stop()
 	for {

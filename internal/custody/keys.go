@@ -19,8 +19,9 @@ import (
 // KeyTypes are the sorts of keys that are made here, the usual one first.
 func KeyTypes() []KeyType { return []KeyType{P256, P384, Ed25519, RSA2048, RSA3072, RSA4096} }
 
-// generate makes a key pair in memory.
-func generate(kind KeyType) (crypto.Signer, error) {
+// Generate makes a key pair in memory, which nobody keeps. A sort that is not one of
+// KeyTypes is ErrInvalid.
+func Generate(kind KeyType) (crypto.Signer, error) {
 	if curve := curveOf(kind); curve != nil {
 		return ecdsa.GenerateKey(curve, rand.Reader)
 	}
@@ -32,6 +33,15 @@ func generate(kind KeyType) (crypto.Signer, error) {
 		return key, err
 	}
 	return nil, fmt.Errorf("%w: %q is not a sort of key that is made here: it is one of %v", tallystick.ErrInvalid, kind, KeyTypes())
+}
+
+// KeyWords are KeyTypes as text.
+func KeyWords() []string {
+	var words []string
+	for _, kind := range KeyTypes() {
+		words = append(words, string(kind))
+	}
+	return words
 }
 
 // rsaBits returns the size of a sort of RSA keys, in bits; 0 of other sorts.

@@ -31,7 +31,7 @@ func (o Owner) check() error {
 // NewKey makes a key pair in software. When it returns, the key is durable: a
 // public key never leaves before that, so that no order loses its key.
 func (c *Custody) NewKey(ctx context.Context, kind KeyType, owner Owner) (id string, signer crypto.Signer, err error) {
-	if signer, err = generate(kind); err != nil {
+	if signer, err = Generate(kind); err != nil {
 		return "", nil, err
 	}
 	id, err = c.ImportKey(ctx, owner, signer)

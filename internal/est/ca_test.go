@@ -67,6 +67,9 @@ func newAuthority(t *testing.T) *authority {
 	return &authority{key: key, root: root, issued: map[ca.Serial]ca.Certificate{}, purposes: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 }
 
+// KeyRefused refuses none.
+func (a *authority) KeyRefused(context.Context, tallystick.KeyID) error { return nil }
+
 func (a *authority) Issue(_ context.Context, who gate.Actor, request ca.Request) (ca.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -152,6 +152,12 @@ func (s *Server) clientCertificate(r *http.Request, authority ca.Authority) (*cl
 	if err := s.good(shown, issued); err != nil {
 		return nil, err
 	}
+	// Whoever has a key that is blocked must not get a fresh one for it.
+	if err := s.CA.KeyRefused(r.Context(), issued.Key); errors.Is(err, ca.ErrBadKey) {
+		return nil, fmt.Errorf("%w: the key of the client certificate is refused: %w", tallystick.ErrUnsigned, err)
+	} else if err != nil {
+		return nil, err
+	}
 	if ok, err := s.succeeds(r.Context(), authority, issued.Authority); err != nil || !ok {
 		return nil, errors.Join(err, fmt.Errorf("%w: the client certificate is of the CA %s, which is not %s or one that it took over from",
 			tallystick.ErrDenied, issued.Authority, authority.Name))

@@ -44,6 +44,8 @@ const RetryAfter = 5 * time.Minute
 type CA interface {
 	// Issue makes a certificate, or says why not.
 	Issue(ctx context.Context, who gate.Actor, request ca.Request) (ca.Certificate, error)
+	// KeyRefused is ca.ErrBadKey for a key that is blocked, or known to be in other hands.
+	KeyRefused(ctx context.Context, key tallystick.KeyID) error
 	// Find returns a certificate that was issued, or ErrNotFound.
 	Find(ctx context.Context, serial ca.Serial) (ca.Certificate, error)
 	// Signing returns the authority that signs for a name, which may be one that took over.

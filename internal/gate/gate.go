@@ -54,7 +54,7 @@ func New(log Recorder, now func() time.Time) *Gate {
 // what kept the record from being written. The object is a name for the record
 // alone; it never holds a secret.
 //
-// Of those whose role is Nobody, at most refusalsPerMinute refusals a minute are
+// Of those whose role is Nobody or Client, at most refusalsPerMinute refusals a minute are
 // recorded and the others are counted: anybody who reaches the port could fill
 // the disk otherwise. All who have no name share that bound, and each name has
 // its own, so an actor without a role has a name only when the store knows it.
@@ -104,7 +104,7 @@ func (g *Gate) record(ctx context.Context, actor Actor, action Action, object st
 	if refusal != nil {
 		r.Detail = refusal.Error()
 	}
-	if refusal != nil && actor.Role == Nobody {
+	if refusal != nil && actor.Role <= Client {
 		unrecorded, ok := g.refusals.next(actor, r.Time)
 		if !ok {
 			return refusal

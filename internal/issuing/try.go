@@ -5,11 +5,6 @@ package issuing
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -72,24 +67,19 @@ type samples struct {
 	keys map[string]crypto.PublicKey // guarded by mu
 }
 
-// KeyTypes are the sorts of keys that can be tried, the usual first.
-func KeyTypes() []string {
-	return []string{string(custody.P256), string(custody.P384), string(custody.Ed25519), string(custody.RSA2048), string(custody.RSA3072), string(custody.RSA4096)}
-}
-
 func (s *samples) key(kind string) (crypto.PublicKey, error) {
 	if kind == "" {
 		kind = string(custody.P256)
 	}
-	if !slices.Contains(KeyTypes(), kind) {
-		return nil, fmt.Errorf("%w: there is no sort of key %.40q: it is one of %s", tallystick.ErrInvalid, kind, strings.Join(KeyTypes(), ", "))
+	if !slices.Contains(custody.KeyWords(), kind) {
+		return nil, fmt.Errorf("%w: there is no sort of key %.40q: it is one of %s", tallystick.ErrInvalid, kind, strings.Join(custody.KeyWords(), ", "))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if key, ok := s.keys[kind]; ok {
 		return key, nil
 	}
-	made, err := newKey(custody.KeyType(kind))
+	made, err := custody.Generate(custody.KeyType(kind))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make a key to try with: %w", err)
 	}
@@ -98,23 +88,6 @@ func (s *samples) key(kind string) (crypto.PublicKey, error) {
 	}
 	s.keys[kind] = made.Public()
 	return made.Public(), nil
-}
-
-func newKey(kind custody.KeyType) (crypto.Signer, error) {
-	switch kind {
-	case custody.P384:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case custody.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	case custody.RSA2048:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case custody.RSA3072:
-		return rsa.GenerateKey(rand.Reader, 3072)
-	case custody.RSA4096:
-		return rsa.GenerateKey(rand.Reader, 4096)
-	}
-	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
 // ParseNames sorts names that a person wrote: addresses, URIs and mail addresses by

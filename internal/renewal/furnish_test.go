@@ -12,7 +12,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -100,7 +99,7 @@ func newHouse(t testing.TB, db *store.DB, change func(*renewal.Config)) *house {
 // newCA puts a private CA over a store.
 func newCA(db *store.DB, keys *custody.Custody, now func() time.Time, decide func(policy.Request) ca.Decision) *ca.CA {
 	return ca.New(ca.Config{
-		DB: db, Gate: gate.New(silentBook{}, now), Keys: keys, Now: now, Log: slog.New(slog.DiscardHandler), Decide: decide,
+		DB: db, Gate: gate.New(silentBook{}, now), Keys: keys, Now: now, Decide: decide,
 		CheckKey: func(crypto.PublicKey) error { return nil }, Lint: func([]byte) error { return nil },
 		Profiles: ca.BuiltInProfiles(), URL: "http://pki.example.com",
 	})

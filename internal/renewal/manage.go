@@ -36,11 +36,6 @@ type Wanted struct {
 	Hook      *Hook         `json:"hook,omitempty"`
 }
 
-// keyTypes are the sorts of keys that are made.
-func keyTypes() []string {
-	return []string{string(custody.P256), string(custody.P384), string(custody.Ed25519), string(custody.RSA2048), string(custody.RSA3072), string(custody.RSA4096)}
-}
-
 // row checks what is wanted, and returns it as it is stored.
 func (e *Engine) row(w Wanted) (store.Renewal, error) {
 	wrong := func(hint, format string, args ...any) error {
@@ -58,8 +53,8 @@ func (e *Engine) row(w Wanted) (store.Renewal, error) {
 	switch {
 	case !nameForm.MatchString(w.Name):
 		return r, wrong("call it shop-front, or the like", "the name of a renewal has lower-case letters, digits and hyphens, and at most 63 of them")
-	case !slices.Contains(keyTypes(), r.Algorithm):
-		return r, wrong("it is one of "+strings.Join(keyTypes(), ", "), "there is no sort of key %.40q", w.Key)
+	case !slices.Contains(custody.KeyWords(), r.Algorithm):
+		return r, wrong("it is one of "+strings.Join(custody.KeyWords(), ", "), "there is no sort of key %.40q", w.Key)
 	case w.Lifetime < 0 || w.Lifetime > 0 && w.Lifetime < time.Minute:
 		return r, wrong("", "a lifetime is at least 1m")
 	case w.Share != 0 && (w.Share < 0.1 || w.Share > 0.9):

@@ -5,11 +5,6 @@ package renewal
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -344,19 +339,10 @@ func ignoreNotFound(err error) error {
 
 // sampleKey makes a public key of a sort, to ask what would be said of one.
 func sampleKey(kind string) (crypto.PublicKey, error) {
-	bits := map[string]int{string(custody.RSA2048): 2048, string(custody.RSA3072): 3072, string(custody.RSA4096): 4096}
-	var key crypto.Signer
-	var err error
-	switch {
-	case kind == string(custody.Ed25519):
-		_, key, err = ed25519.GenerateKey(rand.Reader)
-	case kind == string(custody.P384):
-		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case bits[kind] > 0:
-		key, err = rsa.GenerateKey(rand.Reader, bits[kind])
-	default:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if kind == "" {
+		kind = string(custody.P256)
 	}
+	key, err := custody.Generate(custody.KeyType(kind))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make a key to try with: %w", err)
 	}

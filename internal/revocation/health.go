@@ -34,9 +34,6 @@ type Health struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-// Age returns how long ago the list was signed.
-func (h Health) Age(now time.Time) time.Duration { return now.Sub(h.ThisUpdate.Add(Backdate)) }
-
 // Health says how every list is, by authority and shard.
 func (p *Publisher) Health(ctx context.Context) ([]Health, error) {
 	var all []Health

@@ -3,7 +3,6 @@
 package revocation
 
 import (
-	"crypto/x509"
 	"strconv"
 	"strings"
 
@@ -32,25 +31,11 @@ func OCSPURL(base, authority string) string {
 }
 
 // ShardFor chooses the part of the list that a new certificate names; CompleteList when there are
-// no parts, and for the certificate of a CA, which the parts leave out.
-func ShardFor(serial []byte, shards int, isCA bool) int64 {
-	if shards <= 1 || isCA || len(serial) < 2 {
+// no parts. Certificates of CAs name the complete list: the parts leave them out.
+func ShardFor(serial []byte, shards int) int64 {
+	if shards <= 1 || len(serial) < 2 {
 		return store.CompleteList
 	}
 	last := int64(serial[len(serial)-2])<<8 | int64(serial[len(serial)-1])
 	return last % int64(min(shards, MaxShards))
-}
-
-// ShardIn returns the part of the list that a certificate names, whatever is configured now.
-func ShardIn(certificate *x509.Certificate) int64 {
-	for _, url := range certificate.CRLDistributionPoints {
-		_, path, ok := strings.Cut(url, prefix)
-		if _, name, sub := strings.Cut(path, "/"); ok && sub {
-			shard, err := strconv.ParseInt(strings.TrimSuffix(name, ".crl"), 10, 64)
-			if err == nil && shard >= 0 && shard < MaxShards {
-				return shard
-			}
-		}
-	}
-	return store.CompleteList
 }

@@ -116,7 +116,7 @@ type tryInput struct {
 		Names     *ca.Names `json:"names,omitempty" doc:"in place of those of the CSR"`
 		Lifetime  float64   `json:"lifetime,omitempty" minimum:"0" maximum:"1e9" doc:"seconds"`
 		Proven    bool      `json:"proven,omitempty" doc:"control of every name was shown, as ACME does"`
-		Via       string    `json:"via,omitempty" enum:"api,acme,est,scep,ssh,spiffe,renewal,local" default:"api"`
+		Via       string    `json:"via,omitempty" enum:"api,acme,est,ssh,spiffe,renewal,local" default:"api"`
 		As        string    `json:"as,omitempty" maxLength:"300" doc:"who would ask; absent is whoever tries"`
 		Role      string    `json:"role,omitempty" enum:"client,viewer,operator,admin" default:"client" doc:"of whoever would ask"`
 		Binding   string    `json:"binding,omitempty" maxLength:"300" doc:"of ACME: the external account"`

@@ -31,6 +31,9 @@ const (
 	allAuthorities = 0
 )
 
+// maxTries bounds how often another process may be faster at numbering the list.
+const maxTries = 3
+
 // A List is a KRL as it is served.
 type List struct {
 	Number  int64

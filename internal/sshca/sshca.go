@@ -87,10 +87,6 @@ type Signed struct {
 	KeyID       string // by which servers log it
 }
 
-// maxTries bounds how often a serial number may be taken already. Two of a second
-// meet once in 2^32.
-const maxTries = 3
-
 // Sign makes a certificate. It is stored when Sign returns it.
 func (s *SSH) Sign(ctx context.Context, who gate.Actor, r SignRequest) (Signed, error) {
 	key, comment, err := ParseKey([]byte(r.Key))
@@ -118,20 +114,14 @@ func (s *SSH) Sign(ctx context.Context, who gate.Actor, r SignRequest) (Signed, 
 	if err != nil {
 		return Signed{}, err
 	}
-	for range maxTries {
-		made, certificate, err := sign(signer, key, admission, permissions)
-		if err != nil {
-			return Signed{}, err
-		}
-		if err = s.ca.Keep(ctx, made); errors.Is(err, tallystick.ErrConflict) {
-			continue // somebody had the same serial number
-		}
-		if err != nil {
-			return Signed{}, err
-		}
-		return Signed{Certificate: made, Line: line(certificate, comment), KeyID: certificate.KeyId}, nil
+	made, certificate, err := sign(signer, key, admission, permissions)
+	if err != nil {
+		return Signed{}, err
 	}
-	return Signed{}, fmt.Errorf("couldn't find a serial number that is free: %w", tallystick.ErrConflict)
+	if err := s.ca.Keep(ctx, made); err != nil {
+		return Signed{}, err
+	}
+	return Signed{Certificate: made, Line: line(certificate, comment), KeyID: certificate.KeyId}, nil
 }
 
 // request is what package ca is asked. Possession of the key is not shown, and need
@@ -156,19 +146,11 @@ func (r SignRequest) request(key ssh.PublicKey, names []string) ca.Request {
 	}
 }
 
-// newSerial returns a serial number: the second, and 32 random bits. It is never 0,
-// which means that there is none.
-func newSerial(now time.Time) uint64 {
-	var random [4]byte
-	_, _ = rand.Read(random[:]) // never fails (crypto/rand.Read)
-	return uint64(uint32(now.Unix()))<<32 | uint64(binary.BigEndian.Uint32(random[:]))
-}
-
 // sign makes the certificate that was admitted.
 func sign(signer crypto.Signer, key ssh.PublicKey, a ca.Admission, p ssh.Permissions) (ca.Certificate, *ssh.Certificate, error) {
-	serial := newSerial(a.Now)
+	serial := binary.BigEndian.Uint64(a.Serial.Bytes()) // of kind ssh: 8 bytes
 	made := ca.Certificate{
-		Serial: ca.Serial(fmt.Sprintf("%016x", serial)), Authority: a.Authority.Name, Profile: a.Profile.Name, Via: a.Via, Requester: a.Who.Name, Names: a.Names,
+		Serial: a.Serial, Authority: a.Authority.Name, Profile: a.Profile.Name, Via: a.Via, Requester: a.Who.Name, Names: a.Names,
 		Key: a.Key(), Issued: a.Now, NotBefore: a.Now.Add(-skew).Truncate(time.Second), NotAfter: a.Now.Add(a.Lifetime).Truncate(time.Second),
 	}
 	// Servers log the key id: it leads from a login to whoever asked for it.

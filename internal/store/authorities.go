@@ -73,6 +73,9 @@ func (db *DB) Authorities(ctx context.Context) ([]Authority, error) {
 // state, settings, certificate, chain, key and validity. Otherwise it is ErrConflict.
 func (db *DB) ChangeAuthority(ctx context.Context, from string, a Authority) error {
 	err := db.tx(ctx, func(tx *writing) error {
+		if err := db.engine.guard(ctx, tx.Tx, false); err != nil {
+			return err
+		}
 		const update = `UPDATE authorities SET state = $1, settings = $2, certificate = $3, chain = $4, key_id = $5, not_before = $6, not_after = $7, parent_id = $8
 			WHERE id = $9 AND state = $10`
 		result, err := tx.ExecContext(ctx, update, a.State, a.Settings, orEmpty(a.Certificate), orEmpty(a.Chain), a.Key, micros(a.NotBefore), micros(a.NotAfter), a.Parent, a.ID, from)

@@ -35,6 +35,9 @@ type engine interface {
 	// alone keeps other servers off the store until the connection closes;
 	// ErrInUse when there is one already.
 	alone(ctx context.Context, c *sql.Conn) error
+	// guard makes a transaction wait until no other does what it must not see half of;
+	// those that share it do not wait for each other.
+	guard(ctx context.Context, tx *sql.Tx, shared bool) error
 	// placeholder is that of the nth argument in statements that have many.
 	placeholder(n int) string
 	// settle puts in its place what was written.
@@ -101,6 +104,9 @@ func (sqlite) locking() string { return "" }
 
 // alone has nothing to do: the data directory has a lock file.
 func (sqlite) alone(context.Context, *sql.Conn) error { return nil }
+
+// guard has nothing to do: there is one writer.
+func (sqlite) guard(context.Context, *sql.Tx, bool) error { return nil }
 
 // placeholder names no number: SQLite looks numbers up in a list, which with a
 // thousand arguments takes longer than the statement.
@@ -173,6 +179,16 @@ func (postgres) alone(ctx context.Context, c *sql.Conn) error {
 	if err == nil && !got {
 		return fmt.Errorf("%w: another tally up works on this database", tallystick.ErrInUse)
 	}
+	return err
+}
+
+// guard takes an advisory lock that ends with the transaction. The number is our own.
+func (postgres) guard(ctx context.Context, tx *sql.Tx, shared bool) error {
+	query := `SELECT pg_advisory_xact_lock(8443175620932)`
+	if shared {
+		query = `SELECT pg_advisory_xact_lock_shared(8443175620932)`
+	}
+	_, err := tx.ExecContext(ctx, query)
 	return err
 }
 

@@ -78,8 +78,11 @@ func (db *DB) AddIssued(ctx context.Context, c Issued, states ...string) error {
 }
 
 // stillAllowed looks again at what could have changed since the certificate was
-// begun: nobody else writes from here to the end of the transaction.
+// begun. Nobody blocks a key or changes a CA from here to the end of the transaction.
 func (w *writing) stillAllowed(ctx context.Context, c Issued, states []string) error {
+	if err := w.db.engine.guard(ctx, w.Tx, true); err != nil {
+		return err
+	}
 	stmt, err := w.prepared(ctx, `SELECT (SELECT COUNT(*) FROM blocked_keys WHERE spki = $1), (SELECT state FROM authorities WHERE id = $2)`)
 	if err != nil {
 		return err
@@ -323,6 +326,9 @@ func (db *DB) CountIssued(ctx context.Context, now, soon time.Time) (map[int64]I
 func (db *DB) BlockKeys(ctx context.Context, spkis [][]byte, reason, by string, at time.Time) (int64, error) {
 	var added int64
 	err := db.grouped(ctx, func(tx *writing) error {
+		if err := db.engine.guard(ctx, tx.Tx, false); err != nil {
+			return err
+		}
 		rows := make([][]any, len(spkis))
 		for i, spki := range spkis {
 			rows[i] = []any{spki, reason, micros(at), by}

@@ -81,6 +81,23 @@ func (db *DB) OpenIssueRequest(ctx context.Context, requester, request string, s
 	return r, db.wrap("couldn't look for a request", err)
 }
 
+// ManyIssueRequests says whether a requester has at least most requests in a state since a time.
+func (db *DB) ManyIssueRequests(ctx context.Context, requester, state string, since time.Time, most int) (bool, error) {
+	const query = `SELECT COUNT(*) FROM (SELECT 1 FROM issue_requests WHERE requester = $1 AND state = $2 AND at >= $3 LIMIT $4) AS few`
+	var n int
+	err := db.one(ctx, query, requester, state, micros(since), most).Scan(&n)
+	return n >= most, db.wrap("couldn't count requests", err)
+}
+
+// ForgetIssueRequests removes what was refused or failed before a time.
+func (db *DB) ForgetIssueRequests(ctx context.Context, before time.Time) error {
+	err := db.tx(ctx, func(tx *writing) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM issue_requests WHERE state IN ('refused', 'failed') AND decided < $1`, micros(before))
+		return err
+	})
+	return db.wrap("couldn't remove old requests", err)
+}
+
 // ListIssueRequests returns at most limit in a state ("" is any), the newest first,
 // whose id is below before; 0 is from the newest on.
 func (db *DB) ListIssueRequests(ctx context.Context, state string, before int64, limit int) ([]IssueRequest, error) {

@@ -91,7 +91,7 @@ func issuedRowOf(c ca.Certificate, now time.Time) issuedRow {
 
 // ways are how certificates are asked for.
 func ways() []string {
-	return []string{ca.ViaAPI, ca.ViaLocal, ca.ViaACME, ca.ViaEST, ca.ViaSCEP, ca.ViaSSH, ca.ViaSPIFFE, ca.ViaRenewal}
+	return []string{ca.ViaAPI, ca.ViaLocal, ca.ViaACME, ca.ViaEST, ca.ViaSSH, ca.ViaSPIFFE, ca.ViaRenewal}
 }
 
 // issuedFilter reads the filter.

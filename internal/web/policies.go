@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ca"
+	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/issuing"
 	"github.com/tallystick/tallystick/internal/policy"
@@ -61,7 +62,7 @@ func (s *Site) Policies(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, actor, q := r.Context(), actorOf(r), r.URL.Query()
 	p := &policiesPage{
-		frame: frame{Title: "Policies", Section: "issuers"}, Offers: issuerOffers("/policies"), Values: q, Keys: issuing.KeyTypes(), Ways: ways(),
+		frame: frame{Title: "Policies", Section: "issuers"}, Offers: issuerOffers("/policies"), Values: q, Keys: custody.KeyWords(), Ways: ways(),
 		Roles: []gate.Role{gate.Client, gate.Viewer, gate.Operator, gate.Admin},
 	}
 	profiles, err := s.Issuing.Profiles(ctx, actor)

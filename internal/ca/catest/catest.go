@@ -7,13 +7,7 @@ package catest
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -52,7 +46,7 @@ func New(t testing.TB) *Lab {
 	lab := &Lab{DB: db, Audit: &Book{}}
 	lab.Decide = func(policy.Request) ca.Decision { return ca.Decision{Allowed: true} }
 	lab.CA = ca.New(ca.Config{
-		DB: db, Gate: gate.New(lab.Audit, time.Now), Keys: &keys{}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		DB: db, Gate: gate.New(lab.Audit, time.Now), Keys: &keys{}, Now: time.Now,
 		Decide:   func(r policy.Request) ca.Decision { return lab.Decide(r) },
 		CheckKey: func(crypto.PublicKey) error { return nil }, Lint: func([]byte) error { return nil },
 		Profiles: ca.BuiltInProfiles(), URL: "http://127.0.0.1:9", // where nobody listens: some clients look for a CRL there
@@ -100,27 +94,12 @@ type keys struct {
 func (k *keys) NewKey(_ context.Context, kind custody.KeyType, _ custody.Owner) (string, crypto.Signer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	signer, err := newKey(kind)
+	signer, err := custody.Generate(kind)
 	if err != nil {
 		return "", nil, err
 	}
 	k.list = append(k.list, signer)
 	return fmt.Sprint(len(k.list)), signer, nil
-}
-
-func newKey(kind custody.KeyType) (crypto.Signer, error) {
-	switch kind {
-	case custody.P256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case custody.P384:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case custody.RSA2048:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case custody.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	}
-	return nil, fmt.Errorf("%w: no key of sort %s in tests", tallystick.ErrInvalid, kind)
 }
 
 func (k *keys) Signer(_ context.Context, id string) (crypto.Signer, error) {

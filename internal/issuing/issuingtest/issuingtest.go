@@ -13,7 +13,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -63,7 +62,7 @@ func New(t testing.TB, db *store.DB, g *gate.Gate, now func() time.Time, issuers
 	must(err)
 	i := &issuing.Issuing{Gate: g, Policy: rules, ACME: acme.NewDesk(db, g, keys, now)}
 	i.CA = ca.New(ca.Config{
-		DB: db, Gate: g, Keys: keys, Now: now, Log: slog.New(slog.DiscardHandler), Decide: issuing.Decide(rules), CheckKey: lint.CheckKey,
+		DB: db, Gate: g, Keys: keys, Now: now, Decide: issuing.Decide(rules), CheckKey: lint.CheckKey,
 		Lint: func(der []byte) error { _, err := linter.Lints(der); return err }, Profiles: ca.BuiltInProfiles(), URL: "http://pki.example.net", Shards: 1,
 	})
 	i.Lists = revocation.New(revocation.Config{

@@ -76,7 +76,7 @@ CREATE TABLE issued (
     serial       BYTEA PRIMARY KEY,       -- 16 bytes; of SSH: 8
     authority_id BIGINT NOT NULL,
     profile      TEXT NOT NULL,
-    via          TEXT NOT NULL,           -- api, acme, est, scep, ssh, spiffe, renewal, local
+    via          TEXT NOT NULL,           -- api, acme, est, ssh, spiffe, renewal, local
     requester    TEXT NOT NULL,
     subject      TEXT NOT NULL,
     names        TEXT NOT NULL,           -- JSON
@@ -171,6 +171,7 @@ CREATE TABLE issue_requests (
     serial       BYTEA NOT NULL
 );
 CREATE INDEX issue_requests_state ON issue_requests (state, id);
+CREATE INDEX issue_requests_of ON issue_requests (requester, state, at);
 
 -- ACME (RFC 8555).
 CREATE TABLE acme_accounts (
