@@ -132,10 +132,23 @@ func (i *issuance) open(ctx context.Context, setting, address string, one port) 
 	return nil
 }
 
+// avoidOwn tells ACME of the ports that were opened after it: that of EST, and of syslog
+// where there is one.
+func (i *issuance) avoidOwn(syslog net.Listener) {
+	if i.acme == nil {
+		return
+	}
+	var more []net.Addr
+	if syslog != nil {
+		more = append(more, syslog.Addr())
+	}
+	i.acme.Avoid(i.addresses(more...)...)
+}
+
 // addresses are where this program listens, so that it never connects to itself.
-func (i *issuance) addresses(own net.Addr) []netip.AddrPort {
+func (i *issuance) addresses(own ...net.Addr) []netip.AddrPort {
 	var list []netip.AddrPort
-	for _, address := range append([]net.Addr{own}, addressesOf(i.ports)...) {
+	for _, address := range append(own, addressesOf(i.ports)...) {
 		if tcp, ok := address.(*net.TCPAddr); ok {
 			list = append(list, tcp.AddrPort())
 		}

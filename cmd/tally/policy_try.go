@@ -78,6 +78,10 @@ allowed, and what each rule says of it and why. Nothing is asked for or changed,
 and no server needs to run. What is not set is as for a client of the API that
 has proven nothing.
 
+It asks the rules alone. The limits of profiles (lifetime at most, sorts of names
+and of keys) are looked at when a certificate is asked for, so that what the rules
+allow may still be refused then.
+
 With --file, try the requests of a file against what is expected of them, one
 JSON object a line, such as
   {"who":"svc","dns":["a.lab.test"],"key":"ecdsa-p256","expect":"refuse"}
@@ -133,7 +137,7 @@ func (r *policyRequest) register(cmd *cobra.Command) {
 	f.StringVar(&r.Lifetime, "lifetime", "", "valid for this `TIME` (default that of the profile)")
 	f.StringVar(&r.Who, "as", "", "asked for by this person, token or account `NAME`")
 	f.StringVar(&r.Role, "role", "", "who has this `ROLE`: client, viewer, operator or admin (default client)")
-	f.StringVar(&r.Via, "via", "", "over this `WAY`: api, acme, est, scep, ssh, spiffe, renewal or local (default api)")
+	f.StringVar(&r.Via, "via", "", "over this `WAY`: api, acme, est, ssh, spiffe, renewal or local (default api)")
 	f.StringVar(&r.Authority, "authority", "", "from this `CA`")
 	f.StringVar(&r.Binding, "binding", "", "by an ACME account that is bound to this external `ACCOUNT`")
 	f.BoolVar(&r.Proven, "proven", false, "with control of every name proven, as by an ACME challenge")
@@ -296,7 +300,7 @@ func (a policyAnswer) print(out io.Writer) error {
 			origin = " (built in)"
 		}
 		w.line("  %-15s %s%s", v.Outcome, clean(v.Rule), origin)
-		if v.Outcome == policy.Allowed || v.Outcome == policy.NotApplicable {
+		if v.Explanation == "" && (v.Outcome == policy.Allowed || v.Outcome == policy.NotApplicable) {
 			continue
 		}
 		for _, line := range []struct{ label, text string }{{"because", v.Because}, {"in detail", v.Explanation}, {"see", v.Citation}} {

@@ -110,6 +110,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := t.listen(ctx, c.Syslog, s.Certificate); err != nil {
 		return err
 	}
+	i.avoidOwn(t.syslog)
 	url := urlOf(listener.Addr())
 	if err := lock.say(url); err != nil {
 		return err

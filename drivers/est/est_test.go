@@ -43,6 +43,9 @@ type authority struct {
 	waiting bool                         // guarded by mu
 }
 
+// KeyRefused refuses none.
+func (a *authority) KeyRefused(context.Context, tallystick.KeyID) error { return nil }
+
 func (a *authority) Issue(_ context.Context, who gate.Actor, request ca.Request) (ca.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -54,7 +54,8 @@ type Config struct {
 	Secrets Secrets // of external account bindings; nil: there are none
 	Now     func() time.Time
 	Log     *slog.Logger
-	// Listeners are where this server listens itself: nothing there is ever connected to.
+	// Listeners are where this program listens itself: nothing there is ever connected to.
+	// Server.Avoid adds those of ports that are opened later.
 	Listeners []netip.AddrPort
 	// Describe says what a profile is for, in a few words; it may be nil.
 	Describe func(profile string) string
@@ -68,6 +69,7 @@ type Server struct {
 	accounts accounts
 	prober   *prober
 	recent   recent
+	renewals renewals
 	patience time.Duration // for which an answer waits for a challenge to be tried
 
 	jobs   sync.WaitGroup // attempts at challenges that go on
@@ -96,6 +98,7 @@ const (
 const (
 	orderLife    = 72 * time.Hour // to fulfil an order, for people who write DNS records by hand
 	maxAttempts  = 100            // at challenges at the same time
+	maxRefused   = 5              // certificate requests of an order in an hour, before it is invalid
 	patience     = time.Second
 	keepEnded    = 7 * 24 * time.Hour   // orders that came to nothing
 	keepFinished = 400 * 24 * time.Hour // orders that came to something
@@ -122,12 +125,18 @@ func New(c Config) *Server {
 		c.Challenges = []string{http01, dns01, tlsALPN01}
 	}
 	return &Server{
-		Config: c, nonces: newNonces(c.Now), accounts: newAccounts(), prober: newProber(c), recent: newRecent(), patience: patience,
+		Config: c, nonces: newNonces(c.Now), accounts: newAccounts(), prober: newProber(c), recent: newRecent(), renewals: newRenewals(), patience: patience,
 		limits: limits{
 			accounts: newLimit(c.Limits.AccountsPerHour), orders: newLimit(c.Limits.OrdersPerHour), failures: newLimit(c.Limits.FailuresPerHour),
+			refused: newLimit(maxRefused),
 		},
 		slots: make(chan struct{}, maxAttempts), trying: map[string]*trial{}, finishing: map[string]chan struct{}{},
 	}
+}
+
+// Avoid adds addresses where this program listens itself. Call it before the server serves.
+func (s *Server) Avoid(listeners ...netip.AddrPort) {
+	s.prober.listeners = append(s.prober.listeners, listeners...)
 }
 
 func orElse[T comparable](value *T, otherwise T) {

@@ -294,7 +294,7 @@ func TestRevocation(t *testing.T) {
 	if _, err := other.ObtainCertificateForSANs(t.Context(), stranger, newKey(t), []string{"c.lab.test"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.RevokeCertificate(t.Context(), stranger, three, nil, 1); err != nil {
+	if err := other.RevokeCertificate(t.Context(), stranger, three, nil, 4); err != nil {
 		t.Errorf("by who has proven its names: %v", err)
 	}
 }

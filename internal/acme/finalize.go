@@ -55,6 +55,9 @@ func (x *exchange) finalize() error {
 	if err := x.isReady(o); err != nil {
 		return err
 	}
+	if err := x.withinFailures(o); err != nil {
+		return err
+	}
 	if err := x.checkCSR(o, der); err != nil {
 		return err
 	}
@@ -179,8 +182,12 @@ func (s *Server) issue(ctx context.Context, o store.ACMEOrder) (store.ACMEOrder,
 		}
 		return o, nil
 	case errors.Is(err, ca.ErrBadCSR), errors.Is(err, ca.ErrBadKey), errors.Is(err, ca.ErrBadName):
+		if s.countRefused(o) {
+			return s.refuse(ctx, o, err)
+		}
 		return s.reopen(ctx, o, err) // another request may be better
 	case errors.Is(err, tallystick.ErrDenied), errors.Is(err, tallystick.ErrInvalid):
+		s.countRefused(o)
 		return s.refuse(ctx, o, err)
 	}
 	// Whether it was made nobody knows: look.
@@ -190,6 +197,18 @@ func (s *Server) issue(ctx context.Context, o store.ACMEOrder) (store.ACMEOrder,
 		return o, err // it stays processing until somebody asks for it
 	}
 	return s.reopen(ctx, o, err)
+}
+
+// countRefused counts that the certificate request of an order was refused, which the
+// audit log has a record of: as a failure of its account with each of its names, and
+// for the order. It says whether the order has had all that it may have.
+func (s *Server) countRefused(o store.ACMEOrder) bool {
+	now := s.Now()
+	for _, id := range o.Identifiers {
+		s.limits.failures.count(failureKey(o.Account, id.Value), now)
+	}
+	s.limits.refused.count(o.ID, now)
+	return s.limits.refused.wait(o.ID, now) > 0
 }
 
 // request makes of an order what package ca takes.
@@ -296,7 +315,12 @@ func (s *Server) made(ctx context.Context, o store.ACMEOrder) (ca.Certificate, b
 	if err != nil {
 		return ca.Certificate{}, false, nil // it was parsed before it was kept
 	}
-	list, err := s.CA.FindByKey(ctx, sha256.Sum256(csr.RawSubjectPublicKeyInfo))
+	// As package ca names keys: by the one encoding that they have, not by that of the request.
+	spki, err := x509.MarshalPKIXPublicKey(csr.PublicKey)
+	if err != nil {
+		return ca.Certificate{}, false, nil // nothing is made for such a key
+	}
+	list, err := s.CA.FindByKey(ctx, sha256.Sum256(spki))
 	if err != nil && !errors.Is(err, tallystick.ErrNotFound) {
 		return ca.Certificate{}, false, err
 	}

@@ -109,7 +109,12 @@ func TestCertbot(t *testing.T) {
 		t.Error("renewed and still the same certificate, or the same key")
 	}
 
+	live := filepath.Join(home, "live", "a.lab.test")
 	out, err = certbot(t, s, home, "revoke", "--cert-name", "a.lab.test", "--reason", "keycompromise", "--no-delete-after-revoke")
+	if err == nil || s.revoked(t, renewed[0]) {
+		t.Errorf("an account says that a key is compromised without the key: %s", out)
+	}
+	out, err = certbot(t, s, home, "revoke", "--cert-path", filepath.Join(live, "cert.pem"), "--key-path", filepath.Join(live, "privkey.pem"), "--reason", "keycompromise", "--no-delete-after-revoke")
 	must(t, out, err)
 	if !s.revoked(t, renewed[0]) || s.revoked(t, chain[0]) {
 		t.Error("what certbot revoked is not revoked, or something else is")

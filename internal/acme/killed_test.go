@@ -123,7 +123,7 @@ func (k fileKeys) Signer(_ context.Context, id string) (crypto.Signer, error) {
 func newCA(t testing.TB, db *store.DB, keys ca.Keys) *ca.CA {
 	t.Helper()
 	return ca.New(ca.Config{
-		DB: db, Gate: gate.New(&catest.Book{}, time.Now), Keys: keys, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		DB: db, Gate: gate.New(&catest.Book{}, time.Now), Keys: keys, Now: time.Now,
 		Decide:   func(policy.Request) ca.Decision { return ca.Decision{Allowed: true} },
 		CheckKey: func(crypto.PublicKey) error { return nil }, Lint: func([]byte) error { return nil }, Profiles: ca.BuiltInProfiles(),
 	})

@@ -11,6 +11,7 @@ import (
 // limits are those of section "limits" of the configuration that count over time.
 type limits struct {
 	accounts, orders, failures *limit
+	refused                    *limit // of certificate requests, by order
 }
 
 // maxCounted is how many keys one limit counts: some 20 MB at the most.
@@ -34,22 +35,34 @@ func newLimit(perHour int) *limit {
 func (l *limit) wait(key string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(0, l.full[key].Add(l.step).Sub(now.Add(time.Hour)))
+	return l.left(key, now)
 }
 
 // take counts one, when the key may; otherwise it returns how long to wait.
 func (l *limit) take(key string, now time.Time) time.Duration {
-	if wait := l.wait(key, now); wait > 0 {
-		return wait
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wait := l.left(key, now)
+	if wait == 0 {
+		l.add(key, now)
 	}
-	l.count(key, now)
-	return 0
+	return wait
 }
 
-// count counts one.
+// count counts one, whether or not the key may.
 func (l *limit) count(key string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.add(key, now)
+}
+
+// left is wait, under mu.
+func (l *limit) left(key string, now time.Time) time.Duration {
+	return max(0, l.full[key].Add(l.step).Sub(now.Add(time.Hour)))
+}
+
+// add is count, under mu.
+func (l *limit) add(key string, now time.Time) {
 	full := l.full[key]
 	if full.Before(now) {
 		full = now

@@ -3,7 +3,6 @@
 package acme
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -53,14 +52,20 @@ func (x *exchange) newOrder() error {
 	if _, err := x.signing(); err != nil {
 		return err
 	}
-	renewal, err := x.replaces(&o, ask.Replaces)
+	before, err := x.replaces(&o, ask.Replaces)
 	if err != nil {
 		return err
 	}
-	if !renewal {
-		if err := x.withinLimits(o); err != nil {
+	if o.Replaces != "" {
+		// One at a time, so that of two orders for one certificate the second sees the first.
+		key := "renewal " + renewalKey(o)
+		if err := x.take(x.ctx, key); err != nil {
 			return err
 		}
+		defer x.release(key)
+	}
+	if err := x.withinLimits(o, before); err != nil {
+		return err
 	}
 	authorizations, fresh, err := x.authorize(o)
 	if err != nil {
@@ -105,12 +110,11 @@ func (x *exchange) readOrder(ask orderRequest) (store.ACMEOrder, error) {
 	return o, x.mayOrder(o.Profile, o.Identifiers)
 }
 
-// withinLimits counts an order of an account, or refuses it.
-func (x *exchange) withinLimits(o store.ACMEOrder) error {
-	for _, id := range o.Identifiers {
-		if wait := x.limits.failures.wait(failureKey(o.Account, id.Value), o.Created); wait > 0 {
-			return tooMany(wait, "too many failed attempts to prove this name").about(id)
-		}
+// withinLimits counts an order of an account, or refuses it. One that does no more than
+// renew before is not counted, so that a recall is not held up.
+func (x *exchange) withinLimits(o store.ACMEOrder, before ca.Certificate) error {
+	if err := x.withinFailures(o); err != nil {
+		return err
 	}
 	open, err := x.DB.OpenACMEOrders(x.ctx, o.Account, o.Created)
 	if err != nil {
@@ -119,8 +123,23 @@ func (x *exchange) withinLimits(o store.ACMEOrder) error {
 	if open >= x.Limits.OpenOrders {
 		return tooMany(time.Hour, "the account has %d orders that are not finished; finish some first", open)
 	}
+	exempt, err := x.isRenewal(o, before)
+	if err != nil || exempt {
+		return err
+	}
 	if wait := x.limits.orders.take(o.Account, o.Created); wait > 0 {
 		return tooMany(wait, "too many orders of this account")
+	}
+	return nil
+}
+
+// withinFailures refuses an order for a name with which its account has failed too often.
+func (s *Server) withinFailures(o store.ACMEOrder) error {
+	now := s.Now()
+	for _, id := range o.Identifiers {
+		if wait := s.limits.failures.wait(failureKey(o.Account, id.Value), now); wait > 0 {
+			return tooMany(wait, "too many failed attempts to prove this name, or to get a certificate for it").about(id)
+		}
 	}
 	return nil
 }
@@ -275,50 +294,4 @@ func problemText(text string) *Problem {
 		return nil // it was written here
 	}
 	return p
-}
-
-// replaces reads which certificate an order is to take the place of (RFC 9773
-// section 5), and says whether it is a renewal. A hint that is wrong is left out and
-// noted: it must not cost anybody a certificate. The one exception is the standard's:
-// a certificate that was replaced already.
-func (x *exchange) replaces(o *store.ACMEOrder, id string) (renewal bool, err error) {
-	if id == "" {
-		return false, nil
-	}
-	before, why, err := x.predecessor(x.ctx, *o, id)
-	switch {
-	case err != nil:
-		return false, err
-	case why != "":
-		o.Note = "the hint that it replaces a certificate was left out: " + why
-		x.Log.Info("an ACME order names a certificate to replace that it cannot", "order", o.ID, "account", o.Account, "why", why)
-		return false, nil
-	case !before.Replaced.IsZero():
-		return false, problem(http.StatusConflict, "alreadyReplaced", "the certificate was replaced already; order without replaces")
-	}
-	o.Replaces = id
-	return true, nil
-}
-
-// predecessor returns the certificate that a certID names, or why it cannot be replaced
-// by an order.
-func (x *exchange) predecessor(ctx context.Context, o store.ACMEOrder, id string) (before ca.Certificate, why string, err error) {
-	serial, err := x.serialOf(ctx, id)
-	if err == nil {
-		before, err = x.CA.Find(ctx, serial)
-	}
-	if errors.Is(err, tallystick.ErrNotFound) || errors.Is(err, tallystick.ErrInvalid) {
-		return before, "no CA here has signed it", nil
-	}
-	if err != nil {
-		return before, "", err
-	}
-	names := namesOf(o.Identifiers).All()
-	switch {
-	case before.Requester != actorOf(o.Account).Name:
-		return before, "it is of another account", nil
-	case !slices.ContainsFunc(before.Names.All(), func(name string) bool { return slices.Contains(names, name) }):
-		return before, "it has none of these names", nil
-	}
-	return before, "", nil
 }

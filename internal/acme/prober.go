@@ -171,7 +171,7 @@ func (p *prober) permits(at netip.AddrPort) error {
 	}
 	for _, ip := range embedded(at.Addr()) {
 		if isNeverAllowed(ip) {
-			return refuse("it is not an address of a host in a network (link-local, multicast, unspecified, or of metadata)")
+			return refuse("it is not an address of a host in a network (link-local, multicast, unspecified, of a tunnel, or of metadata)")
 		}
 		if ip.IsLoopback() && !slices.ContainsFunc(p.allow, func(n netip.Prefix) bool { return n.Addr().IsLoopback() && n.Bits() >= 8 && n.Contains(ip) }) {
 			return refuse("it is this machine; issuing.acme.allow in the configuration may name a loopback network")
@@ -181,34 +181,49 @@ func (p *prober) permits(at netip.AddrPort) error {
 		return refuse("issuing.acme.allow in the configuration does not name its network")
 	}
 	for _, own := range p.listeners {
-		if own.Port() == at.Port() && (own.Addr().Unmap() == at.Addr() || own.Addr().IsUnspecified() && isOwn(at.Addr())) {
+		if own.Port() == at.Port() && slices.ContainsFunc(embedded(at.Addr()), func(ip netip.Addr) bool { return listensAt(own.Addr().Unmap(), ip) }) {
 			return refuse("this server listens there itself")
 		}
 	}
 	return nil
 }
 
-// isNeverAllowed says whether an address is none of a host that could hold a name, or
-// one where clouds tell secrets to whoever asks.
-func isNeverAllowed(ip netip.Addr) bool {
-	return ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || // 169.254.0.0/16 holds 169.254.169.254
-		ip.Is4() && (ip.As4()[0] == 0 || ip.As4()[0] >= 240) || // RFC 1122 section 3.2.1.3, RFC 1112 section 4
-		ip == netip.AddrFrom16([16]byte{0: 0xfd, 2: 0x0e, 3: 0xc2, 14: 0x02, 15: 0x54}) // fd00:ec2::254
+func listensAt(own, ip netip.Addr) bool { return own == ip || own.IsUnspecified() && isOwn(ip) }
+
+// neverAllowed are networks beside those that package netip knows: no hosts that could
+// hold a name, ways around the list of what is allowed, and what clouds tell secrets at
+// (169.254.169.254 is link-local).
+var neverAllowed = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),          // RFC 1122 section 3.2.1.3
+	netip.MustParsePrefix("240.0.0.0/4"),        // RFC 1112 section 4
+	netip.MustParsePrefix("64:ff9b:1::/48"),     // RFC 8215: where in it the IPv4 address stands, the network alone knows
+	netip.MustParsePrefix("2001::/32"),          // Teredo, RFC 4380
+	netip.MustParsePrefix("100.100.100.200/32"), // metadata of Alibaba Cloud
+	netip.MustParsePrefix("192.0.0.192/32"),     // of Oracle Cloud
+	netip.MustParsePrefix("fd00:ec2::254/128"),  // of AWS
+	netip.MustParsePrefix("fd20:ce::254/128"),   // of Google Cloud
 }
 
-// embedded returns an address and the IPv4 address within it, through which gateways
-// would lead: IPv4-compatible, NAT64 (RFC 6052) and 6to4 (RFC 3056).
+// isNeverAllowed says whether an address is refused whatever the operator allows.
+func isNeverAllowed(ip netip.Addr) bool {
+	return ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() ||
+		slices.ContainsFunc(neverAllowed, func(n netip.Prefix) bool { return n.Contains(ip) })
+}
+
+// embedded returns an address and the IPv4 addresses within it, through which gateways
+// would lead: IPv4-compatible, NAT64 (RFC 6052), 6to4 (RFC 3056) and ISATAP (RFC 5214).
 func embedded(ip netip.Addr) []netip.Addr {
 	list := []netip.Addr{ip}
 	if !ip.Is6() {
 		return list
 	}
 	b := ip.As16()
-	switch {
-	case [12]byte(b[:12]) == [12]byte{} && ip != netip.IPv6Loopback(),
-		[12]byte(b[:12]) == [12]byte{1: 0x64, 2: 0xff, 3: 0x9b}: // 64:ff9b::/96
+	if [12]byte(b[:12]) == [12]byte{} && ip != netip.IPv6Loopback() || // ::/96
+		[12]byte(b[:12]) == [12]byte{1: 0x64, 2: 0xff, 3: 0x9b} || // 64:ff9b::/96
+		b[8]&^2 == 0 && [3]byte(b[9:12]) == [3]byte{0, 0x5e, 0xfe} { // section 6.1 of RFC 5214, with the bit "universal" or without
 		list = append(list, netip.AddrFrom4([4]byte(b[12:])))
-	case b[0] == 0x20 && b[1] == 0x02: // 2002::/16
+	}
+	if b[0] == 0x20 && b[1] == 0x02 { // 2002::/16
 		list = append(list, netip.AddrFrom4([4]byte(b[2:6])))
 	}
 	return list

@@ -63,11 +63,16 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		c.Allow = []string{"127.0.0.1"}
 		c.Listeners = []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(c.HTTPPort))}
 	})
-	for _, s := range []*site{closed, wide, own} {
+	later := newSite(t, func(c *acme.Config) { c.Allow = []string{"127.0.0.0/8", "2002::/16"} })
+	later.acme.Avoid(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(later.httpPort)), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(later.httpPort)))
+	for _, s := range []*site{closed, wide, own, later} {
 		s.serveHTTP01(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 		for name, ip := range map[string]string{
 			"metadata": "169.254.169.254", "linklocal": "fe80::1", "any": "0.0.0.0", "many": "224.0.0.1", "loop6": "::1", "mapped": "::ffff:127.0.0.1", "nat": "64:ff9b::a9fe:a9fe",
 			"nat-loop": "64:ff9b::7f00:1", "sixtofour": "2002:7f00:1::", "broadcast": "255.255.255.255", "ec2": "fd00:ec2::254",
+			"alibaba": "100.100.100.200", "oracle": "192.0.0.192", "google": "fd20:ce::254", "nat-local": "64:ff9b:1::a00:1", "teredo": "2001:0:a00:1::1", "teredo-end": "2001:0:ffff::1",
+			"isatap": "2001:db8::5efe:a9fe:a9fe", "isatap-u": "2001:db8::200:5efe:169.254.169.254", "isatap-loop": "2001:db8::5efe:127.0.0.1", "sixtofour-meta": "2002:a9fe:a9fe::1",
+			"sixtofour-alibaba": "2002:6464:64c8::1", "sixtofour-own": "2002:c000:201::1",
 		} {
 			s.dns.a[name+".lab.test."] = []netip.Addr{netip.MustParseAddr(ip)}
 		}
@@ -92,11 +97,24 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		{wide, "many.lab.test", "it is not an address of a host"},
 		{wide, "broadcast.lab.test", "it is not an address of a host"},
 		{wide, "ec2.lab.test", "it is not an address of a host"},
+		{wide, "alibaba.lab.test", "it is not an address of a host"},
+		{wide, "oracle.lab.test", "it is not an address of a host"},
+		{wide, "google.lab.test", "it is not an address of a host"},
+		{wide, "nat-local.lab.test", "it is not an address of a host"},
+		{wide, "teredo.lab.test", "it is not an address of a host"},
+		{wide, "teredo-end.lab.test", "it is not an address of a host"},
+		{wide, "isatap.lab.test", "it is not an address of a host"},
+		{wide, "isatap-u.lab.test", "it is not an address of a host"},
+		{wide, "isatap-loop.lab.test", "it is this machine"},
+		{wide, "sixtofour-meta.lab.test", "it is not an address of a host"},
+		{wide, "sixtofour-alibaba.lab.test", "it is not an address of a host"},
 		{own, "a.lab.test", "this server listens there itself"},
+		{later, "a.lab.test", "this server listens there itself"},
+		{later, "sixtofour-own.lab.test", "this server listens there itself"},
 	} {
 		c := newRaw(t, test.site)
 		for _, kind := range []string{"http-01", "tls-alpn-01"} {
-			if test.site == own && kind == "tls-alpn-01" {
+			if (test.site == own || test.site == later) && kind == "tls-alpn-01" {
 				continue
 			}
 			status, problem, detail := c.attempt(kind, test.name, func(string) {})

@@ -8,6 +8,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/tallystick/tallystick"
@@ -58,6 +60,10 @@ func (x *exchange) revokeFor(made ca.Certificate, reason ca.Reason, note string)
 	if !reason.Known() || reason == ca.CACompromise || reason == ca.AACompromise {
 		return problem(http.StatusBadRequest, "badRevocationReason", "the reason is one of 0, 1, 3, 4, 5 and 9 (RFC 5280 section 5.3.1)")
 	}
+	if reason == ca.KeyCompromise && x.key == nil {
+		// It blocks the key for ever, also for others that have it.
+		return problem(http.StatusBadRequest, "badRevocationReason", "keyCompromise (1) is taken from a request that is signed with the key of the certificate; an account may give 0, 3, 4, 5 or 9")
+	}
 	who := actorOf("key " + string(made.Key[:16]))
 	if x.account != nil {
 		who = actorOf(x.account.ID)
@@ -92,10 +98,18 @@ func (x *exchange) mayRevoke(made ca.Certificate, certificate *x509.Certificate)
 			return "", err
 		}
 	}
-	if len(made.Names.DNS)+len(made.Names.IPs) == 0 {
+	if len(made.Names.DNS)+len(made.Names.IPs) == 0 || !isAmong(certificate.Subject.CommonName, made.Names) {
 		return "", unauthorized("the certificate is of another account")
 	}
 	return "by an account that has proven its names", nil
+}
+
+// isAmong says whether a common name is one of the names that were proven. None is.
+func isAmong(commonName string, names ca.Names) bool {
+	if ip, err := netip.ParseAddr(commonName); err == nil {
+		return slices.Contains(names.IPs, ip)
+	}
+	return commonName == "" || slices.Contains(names.DNS, strings.ToLower(commonName))
 }
 
 // holds refuses who has no valid authorization for a name.

@@ -102,8 +102,11 @@ type Policy struct {
 
 	// Whether requests of role client that it applies to and that fulfil it need not be proven
 	// otherwise. Without such a rule clients get certificates only for names that they have
-	// proven to control. A rule that grants should say in when or require who may have
-	// which names.
+	// proven to control. A rule that grants says in when or require who may have which
+	// names, and for which profile, as in
+	// who == 'svc' && profile == 'server' && names.all(n, under(n, 'svc.example.com')).
+	// A request with names of a sort that it says nothing of (dns, ips, emails, uris,
+	// principals, common_name; names is all of them) is not granted by it.
 	Grants bool `yaml:"grants"`
 
 	// What to tell whoever is refused.

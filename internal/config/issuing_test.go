@@ -22,10 +22,10 @@ func fullIssuing() config.Issuing {
 			{Name: "vpn", Like: "client", Authority: "people", Approval: true},
 		},
 		Policies: []config.Policy{
-			{Name: "our-names", When: "role == 'client'", Require: "dns.all(n, under(n, 'shop.example.com'))",
+			{Name: "our-names", When: "role == 'client'", Require: "names.all(n, under(n, 'shop.example.com'))",
 				Because: "names must end in .shop.example.com", Citation: "Certificate policy of the shop, section 3.2"},
-			{Name: "shop-backend", When: "who == 'shop-backend'", Grants: true,
-				Require: "dns.all(n, under(n, 'backend.shop.example.com')) && lifetime <= duration('24h')"},
+			{Name: "shop-backend", When: "who == 'shop-backend' && profile == 'server'", Grants: true,
+				Require: "names.all(n, under(n, 'backend.shop.example.com')) && lifetime <= duration('24h')"},
 			{Name: "ca-for-partners", When: "binding.startsWith('partner-')", Approve: true},
 			{Name: "short-lives", Require: "lifetime <= duration('72h')", Because: "certificates live for three days at most", From: "2027-03-15"},
 		},

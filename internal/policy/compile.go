@@ -3,10 +3,12 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -65,6 +67,7 @@ type ready struct {
 	Rule
 	builtIn       bool
 	when, require *expression // nil where there is none
+	speaksOf      sorts       // what it can grant
 }
 
 // Compile reads the rules, and adds those of BuiltIn that have no namesake among them.
@@ -150,6 +153,9 @@ func (r *ready) compile(env *cel.Env) error {
 		}
 		*part.to = x
 	}
+	if errs == nil {
+		return r.checkGrants()
+	}
 	return errors.Join(errs...)
 }
 
@@ -188,7 +194,7 @@ func compileExpression(env *cel.Env, text string) (x *expression, err error) {
 		return nil, problem.With(&Error{Line: 1, Column: 1, Text: fmt.Sprintf("it is of type %s, and must be true or false", checked.OutputType())},
 			"compare it with something, as in lifetime <= duration('72h')")
 	}
-	if err := checkLiterals(checked); err != nil {
+	if err := cmp.Or(checkLiterals(checked), checkItems(checked)); err != nil {
 		return nil, err
 	}
 	estimate, err := env.EstimateCost(checked, estimator{})
@@ -283,6 +289,25 @@ func checkLiterals(checked *cel.Ast) error {
 			if _, err := parseNetwork(text); literal && err != nil {
 				at(args[1], err.Error())
 			}
+		}
+	}))
+	return wrong
+}
+
+// checkItems refuses items of lists that are called like one of our variables, which
+// would hide it from the explanations, and from whoever reads the rule.
+func checkItems(checked *cel.Ast) error {
+	var wrong error
+	rep := checked.NativeRep()
+	ast.PostOrderVisit(rep.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.ComprehensionKind || wrong != nil {
+			return
+		}
+		item := e.AsComprehension().IterVar()
+		if slices.ContainsFunc(Variables(), func(v Variable) bool { return v.Name == item }) {
+			place := rep.SourceInfo().GetStartLocation(e.ID())
+			wrong = problem.With(&Error{Line: max(place.Line(), 1), Column: place.Column() + 1, Text: item + " is a variable, and cannot be an item of a list"},
+				"call the item something else, as in names.all(n, n != '')")
 		}
 	}))
 	return wrong

@@ -5,6 +5,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -12,9 +13,10 @@ import (
 
 // An expression is ready to be evaluated, and to be explained.
 type expression struct {
-	text    string
-	program cel.Program
-	parts   *part
+	text     string
+	program  cel.Program
+	parts    *part
+	speaksOf sorts // the sorts of names all of which it says something of
 }
 
 func newExpression(env *cel.Env, checked *cel.Ast, text string) (*expression, error) {
@@ -26,7 +28,9 @@ func newExpression(env *cel.Env, checked *cel.Ast, text string) (*expression, er
 	if err != nil {
 		return nil, fmt.Errorf("couldn't prepare explanations: %w", err)
 	}
-	return &expression{text: text, program: program, parts: parts}, nil
+	said := speech{info: checked.NativeRep().SourceInfo()}
+	said.hear(checked.NativeRep().Expr())
+	return &expression{text: text, program: program, parts: parts, speaksOf: said.of}, nil
 }
 
 // errNotBool is of an expression whose value is not true or false, which its type rules out.
@@ -62,6 +66,7 @@ func (r *ready) judge(vars *variables, v *Verdict) {
 		outcome = NotYet
 	}
 	v.Outcome, v.Explanation = outcome, explanation
+	r.grant(vars, v)
 }
 
 // outcome is what the rule says once it holds.
@@ -81,7 +86,11 @@ func (r *ready) outcome(vars *variables) (Outcome, string) {
 			return Refused, fmt.Sprintf("it cannot be evaluated: %s", firstLine(err))
 		}
 		if !fulfilled {
-			return Refused, r.require.parts.explain(vars)
+			explanation := r.require.parts.explain(vars)
+			if slices.Contains(r.require.parts.values, "granted") {
+				explanation += vars.withheld
+			}
+			return Refused, explanation
 		}
 	}
 	if r.Approve {

@@ -18,7 +18,7 @@ type Function struct{ Name, Example, About string }
 // Functions lists them, for documents and hints.
 func Functions() []Function {
 	return []Function{
-		{"under", "under(n, 'lab.test')", "whether a DNS name is a domain or below it: `lab.test`, `a.lab.test`, `*.lab.test`; not `evillab.test`"},
+		{"under", "under(n, 'lab.test')", "whether a text is a host name and the domain or below it: `lab.test`, `a.lab.test`, `*.lab.test`; not `evillab.test`, `me@lab.test` or `spiffe://x/a.lab.test`"},
 		{"inside", "inside(ip, '10.0.0.0/8')", "whether an IP address is inside a network"},
 		{"glob", "glob(n, 'web-*.lab.test')", "whether a text is of a form: `*` stands for any characters but dots, `**` for any characters"},
 		{"hostname", "hostname(n)", "whether a text is a host name: labels of letters, digits and hyphens, with a whole `*` as the first label at most"},
@@ -57,15 +57,16 @@ func declarations() []cel.EnvOption {
 	}
 }
 
-// under says whether a name is the domain or below it. Names are compared without
-// regard to case (RFC 4343).
+// under says whether a host name is the domain or below it. Names are compared without
+// regard to case (RFC 4343). It is false of what is no host name, because it is asked of
+// names of all sorts, and the path of a URI or the realm of a principal can end like a domain.
 func under(name, domain string) bool {
 	domain = strings.Trim(domain, ".")
 	at := len(name) - len(domain)
-	if domain == "" || at < 0 || !strings.EqualFold(name[at:], domain) {
+	if domain == "" || at < 0 || !strings.EqualFold(name[at:], domain) || at > 0 && name[at-1] != '.' {
 		return false
 	}
-	return at == 0 || at > 1 && name[at-1] == '.'
+	return hostname(name)
 }
 
 // inside says whether an address is inside a network, or is that address.

@@ -13,6 +13,10 @@ func TestFunctions(t *testing.T) {
 	for _, expression := range []string{
 		"under('lab.test', 'lab.test')", "under('a.b.LAB.test', 'lab.test')", "under('*.lab.test', 'lab.test')", "under('a.lab.test', '.lab.test')",
 		"!under('evillab.test', 'lab.test')", "!under('.lab.test', 'lab.test')", "!under('test', 'lab.test')", "!under('a.test', '')", "!under('', '')",
+		"!under('spiffe://prod.bank/admin/x.lab.test', 'lab.test')", "!under('administrator@CORP.LAB.TEST', 'lab.test')", "!under('postgres .lab.test', 'lab.test')",
+		"!under('host/a.lab.test', 'lab.test')", "!under('a@.lab.test', 'lab.test')", "!under('a\\n.lab.test', 'lab.test')", "!under('a*.lab.test', 'lab.test')",
+		"!under('*.*.lab.test', 'lab.test')", "!under('a..lab.test', 'lab.test')", "!under('me@lab.test', 'lab.test')", "!under('a\\x00.lab.test', 'lab.test')",
+		"under('*.a.lab.test', 'lab.test')", "!under('ä.lab.test', 'lab.test')", "!under('@x', '@x')",
 		"inside('10.1.2.3', '10.0.0.0/8')", "!inside('11.0.0.1', '10.0.0.0/8')", "inside('::ffff:10.0.0.1', '10.0.0.0/8')", "inside('2001:db8::1', '2001:db8::/32')",
 		"inside('10.0.0.1', '10.0.0.1')", "!inside('10.0.0.1', '::/0')",
 		"glob('web-1.lab.test', 'web-*.lab.test')", "!glob('web-1.x.lab.test', 'web-*.lab.test')", "glob('web-1.x.lab.test', 'web-**.lab.test')",

@@ -23,7 +23,7 @@ import (
 type Request struct {
 	Who       string   // who asks: name of a person, token, account
 	Role      string   // client, viewer, operator, admin
-	Via       string   // api, acme, est, scep, ssh, spiffe, renewal, local
+	Via       string   // api, acme, est, ssh, spiffe, renewal, local
 	Authority string   // the CA that is asked
 	Profile   string   // what for
 	DNS       []string // names, lower case, without a final dot
@@ -44,11 +44,13 @@ type Request struct {
 
 // A Rule is one condition for a certificate.
 type Rule struct {
-	Name     string // what decisions call it; unique
-	When     string // CEL; the rule applies where it is true; "" is always
-	Require  string // CEL; what must be true then; "" is nothing
-	Approve  bool   // a request that fulfils it waits for somebody's word
-	Grants   bool   // a request that fulfils it need not be proven; see BuiltIn
+	Name    string // what decisions call it; unique
+	When    string // CEL; the rule applies where it is true; "" is always
+	Require string // CEL; what must be true then; "" is nothing
+	Approve bool   // a request that fulfils it waits for somebody's word
+	// Grants is whether a request that fulfils it need not be proven; see BuiltIn. It holds
+	// for requests alone that have no sort of names of which When and Require say nothing.
+	Grants   bool
 	Because  string // for whoever is refused
 	Citation string
 	From     time.Time // it holds from then on; zero is always
@@ -75,7 +77,8 @@ type Verdict struct {
 	Citation   string  `json:"citation,omitempty"`
 	Expression string  `json:"expression,omitempty"` // what is required
 	// Explanation says which part of the expression is not so, with the values that
-	// make it so; of a rule that does not hold yet, what it will say.
+	// make it so; of a rule that does not hold yet, what it will say; of one that would
+	// grant, why it does not.
 	Explanation string `json:"explanation,omitempty"`
 }
 
@@ -135,7 +138,6 @@ func (p *Policy) Decide(r Request) Decision {
 		case Approval:
 			d.NeedsApproval = true
 		}
-		vars.granted = vars.granted || rule.Grants && (v.Outcome == Allowed || v.Outcome == Approval)
 	}
 	d.NeedsApproval = d.NeedsApproval && d.Allowed
 	return d

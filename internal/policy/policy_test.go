@@ -205,6 +205,7 @@ func TestMistakes(t *testing.T) {
 		{"who.matches('(')", "rule r, require, column 13: invalid matches argument", "docs/policy.md"},
 		{"who.matches(binding)", "rule r, require, column 13: the pattern of matches must be written out", ""},
 		{"ips.all(i, inside(i, '10.0.0.0/99'))", `rule r, require, column 22: "10.0.0.0/99" is no network such as 10.0.0.0/8`, ""},
+		{"proven && ips.all(uris, uris == 'x')", "rule r, require, column 18: uris is a variable, and cannot be an item of a list", "call the item something else"},
 		{long, "rule r, require: the expression has more than 2000 bytes", "split it"},
 		{"", "rule r: it requires nothing and asks for no approval", ""},
 	} {

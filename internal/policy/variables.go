@@ -20,7 +20,7 @@ func Variables() []Variable {
 	return []Variable{
 		{"who", "string", "who asks: the name of a person, a token, or of an account such as `acme/7`"},
 		{"role", "string", "`client`, `viewer`, `operator` or `admin`"},
-		{"via", "string", "how the request came in: `api`, `local`, `acme`, `est`, `scep`, `ssh`, `spiffe`, `renewal`"},
+		{"via", "string", "how the request came in: `api`, `local`, `acme`, `est`, `ssh`, `spiffe`, `renewal`"},
 		{"profile", "string", "what the certificate is for"},
 		{"authority", "string", "the CA that is asked"},
 		{"names", "list(string)", "all names of all sorts, the common name too"},
@@ -36,7 +36,7 @@ func Variables() []Variable {
 		{"key.id", "string", "the SHA-256 of the SubjectPublicKeyInfo, in hexadecimal"},
 		{"lifetime", "duration", "how long the certificate would be valid"},
 		{"proven", "bool", "whether whoever asks has shown control of every name, as ACME clients do"},
-		{"granted", "bool", "whether a rule before this one that has `grants: true` applies and is fulfilled"},
+		{"granted", "bool", "whether a rule before this one that has `grants: true` grants the names"},
 		{"renewal", "bool", "whether it takes the place of an earlier certificate of the same requester"},
 		{"binding", "string", "of ACME: the external account that was bound; else an empty string"},
 		{"now", "timestamp", "the time of the request"},
@@ -64,7 +64,9 @@ func typeOf(name string) *cel.Type {
 type variables struct {
 	request *Request
 	granted bool
-	lists   [6]ref.Val // made when they are first asked for: names, dns, ips ...
+	// withheld says why the first rule that would grant does not; "" when there is none.
+	withheld string
+	lists    [6]ref.Val // made when they are first asked for: names, dns, ips ...
 }
 
 // Parent implements cel.Activation.

@@ -7,7 +7,6 @@ package batch
 import (
 	"errors"
 	"sync"
-	"time"
 )
 
 // most bounds how many items one piece of work holds.
@@ -53,7 +52,6 @@ func (q *Queue[T]) Do(item T, work func(items []T, errs []error)) error {
 
 // lead does what waits, and hands on to whoever waits behind.
 func (q *Queue[T]) lead(work func([]T, []error)) {
-	time.Sleep(500 * time.Microsecond)
 	q.mu.Lock()
 	n := min(len(q.waiting), most)
 	group := q.waiting[:n:n]
