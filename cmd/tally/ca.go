@@ -18,6 +18,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ca"
 	"github.com/tallystick/tallystick/internal/custody"
+	"github.com/tallystick/tallystick/internal/problem"
 )
 
 func (p *program) caCommand() *cobra.Command {
@@ -181,8 +182,23 @@ func (p *program) initCA(ctx context.Context, h *house, flags caInitFlags) error
 	case one.Kind == ca.KindSSH:
 		p.say(`hint: "tally ca show %s" prints the line for TrustedUserCAKeys and @cert-authority`, one.Name)
 	default:
-		p.say(`hint: have others trust what "tally ca show %s" prints; "tally ca issue --help" makes a first certificate`, made[0].Name)
+		root := made[0].Name
+		if r.Parent != "" && len(made) == 1 {
+			root = r.Parent
+		}
+		p.say(`hint: have others trust what "tally ca show %s" prints; "tally ca issue --help" makes a first certificate`, root)
+		p.say(`hint: its certificates say that its lists are at %s/pki/, as issuing.url of the configuration says; that stays so`, one.Settings.URL)
 	}
+	return p.sayWrappingKey(ctx, h)
+}
+
+// sayWrappingKey reminds of the one thing that must not be lost.
+func (p *program) sayWrappingKey(ctx context.Context, h *house) error {
+	keys, err := custody.Keys(ctx, h.db)
+	if err != nil || len(keys) != 1 || keys[0].Kept() > 2 {
+		return err // they have been told
+	}
+	p.say("hint: keep a copy of the wrapping key somewhere else, or nothing can be signed one day: %s", keys[0].About)
 	return nil
 }
 
@@ -246,6 +262,9 @@ func (p *program) caShow() *cobra.Command {
 				a, err := c.Authority(ctx, args[0])
 				if err != nil {
 					return err
+				}
+				if len(a.Certificate) == 0 {
+					return problem.With(fmt.Errorf("%w: the CA %s is %s and has no certificate yet", tallystick.ErrInvalid, a.Name, a.State), `"tally ca csr `+a.Name+`" prints what is to be signed`)
 				}
 				text := a.PEM()
 				if flags.chain {

@@ -24,6 +24,9 @@ func (p *program) caRollover() *cobra.Command {
                "tally ca recall --ca OLD" has its certificates renewed soon.
   3. distrust  when nothing is left that the old one signed. Until then it is refused.
 
+After a root, do the same with each CA below it: their next generation is put below
+the new root.
+
 When its key is in other hands, begin with "tally ca compromise".`
 	var key string
 	var force bool
@@ -45,7 +48,13 @@ When its key is in other hands, begin with "tally ca compromise".`
 		}
 		p.say("%s signs in place of %s", next.Name, name)
 		p.say("hint: have what %s signed renewed soon: tally ca recall --ca %s", name, name)
-		return nil
+		all, err := c.Authorities(ctx)
+		for _, below := range all {
+			if below.Parent == name && below.Signs() {
+				p.say("hint: %s stands below %s; put the next one below %s: tally ca rollover prepare %s", below.Name, name, next.Name, below.Name)
+			}
+		}
+		return err
 	})
 	distrust := p.caStep("distrust NAME", "End a CA", func(ctx context.Context, h *house, c *ca.CA, name string) error {
 		a, err := c.Distrust(ctx, h.actor, name, force)

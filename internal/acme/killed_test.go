@@ -31,6 +31,7 @@ import (
 	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/lab"
 	"github.com/tallystick/tallystick/internal/policy"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -185,7 +186,7 @@ func TestKilled(t *testing.T) {
 
 func killedAt(t *testing.T, point string) {
 	dir := t.TempDir()
-	v := &victim{t: t, dir: dir, dns: startDNS(t), address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	v := &victim{t: t, dir: dir, dns: startDNS(t), address: fmt.Sprintf("127.0.0.1:%d", lab.FreePort(t))}
 	db, err := store.Open(t.Context(), filepath.Join(dir, "store.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"github.com/tallystick/tallystick/internal/ca/catest"
 	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/custody"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // A site is an ACME server on a real CA, reached over TLS, and a name server that
@@ -45,7 +46,7 @@ type site struct {
 // newSite starts everything until the test ends; change may alter the configuration.
 func newSite(t testing.TB, change ...func(*acme.Config)) *site {
 	t.Helper()
-	s := &site{Lab: catest.New(t), dns: startDNS(t), httpPort: freePort(t), tlsPort: freePort(t), secrets: secrets{}}
+	s := &site{Lab: catest.New(t), dns: startDNS(t), httpPort: lab.FreePort(t), tlsPort: lab.FreePort(t), secrets: secrets{}}
 	s.Init(t, ca.InitRequest{Name: "root", CommonName: "Lab Root"})
 	s.Init(t, ca.InitRequest{Name: "lab", CommonName: "Lab CA", Parent: "root"})
 	c := acme.Config{
@@ -84,17 +85,6 @@ func (s secrets) Put(_ context.Context, _ custody.Owner, secret []byte) (string,
 	id := fmt.Sprint("secret-", len(s))
 	s[id] = append([]byte(nil), secret...)
 	return id, nil
-}
-
-// freePort returns a port of loopback that nobody listens on now.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // A nameServer answers for lab.test, and takes updates (RFC 2136).

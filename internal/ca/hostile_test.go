@@ -357,3 +357,24 @@ func TestOneDomainAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// A root is not ended under a CA that signs.
+func TestARootThatCarriesACA(t *testing.T) {
+	h := newHouse(t, filepath.Join(t.TempDir(), "db"))
+	h.lab()
+	for _, name := range []string{"root", "lab"} {
+		if _, err := h.Prepare(t.Context(), admin, name, ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Activate(t.Context(), admin, name); err != nil {
+			t.Fatal(err)
+		}
+		_, err := h.Distrust(t.Context(), admin, "root", false)
+		if name == "root" && (err == nil || !strings.Contains(err.Error(), "lab stands below root")) || name == "lab" && err != nil {
+			t.Errorf("after %s: %v", name, err)
+		}
+	}
+	if next, err := h.Authority(t.Context(), "lab-g2"); err != nil || next.Parent != "root-g2" {
+		t.Errorf("the next lab stands below %q, %v", next.Parent, err)
+	}
+}

@@ -267,6 +267,14 @@ func (c *CA) Distrust(ctx context.Context, who gate.Actor, name string, force bo
 	if a.State == Active && !force {
 		return a, problem.With(fmt.Errorf("%w: the CA %s still signs", tallystick.ErrInvalid, name), `first let another one take over: "tally ca rollover prepare `+name+`", then activate`)
 	}
+	list, err := c.Authorities(ctx)
+	if err != nil {
+		return a, err
+	}
+	below := slices.IndexFunc(list, func(b Authority) bool { return b.Parent == name && (b.State == Active || b.State == Prepared) })
+	if below >= 0 && !force {
+		return a, problem.With(fmt.Errorf("%w: the CA %s stands below %s and signs", tallystick.ErrInvalid, list[below].Name, name), `replace it first: "tally ca rollover prepare `+list[below].Name+`" puts the next one below the CA that signs now`)
+	}
 	left, err := c.DB.ListIssued(ctx, store.IssuedFilter{Authority: a.ID, State: "valid", Answered: "no", Now: c.Now()}, nil, 5)
 	if err != nil {
 		return a, err

@@ -11,6 +11,7 @@ package lab
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -43,15 +44,17 @@ func Program(t testing.TB, name string) string {
 }
 
 // FreePort returns a port of 127.0.0.1 that nobody listens on now, neither by TCP
-// nor by UDP.
+// nor by UDP. It is below those that the kernel gives to outgoing connections
+// (net.ipv4.ip_local_port_range), so that none of them takes it before the server does,
+// also one that is started again.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		port := 20_000 + rand.IntN(12_000)
+		tcp, err := net.Listen("tcp", Loopback(port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := tcp.Addr().(*net.TCPAddr).Port
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		tcp.Close()
 		if err == nil {

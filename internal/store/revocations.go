@@ -141,6 +141,10 @@ func revokeOf(ctx context.Context, tx *writing, list []Revocation) ([]Revocation
 		changed = append(changed, one)
 		return nil
 	})
+	if err == nil && len(changed) == 0 {
+		// Nothing has this revision, so whoever waits for it would wait for ever.
+		_, err = tx.ExecContext(ctx, `UPDATE revocation_revisions SET revision = revision - 1 WHERE authority_id = $1`, list[0].Authority)
+	}
 	return changed, err
 }
 

@@ -69,6 +69,16 @@ func TestRevokeIsIdempotent(t *testing.T) {
 		if err != nil || len(fresh) != 1 || !bytes.Equal(fresh[0].Serial, later[10].Serial) {
 			t.Fatalf("%+v, %v; want the one that was not revoked before", fresh, err)
 		}
+		before, err := db.RevocationRevision(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fresh, err := db.Revoke(t.Context(), later); err != nil || len(fresh) != 0 {
+			t.Errorf("a third time: %d fresh, %v", len(fresh), err)
+		}
+		if after, err := db.RevocationRevision(t.Context(), 1); err != nil || after != before {
+			t.Errorf("revision %d became %d, %v: whoever waits for a list that has it waits for ever", before, after, err)
+		}
 		got, err := db.RevocationOf(t.Context(), all[0].Serial)
 		if d := cmp.Diff(all[0], got); d != "" || err != nil {
 			t.Errorf("the first revocation changed, %v:\n%s", err, d)
