@@ -154,7 +154,7 @@ func (c *connection) wrappingKey(label string, create bool) (cipher.AEAD, error)
 }
 
 // generate makes a key pair that signs and does nothing else.
-func (c *connection) Generate(id []byte, label string, kind KeyType) (crypto11.Signer, error) {
+func (c *connection) generate(id []byte, label string, kind KeyType) (crypto11.Signer, error) {
 	if curve := curveOf(kind); curve != nil {
 		return c.GenerateECDSAKeyPairWithLabel(id, []byte(label), curve)
 	}
