@@ -7,9 +7,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"math/big"
 	"net/http"
 	"strings"
 	"time"
@@ -17,18 +17,6 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ca"
 )
-
-// serialSize is how many octets a serial of ours has.
-const serialSize = 16
-
-// serialOfNumber returns the serial of a number, written without leading zeros.
-func serialOfNumber(number []byte) ca.Serial {
-	number = bytes.TrimLeft(number, "\x00")
-	if len(number) > serialSize {
-		return ""
-	}
-	return ca.Serial(strings.Repeat("00", serialSize-len(number)) + hex.EncodeToString(number))
-}
 
 // parseCertID reads the name of a certificate in renewal information: its issuer's key
 // identifier and its serial number as DER has it (RFC 9773 section 4.1).
@@ -46,7 +34,7 @@ func parseCertID(id string) (keyID []byte, serial ca.Serial, err error) {
 	if number[0]&0x80 != 0 || len(number) > 1 && number[0] == 0 && number[1]&0x80 == 0 {
 		return nil, "", malformed("the serial number is not one in DER")
 	}
-	return keyID, serialOfNumber(number), nil
+	return keyID, ca.SerialOf(new(big.Int).SetBytes(number)), nil
 }
 
 // serialOf returns the serial that a certID names, if a CA of ours has the key

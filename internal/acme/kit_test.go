@@ -102,11 +102,11 @@ type nameServer struct {
 func startDNS(t testing.TB) *nameServer {
 	t.Helper()
 	n := &nameServer{txt: map[string][]string{}, a: map[string][]netip.Addr{}, counts: map[string]int{}}
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	n.address = lab.Loopback(lab.FreePort(t))
+	packets, err := net.ListenPacket("udp", n.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.address = packets.LocalAddr().String()
 	streams, err := net.Listen("tcp", n.address)
 	if err != nil {
 		t.Fatal(err)

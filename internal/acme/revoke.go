@@ -38,7 +38,7 @@ func (x *exchange) revoke() error {
 	if err != nil {
 		return malformed("the certificate cannot be read")
 	}
-	made, err := x.CA.Find(x.ctx, serialOfNumber(certificate.SerialNumber.Bytes()))
+	made, err := x.CA.Find(x.ctx, ca.SerialOf(certificate.SerialNumber))
 	if errors.Is(err, tallystick.ErrNotFound) || errors.Is(err, tallystick.ErrInvalid) || err == nil && !bytes.Equal(made.DER, der) {
 		return problem(http.StatusNotFound, "malformed", "no CA here has signed this certificate")
 	}

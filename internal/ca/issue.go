@@ -187,9 +187,8 @@ func (c *CA) KeyRefused(ctx context.Context, key tallystick.KeyID) error {
 
 // predecessor notes the certificate that a request takes over from, when it may
 // be said to: one of the same requester, or whose key was shown, and with a name or the
-// subject in common. Anything else
-// is left out and does not stop the request, because a wrong word here must not cost
-// anybody a certificate, nor silence somebody else's.
+// subject in common. Anything else is left out and does not stop the request, because a
+// wrong word here must not cost anybody a certificate, nor silence somebody else's.
 func (c *CA) predecessor(ctx context.Context, a *Admission, r Request) error {
 	if r.Replaces == "" {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/tallystick/tallystick/internal/store"
 )
 
-// profileResponder is what certificates of OCSP responders are kept as; nobody can ask
-// for one.
+// profileResponder is what certificates of OCSP responders are kept as. Nobody can ask
+// for one, and nobody has to be told to renew it.
 const profileResponder = "ocsp"
 
 // KeepResponder keeps the certificate that an authority has made for its own OCSP

@@ -255,7 +255,7 @@ func (c *CA) RecallAuthority(ctx context.Context, who gate.Actor, name, url stri
 	if err := errors.Join(err, checkLink(url)); err != nil {
 		return 0, err
 	}
-	n, err := c.DB.RecallAuthority(ctx, a.ID, url, c.Now())
+	n, err := c.DB.RecallAuthority(ctx, a.ID, profileResponder, url, c.Now())
 	c.windows.clear()
 	c.recalled()
 	return n, err

@@ -341,7 +341,7 @@ func (c *CA) Compromise(ctx context.Context, who gate.Actor, name, url string, s
 	if err := c.revokeAuthority(ctx, who, a, CACompromise, since); err != nil {
 		return 0, err
 	}
-	n, err := c.DB.RecallAuthority(ctx, a.ID, url, c.Now())
+	n, err := c.DB.RecallAuthority(ctx, a.ID, profileResponder, url, c.Now())
 	c.windows.clear()
 	c.recalled()
 	return n, err

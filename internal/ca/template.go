@@ -57,7 +57,8 @@ func newSerialOf(kind string, now time.Time) Serial {
 	return Serial(hex.EncodeToString(b[:]))
 }
 
-// SerialOf returns the serial number of a certificate of ours.
+// SerialOf returns the serial that a number in a certificate stands for; "" for one that
+// is none of ours.
 func SerialOf(n *big.Int) Serial {
 	if n.Sign() < 0 || n.BitLen() > 128 {
 		return ""

@@ -139,11 +139,8 @@ func (s *Server) clientCertificate(r *http.Request, authority ca.Authority) (*cl
 		return nil, nil
 	}
 	shown := r.TLS.PeerCertificates[0]
-	if shown.SerialNumber.Sign() <= 0 || shown.SerialNumber.BitLen() > 128 {
-		return nil, fmt.Errorf("%w: the client certificate was not issued here", tallystick.ErrUnsigned)
-	}
-	issued, err := s.CA.Find(r.Context(), ca.Serial(fmt.Sprintf("%032x", shown.SerialNumber)))
-	if errors.Is(err, tallystick.ErrNotFound) {
+	issued, err := s.CA.Find(r.Context(), ca.SerialOf(shown.SerialNumber))
+	if errors.Is(err, tallystick.ErrNotFound) || errors.Is(err, tallystick.ErrInvalid) {
 		return nil, fmt.Errorf("%w: the client certificate was not issued here", tallystick.ErrUnsigned)
 	}
 	if err != nil {

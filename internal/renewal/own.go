@@ -115,7 +115,7 @@ func serialOf(der []byte) ca.Serial {
 	if err != nil {
 		return ""
 	}
-	return ca.Serial(fmt.Sprintf("%032x", c.SerialNumber))
+	return ca.SerialOf(c.SerialNumber)
 }
 
 // LookStanding says what the CA says of a certificate.

@@ -250,12 +250,14 @@ func (db *DB) MarkRecalled(ctx context.Context, serials [][]byte, url string, at
 	return marked, db.wrap("couldn't mark certificates for renewal", err)
 }
 
-// RecallAuthority marks everything that an authority signed and that is valid.
-func (db *DB) RecallAuthority(ctx context.Context, authority int64, url string, at time.Time) (int64, error) {
+// RecallAuthority marks everything that an authority signed and that is valid and not
+// revoked, but for what is of one profile.
+func (db *DB) RecallAuthority(ctx context.Context, authority int64, except, url string, at time.Time) (int64, error) {
 	var marked int64
 	err := db.tx(ctx, func(tx *writing) error {
-		const update = `UPDATE issued SET recalled = $1, recall_url = $2 WHERE authority_id = $3 AND recalled = 0 AND not_after > $4`
-		result, err := tx.ExecContext(ctx, update, micros(at), url, authority, micros(at))
+		const update = `UPDATE issued SET recalled = $1, recall_url = $2 WHERE authority_id = $3 AND recalled = 0 AND not_after > $4 AND profile <> $5
+			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.authority_id = issued.authority_id AND r.serial = issued.serial)`
+		result, err := tx.ExecContext(ctx, update, micros(at), url, authority, micros(at), except)
 		if err != nil {
 			return err
 		}
