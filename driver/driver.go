@@ -5,7 +5,7 @@
 // A driver is a value made by New from three things: a name, a struct of
 // options, and a function that opens it. What it can do is a set of verbs, each
 // an interface of one method in this package (find.go of a driver implements
-// Finder, issue.go Issuer, and so on; Install, Trust, Block, Probe, Watch and
+// Finder, issue.go Issuer, and so on; door.go here has those of a recall; Watch and
 // Sign come with the features that call them). A driver has the verbs whose
 // interfaces the opened value implements.
 //
@@ -66,7 +66,8 @@ func (d Driver) About() string { return d.about }
 // Options returns what can be set, in the order of the struct.
 func (d Driver) Options() []Option { return d.options }
 
-// Verbs returns the capabilities in a fixed order: "find", "issue", "look", "revoke".
+// Verbs returns the capabilities in a fixed order: "find", "issue", "look",
+// "revoke", "install", "trust", "block", "probe".
 func (d Driver) Verbs() []string { return d.verbs }
 
 // Open makes the driver ready with option values by name; what is not named
@@ -76,20 +77,21 @@ func (d Driver) Open(values map[string]string) (any, error) { return d.open(valu
 // verbsOf lists the verb interfaces that v implements.
 func verbsOf(v any) []string {
 	var verbs []string
-	if _, ok := v.(Finder); ok {
-		verbs = append(verbs, "find")
-	}
-	if _, ok := v.(Issuer); ok {
-		verbs = append(verbs, "issue")
-	}
-	if _, ok := v.(StandingLooker); ok {
-		verbs = append(verbs, "look")
-	}
-	if _, ok := v.(Revoker); ok {
-		verbs = append(verbs, "revoke")
+	for _, verb := range []struct {
+		name string
+		has  bool
+	}{
+		{"find", is[Finder](v)}, {"issue", is[Issuer](v)}, {"look", is[StandingLooker](v) || is[Looker](v)}, {"revoke", is[Revoker](v)},
+		{"install", is[Installer](v)}, {"trust", is[Truster](v)}, {"block", is[Blocker](v)}, {"probe", is[Prober](v)},
+	} {
+		if verb.has {
+			verbs = append(verbs, verb.name)
+		}
 	}
 	return verbs
 }
+
+func is[Verb any](v any) bool { _, ok := v.(Verb); return ok }
 
 // A Finder finds credentials.
 //

@@ -42,6 +42,16 @@ const (
 
 	ManageRenewals Action = "manage-renewals"
 	ManageDelivery Action = "manage-delivery"
+
+	ReadRecalls    Action = "read-recalls"
+	PlanRecall     Action = "plan-recall"
+	OpenRecall     Action = "open-recall"
+	ApproveRecall  Action = "approve-recall"
+	ControlRecall  Action = "control-recall" // start, pause, resume, skip, retry, undo, cancel, say that a task is done
+	ExtendRecall   Action = "extend-recall"
+	ExportEvidence Action = "export-evidence"
+	WorkAtDoors    Action = "work-at-doors" // of an agent, at the doors that are its own
+	ManageAgents   Action = "manage-agents"
 )
 
 // A policy is what the table says about an action.
@@ -93,5 +103,15 @@ var policies = map[Action]policy{
 	ManageCustody:        {least: Admin},
 
 	ManageRenewals: {least: Operator},
+	ReadRecalls:    {least: Viewer, quiet: true},
+	PlanRecall:     {least: Operator}, // it looks at every door
+	OpenRecall:     {least: Operator},
+	ApproveRecall:  {least: Operator}, // and never who opened it
+	ControlRecall:  {least: Operator},
+	ExtendRecall:   {least: Operator}, // and as many must approve as at the start
+	ExportEvidence: {least: Operator},
+	WorkAtDoors:    {least: Client, quiet: true}, // what it did is recorded step by step
+	ManageAgents:   {least: Admin},
+
 	ManageDelivery: {least: Admin}, // which files are written and which commands are run after a renewal
 }
