@@ -12,7 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/drivers/tls/hello"
-	"github.com/tallystick/tallystick/drivers/tls/starttls"
+	"github.com/tallystick/tallystick/driver/starttls"
 )
 
 // patience bounds how often an endpoint may let a connection run into its

@@ -47,7 +47,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/drivers/tls/hello"
-	"github.com/tallystick/tallystick/drivers/tls/starttls"
+	"github.com/tallystick/tallystick/driver/starttls"
 )
 
 // Options are what can be set.

@@ -12,7 +12,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/network"
-	"github.com/tallystick/tallystick/drivers/tls/starttls"
+	"github.com/tallystick/tallystick/driver/starttls"
 )
 
 // A lookout looks at endpoints. It is safe for several goroutines.

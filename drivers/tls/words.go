@@ -7,7 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/drivers/tls/hello"
-	"github.com/tallystick/tallystick/drivers/tls/starttls"
+	"github.com/tallystick/tallystick/driver/starttls"
 )
 
 // word says in one word why an endpoint has no certificate to show: a word of

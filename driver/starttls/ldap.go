@@ -2,15 +2,13 @@
 
 package starttls
 
-import "github.com/tallystick/tallystick/driver/network"
-
-// The tags of the answer to an extended operation (RFC 4511 section 4.12).
-const (
-	berInteger       = 0x02
-	berEnumerated    = 0x0a
-	berSequence      = 0x30
-	ldapExtendedDone = 0x78
+import (
+	"github.com/tallystick/tallystick/driver/ber"
+	"github.com/tallystick/tallystick/driver/network"
 )
+
+// ldapExtendedDone is the tag of the answer to an extended operation (RFC 4511 section 4.12).
+const ldapExtendedDone = 0x78
 
 // ldapRequest is message 1, an ExtendedRequest whose name is that of StartTLS.
 const ldapRequest = "\x30\x1d" + "\x02\x01\x01" + "\x77\x18" + "\x80\x16" + "1.3.6.1.4.1.1466.20037"
@@ -24,9 +22,9 @@ func ldap(d *dialogue) error {
 	if err != nil {
 		return err
 	}
-	id, rest, ok := ber(message, berInteger)
-	done, _, okDone := ber(rest, ldapExtendedDone)
-	result, rest, okResult := ber(done, berEnumerated)
+	id, rest, ok := ber.Element(message, ber.Integer)
+	done, _, okDone := ber.Element(rest, ldapExtendedDone)
+	result, rest, okResult := ber.Element(done, ber.Enumerated)
 	if !ok || !okDone || !okResult || len(id) != 1 || len(result) != 1 {
 		return d.unlike("answered %s", network.Quote(string(message)))
 	}
@@ -48,7 +46,7 @@ func (d *dialogue) berMessage() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if header[0] != berSequence {
+	if header[0] != ber.Sequence {
 		return nil, d.unlike("begins with %x", header)
 	}
 	size := int(header[1])
@@ -58,41 +56,9 @@ func (d *dialogue) berMessage() ([]byte, error) {
 			return nil, err
 		}
 		var ok bool
-		if size, ok = berLength(more); !ok {
+		if size, ok = ber.Length(more); !ok {
 			return nil, d.unlike("a length of %d bytes", len(more))
 		}
 	}
 	return d.take(size)
-}
-
-// berLength reads the digits of a long length. None, the indefinite form, is not
-// allowed here (RFC 4511 section 5.1).
-func berLength(digits []byte) (int, bool) {
-	size := 0
-	for _, b := range digits {
-		size = size<<8 | int(b)
-	}
-	return size, len(digits) >= 1 && len(digits) <= 4
-}
-
-// ber takes the first element, which must have a tag, off data.
-func ber(data []byte, tag byte) (content, rest []byte, ok bool) {
-	if len(data) < 2 || data[0] != tag {
-		return nil, nil, false
-	}
-	size, data := int(data[1]), data[2:]
-	if size >= 0x80 {
-		digits := size - 0x80
-		if len(data) < digits {
-			return nil, nil, false
-		}
-		if size, ok = berLength(data[:digits]); !ok {
-			return nil, nil, false
-		}
-		data = data[digits:]
-	}
-	if size > len(data) {
-		return nil, nil, false
-	}
-	return data[:size], data[size:], true
 }

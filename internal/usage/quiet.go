@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usage
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
+)
+
+// A QuietQuestion asks whether whoever is meant to have a credential still uses it.
+type QuietQuestion struct {
+	Names        []string // of the credential
+	RelyingParty string   // "" is any
+	// Since is from when on uses count, such as when its holder was given another one.
+	Since time.Time
+}
+
+// A Quiet is the answer, from what the books of both sides have.
+type Quiet struct {
+	// Books are the holder's sources that have ever recorded the credential.
+	Books []string `json:"books,omitempty"`
+	// Silent are those of Books that should have been heard again by now.
+	Silent []string `json:"silent,omitempty"`
+	// ClosedTo is up to when all of Books are closed; zero when one is not, or there is none.
+	ClosedTo time.Time `json:"closed_to,omitzero"`
+	// HolderUses counts the uses since Since that the holder recorded, the last at LastHolder.
+	HolderUses int64     `json:"holder_uses"`
+	LastHolder time.Time `json:"last_holder,omitzero"`
+	// RelyingUses counts those that the other side recorded. What is more than
+	// HolderUses once all books are closed is somebody else's.
+	RelyingUses int64     `json:"relying_uses"`
+	LastRelying time.Time `json:"last_relying,omitzero"`
+}
+
+// For says for how long the holder has been quiet, as far as closed books show; 0
+// when nothing shows it.
+func (q Quiet) For(since time.Time) time.Duration {
+	if q.LastHolder.After(since) {
+		since = q.LastHolder
+	}
+	return max(q.ClosedTo.Sub(since), 0)
+}
+
+// bookAge is how far before Since a holder's book is looked for: who used the
+// credential at all did so within it.
+const bookAge = 90 * 24 * time.Hour
+
+// Quiet answers. It is for the program itself and asks no gate. Books are those that
+// have the credential at any relying party: who keeps one for a credential records
+// all of its uses. A use that names no relying party may have been there.
+func (u *Usage) Quiet(ctx context.Context, q QuietQuestion) (Quiet, error) {
+	var answer Quiet
+	query := ledger.Query{Names: q.Names, From: q.Since.Add(-bookAge), To: u.Now().Add(time.Hour)}
+	err := u.Ledger.Scan(ctx, query, func(use *tallystick.Use) error {
+		if use.Side == tallystick.SideHolder && !slices.Contains(answer.Books, use.Source) {
+			answer.Books = append(answer.Books, use.Source)
+		}
+		if q.RelyingParty == "" || use.RelyingParty == "" || use.RelyingParty == q.RelyingParty {
+			answer.count(use, q.Since)
+		}
+		return nil
+	})
+	if err != nil {
+		return Quiet{}, err
+	}
+	slices.Sort(answer.Books)
+	books, err := u.books(ctx)
+	if err != nil {
+		return Quiet{}, err
+	}
+	answer.close(books, u.Now())
+	return answer, nil
+}
+
+// count adds one use. A counted record may reach over Since: it counts as a whole,
+// because nothing tells when within it the holder stopped.
+func (q *Quiet) count(use *tallystick.Use, since time.Time) {
+	last := use.Time
+	if use.Until.After(last) {
+		last = use.Until
+	}
+	if use.Outcome == tallystick.OutcomeAttempt || last.Before(since) {
+		return
+	}
+	n, at := &q.RelyingUses, &q.LastRelying
+	if use.Side == tallystick.SideHolder {
+		n, at = &q.HolderUses, &q.LastHolder
+	}
+	*n += use.Count
+	if last.After(*at) {
+		*at = last
+	}
+}
+
+// close finds up to when all books are closed. Nobody writes in one that has ended.
+func (q *Quiet) close(books []Book, now time.Time) {
+	first := true
+	for _, b := range books {
+		if b.Side != tallystick.SideHolder || !slices.Contains(q.Books, b.Source) {
+			continue
+		}
+		if b.Silent {
+			q.Silent = append(q.Silent, b.Source)
+		}
+		closed := b.Closed
+		if b.Ended != nil {
+			closed = now
+		}
+		if first || closed.Before(q.ClosedTo) {
+			q.ClosedTo, first = closed, false
+		}
+	}
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usage_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store/storetest"
+	"github.com/tallystick/tallystick/internal/usage"
+)
+
+// A holder is quiet for as long as its closed books show, whoever else goes on.
+func TestQuiet(t *testing.T) {
+	const old, broker, elsewhere = "cert-sha256:aa", "broker", "https:other:443"
+	book, err := ledger.Open(t.TempDir(), ledger.Options{Now: func() time.Time { return noon }})
+	must(t, err)
+	t.Cleanup(func() { must(t, book.Close()) })
+	u := &usage.Usage{DB: storetest.Open(t, filepath.Join(t.TempDir(), "tally.db")), Ledger: book, Now: func() time.Time { return noon }}
+	use := func(source string, side tallystick.Side, party string, minutes int) tallystick.Use {
+		return tallystick.Use{
+			Source: source, Side: side, Level: tallystick.LevelRequest, Time: noon.Add(time.Duration(minutes) * time.Minute), Count: 1,
+			Credential: []string{old}, RelyingParty: party, Outcome: tallystick.OutcomeSuccess, IDs: tallystick.UseIDs{Request: source + party + time.Duration(minutes).String()},
+		}
+	}
+	since := noon.Add(-time.Hour)
+	ask := func() usage.Quiet {
+		q, err := u.Quiet(t.Context(), usage.QuietQuestion{Names: []string{old}, RelyingParty: graph, Since: since})
+		must(t, err)
+		return q
+	}
+	if got := ask(); got.For(since) != 0 || len(got.Books) != 0 {
+		t.Errorf("an empty ledger shows %+v", got)
+	}
+	_, err = book.Append(t.Context(), ledger.Batch{Uses: []tallystick.Use{
+		use(broker, tallystick.SideHolder, graph, -90), use(broker, tallystick.SideHolder, graph, -50), use(broker, tallystick.SideHolder, elsewhere, -5),
+		use("tenant", tallystick.SideRelying, graph, -50), use("tenant", tallystick.SideRelying, graph, -1),
+	}})
+	must(t, err)
+	if got := ask(); got.For(since) != 0 {
+		t.Errorf("an open book shows %v of quiet", got.For(since))
+	}
+	_, err = book.Append(t.Context(), ledger.Batch{Marks: []ledger.Mark{{ClosingMark: tallystick.ClosingMark{Source: broker, Side: tallystick.SideHolder, Closed: noon.Add(-10 * time.Minute)}}}})
+	must(t, err)
+	want := usage.Quiet{
+		Books: []string{broker}, ClosedTo: noon.Add(-10 * time.Minute), HolderUses: 1, LastHolder: noon.Add(-50 * time.Minute),
+		RelyingUses: 2, LastRelying: noon.Add(-time.Minute),
+	}
+	got := ask()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if got.For(since) != 40*time.Minute {
+		t.Errorf("quiet for %v", got.For(since))
+	}
+}
