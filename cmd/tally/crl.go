@@ -145,10 +145,14 @@ func (p *program) pullOnce(ctx context.Context, puller *pull.Puller) error {
 	if !r.Changed {
 		fmt.Fprintln(p.out, "nothing is new")
 	}
+	if len(r.Without) == 0 {
+		return nil
+	}
 	for _, one := range r.Without {
 		p.say("there is no list of %s: nginx and other servers with OpenSSL then refuse every client below it", clean(one.Subject.String()))
 	}
-	return nil
+	err = fmt.Errorf("%w: a list is missing; those that there are have been written", tallystick.ErrNotFound)
+	return &statusError{err: err, status: problem.ExitFailed, hint: "give its URL with --url, or its file with --merge"}
 }
 
 func listNumber(l *revocation.List) string {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tallystick/tallystick/internal/acme"
 	"github.com/tallystick/tallystick/internal/ca"
+	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/issuing"
 	"github.com/tallystick/tallystick/internal/renewal"
@@ -185,6 +186,26 @@ func (i *issuance) protocols() []server.Protocol {
 	list := []server.Protocol{{Prefix: "/pki/", Handler: i.published()}}
 	if i.acme != nil {
 		list = append(list, server.Protocol{Prefix: "/acme/", Handler: i.acme})
+	}
+	return list
+}
+
+// served says in a line each what is served beside the pages, and where.
+func (i *issuance) served(c *config.Config, url string) []string {
+	var list []string
+	if i.acme != nil {
+		list = append(list, "ACME         "+url+"/acme/CA/directory, for each CA")
+	}
+	for _, one := range i.ports {
+		switch one.name {
+		case "EST":
+			list = append(list, "EST          "+urlOf(one.listener.Addr())+"/.well-known/est/CA, for each CA")
+		case "lists":
+			list = append(list, "Lists        http://"+one.listener.Addr().String()+"/pki/CA.crl, for each CA")
+		}
+	}
+	if i.spiffe != nil {
+		list = append(list, "SPIFFE       unix://"+c.Issuing.SPIFFE.Socket)
 	}
 	return list
 }

@@ -115,7 +115,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := lock.say(url); err != nil {
 		return err
 	}
-	if err := p.welcome(ctx, h, s, url); err != nil {
+	if err := p.welcome(ctx, h, s, i, url); err != nil {
 		return err
 	}
 	return run(ctx, h, t, i, s, listener)
@@ -178,7 +178,7 @@ func (p *program) certificate(c *config.Config, address string) (*server.Certifi
 }
 
 // welcome says where to go and what happens now.
-func (p *program) welcome(ctx context.Context, h *house, s *server.Server, url string) error {
+func (p *program) welcome(ctx context.Context, h *house, s *server.Server, i *issuance, url string) error {
 	link, err := h.access.FirstLink(ctx)
 	if err != nil {
 		return err
@@ -198,7 +198,11 @@ func (p *program) welcome(ctx context.Context, h *house, s *server.Server, url s
 		fmt.Fprintf(&text, "               It is self-signed, so your browser warns; compare its SHA-256 fingerprint.\n")
 	}
 	fmt.Fprintf(&text, "  Data         %s\n", h.config.Data)
-	fmt.Fprintf(&text, "  Looks        %s\n\n", looksOf(h.config))
+	fmt.Fprintf(&text, "  Looks        %s\n", looksOf(h.config))
+	for _, line := range i.served(h.config, url) {
+		fmt.Fprintf(&text, "  %s\n", line)
+	}
+	text.WriteByte('\n')
 	_, err = fmt.Fprint(p.out, text.String())
 	return err
 }
