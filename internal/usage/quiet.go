@@ -9,6 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
 )
 
 // A QuietQuestion asks whether whoever is meant to have a credential still uses it.
@@ -30,10 +31,10 @@ type Quiet struct {
 	// HolderUses counts the uses since Since that the holder recorded, the last at LastHolder.
 	HolderUses int64     `json:"holder_uses"`
 	LastHolder time.Time `json:"last_holder,omitzero"`
-	// RelyingUses counts those that the other side recorded. What is more than
-	// HolderUses once all books are closed is somebody else's.
-	RelyingUses int64     `json:"relying_uses"`
-	LastRelying time.Time `json:"last_relying,omitzero"`
+	// Foreign counts the uses since Since that were accepted and that the holder did not
+	// make, the last at LastForeign; up to store.CountCap.
+	Foreign     int64     `json:"foreign"`
+	LastForeign time.Time `json:"last_foreign,omitzero"`
 }
 
 // For says for how long the holder has been quiet, as far as closed books show; 0
@@ -73,7 +74,32 @@ func (u *Usage) Quiet(ctx context.Context, q QuietQuestion) (Quiet, error) {
 		return Quiet{}, err
 	}
 	answer.close(books, u.Now())
-	return answer, nil
+	return answer, u.foreign(ctx, q, &answer)
+}
+
+// foreign fills in what the tally says of the other side's records.
+func (u *Usage) foreign(ctx context.Context, q QuietQuestion, answer *Quiet) error {
+	used := []int64{}
+	for _, name := range q.Names {
+		rows, err := u.DB.UsedUnder(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			used = append(used, row.ID)
+		}
+	}
+	slices.Sort(used)
+	filter := store.VerdictFilter{Used: slices.Compact(used), Verdict: tallystick.VerdictForeign, Party: q.RelyingParty, From: q.Since}
+	var err error
+	if answer.Foreign, err = u.DB.CountVerdicts(ctx, filter); err != nil || answer.Foreign == 0 {
+		return err
+	}
+	newest, err := u.DB.Verdicts(ctx, filter, store.PageRequest{Desc: true, Limit: 1})
+	if err == nil && len(newest.Items) > 0 {
+		answer.LastForeign = newest.Items[0].Use.Time
+	}
+	return err
 }
 
 // count adds one use. A counted record may reach over Since: it counts as a whole,
@@ -83,16 +109,12 @@ func (q *Quiet) count(use *tallystick.Use, since time.Time) {
 	if use.Until.After(last) {
 		last = use.Until
 	}
-	if use.Outcome == tallystick.OutcomeAttempt || last.Before(since) {
+	if use.Side != tallystick.SideHolder || use.Outcome == tallystick.OutcomeAttempt || last.Before(since) {
 		return
 	}
-	n, at := &q.RelyingUses, &q.LastRelying
-	if use.Side == tallystick.SideHolder {
-		n, at = &q.HolderUses, &q.LastHolder
-	}
-	*n += use.Count
-	if last.After(*at) {
-		*at = last
+	q.HolderUses += use.Count
+	if last.After(q.LastHolder) {
+		q.LastHolder = last
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/internal/usage"
 )
@@ -49,7 +50,6 @@ func TestQuiet(t *testing.T) {
 	must(t, err)
 	want := usage.Quiet{
 		Books: []string{broker}, ClosedTo: noon.Add(-10 * time.Minute), HolderUses: 1, LastHolder: noon.Add(-50 * time.Minute),
-		RelyingUses: 2, LastRelying: noon.Add(-time.Minute),
 	}
 	got := ask()
 	if d := cmp.Diff(want, got); d != "" {
@@ -58,4 +58,22 @@ func TestQuiet(t *testing.T) {
 	if got.For(since) != 40*time.Minute {
 		t.Errorf("quiet for %v", got.For(since))
 	}
+}
+
+// Uses that somebody else made are told apart, and are nobody's quiet.
+func TestQuietTellsOfForeignUses(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		f := furnish(t, db)
+		q, err := f.Quiet(t.Context(), usage.QuietQuestion{Names: []string{credentialName}, Since: noon.Add(-2 * time.Hour)})
+		must(t, err)
+		want := int64(0)
+		for _, use := range f.uses {
+			if use.Address == thief && use.Outcome == tallystick.OutcomeSuccess {
+				want++
+			}
+		}
+		if q.Foreign == 0 || q.Foreign != want || q.LastForeign.IsZero() {
+			t.Errorf("foreign uses: %d, last %s; %d were made", q.Foreign, q.LastForeign, want)
+		}
+	})
 }
