@@ -103,11 +103,11 @@ var arrows = []arrow{
 	{"internal/config", []string{".", "driver", "internal/config", "internal/problem"}, "the configuration is data"},
 	{"internal/store", []string{".", "internal/store", "internal/store/"}, "the store knows no feature"},
 	{"internal/server", []string{".", "driver", "rule", "internal/"}, "the server calls features; only cmd knows drivers"},
-	{"internal/web", []string{".", "rule", "internal/"}, "pages call features; only cmd knows drivers"},
+	{"internal/web", []string{".", "driver", "rule", "internal/"}, "pages call features; only cmd knows drivers"},
 	{"internal/reconcile", []string{".", "holder", "internal/tally", "internal/uses"}, "the books that it reads are those that package holder writes"},
 	{"internal/sources", []string{".", "holder", "internal/"}, "the books that are delivered are those that package holder writes"},
 	{"internal/", []string{".", "parse", "driver", "driver/", "rule", "rules", "internal/"}, "features know contracts, not drivers"},
-	{"cmd/", []string{".", "parse", "driver", "driver/", "drivers", "rule", "rules", "internal/", "cmd/"}, "only cmd puts everything together"},
+	{"cmd/", []string{".", "parse", "holder", "driver", "driver/", "drivers", "rule", "rules", "internal/", "cmd/"}, "only cmd puts everything together"},
 	{"bench/", []string{".", "parse", "driver", "drivers", "drivers/", "rule", "rules", "rules/", "internal/"}, "a benchmark measures anything"},
 }
 

@@ -133,6 +133,11 @@ type TrustRequest struct {
 	// Like is the credential whose account and rights the new one gets; where the door
 	// does not let it in, that is ErrNotFound.
 	Like Public
+	// Authorities are certificates of CAs above New, DER, up to the root, for doors that let
+	// in whoever a CA has certified, and CRLs are complete lists of each, for those of them
+	// that read lists. Empty where the door has them, or where nobody does.
+	Authorities [][]byte
+	CRLs        [][]byte
 	// Withdraw takes away what Trust added, and nothing that was there before.
 	Withdraw bool
 	Now      func() time.Time

@@ -8,10 +8,19 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/drivers/acme"
 	"github.com/tallystick/tallystick/drivers/csrfile"
+	"github.com/tallystick/tallystick/drivers/dovecot"
 	"github.com/tallystick/tallystick/drivers/est"
+	"github.com/tallystick/tallystick/drivers/exec"
 	"github.com/tallystick/tallystick/drivers/files"
+	"github.com/tallystick/tallystick/drivers/haproxy"
 	"github.com/tallystick/tallystick/drivers/metadata"
+	"github.com/tallystick/tallystick/drivers/nginx"
+	"github.com/tallystick/tallystick/drivers/pemfile"
+	"github.com/tallystick/tallystick/drivers/postfix"
+	"github.com/tallystick/tallystick/drivers/postgresql"
+	"github.com/tallystick/tallystick/drivers/slapd"
 	"github.com/tallystick/tallystick/drivers/ssh"
+	"github.com/tallystick/tallystick/drivers/sshd"
 	"github.com/tallystick/tallystick/drivers/stepca"
 	"github.com/tallystick/tallystick/drivers/tls"
 	"github.com/tallystick/tallystick/drivers/truststore"
@@ -23,10 +32,19 @@ func All() []driver.Driver {
 	return []driver.Driver{
 		acme.Driver(),
 		csrfile.Driver(),
+		dovecot.Driver(),
 		est.Driver(),
+		exec.Driver(),
 		files.Driver(),
+		haproxy.Driver(),
 		metadata.Driver(),
+		nginx.Driver(),
+		pemfile.Driver(),
+		postfix.Driver(),
+		postgresql.Driver(),
+		slapd.Driver(),
 		ssh.Driver(),
+		sshd.Driver(),
 		stepca.Driver(),
 		tls.Driver(),
 		truststore.Driver(),

@@ -100,11 +100,19 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, i.close()) }()
+	r, err := p.openServing(h, t, i, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
 	s, err := p.newServer(h, t, i, listener.Addr().String(), log)
 	if err != nil {
 		return err
 	}
 	if err := i.openEST(ctx, h, s.Certificate, log); err != nil {
+		return err
+	}
+	if err := i.openAgents(ctx, h, r.agents, r.engine.ForAgents(), log); err != nil {
 		return err
 	}
 	if err := t.listen(ctx, c.Syslog, s.Certificate); err != nil {
@@ -118,7 +126,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 	if err := p.welcome(ctx, h, s, i, url); err != nil {
 		return err
 	}
-	return run(ctx, h, t, i, s, listener)
+	return run(ctx, h, t, i, r, s, listener)
 }
 
 // newLog returns the log of a server, on standard error.
@@ -229,7 +237,7 @@ func short(d time.Duration) string {
 }
 
 // run runs everything until ctx ends or the server fails.
-func run(ctx context.Context, h *house, t *tallying, i *issuance, s *server.Server, listener net.Listener) error {
+func run(ctx context.Context, h *house, t *tallying, i *issuance, r *recalling, s *server.Server, listener net.Listener) error {
 	h.lookLog = s.Log
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -239,6 +247,7 @@ func run(ctx context.Context, h *house, t *tallying, i *issuance, s *server.Serv
 	parts.Go(func() { keep(ctx, s.Log, "inventory", h.inventory.Run) })
 	t.run(ctx, &parts, s.Log)
 	i.run(ctx, h, &parts, s.Log)
+	r.run(ctx, &parts, s.Log)
 	parts.Go(func() {
 		if err := s.Run(ctx, listener); err != nil {
 			cancel(err)

@@ -100,7 +100,7 @@ func Open(ctx context.Context, db *store.DB, keyFile string) (*Log, error) {
 		return nil, fmt.Errorf("couldn't open the key of the audit log: %w", err)
 	}
 	if head.Size > 0 {
-		if _, err := k.open(head.Checkpoint); err != nil {
+		if _, err := k.Open(head.Checkpoint); err != nil {
 			return nil, problem.With(fmt.Errorf("%w: %w", ErrTampered, err),
 				"If this is a further node, copy "+keyFile+" from the first one. Otherwise restore the file from a backup.")
 		}
@@ -182,7 +182,7 @@ func (l *Log) verifiedEdge(head store.AuditHead, read func([]int64) ([][]byte, e
 		e := l.last.edge // of the tree that we have signed ourselves
 		return &e, nil
 	}
-	signed, err := l.key.open(head.Checkpoint)
+	signed, err := l.key.Open(head.Checkpoint)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTampered, err)
 	}
@@ -194,7 +194,7 @@ func (l *Log) verifiedEdge(head store.AuditHead, read func([]int64) ([][]byte, e
 	if err != nil {
 		return nil, err
 	}
-	if signed != (tree{size: head.Size, root: root}) {
+	if signed != (Tree{Size: head.Size, root: root}) {
 		return nil, fmt.Errorf("%w: its end does not match its checkpoint", ErrTampered)
 	}
 	return e, nil

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -22,17 +21,10 @@ import (
 	"github.com/tallystick/tallystick/internal/problem"
 )
 
-// A tree is what a checkpoint signs.
-type tree struct {
-	size int64
-	root tlog.Hash
-}
-
 // A key signs checkpoints. Its name is also the origin of the log.
 type key struct {
-	signer    note.Signer
-	public    string
-	verifiers note.Verifiers
+	Verifier
+	signer note.Signer
 }
 
 // sign returns the checkpoint of the tree that e is the edge of.
@@ -47,25 +39,6 @@ func (k key) sign(size int64, e *edge) (string, error) {
 		return "", fmt.Errorf("couldn't sign the audit log: %w", err)
 	}
 	return string(signed), nil
-}
-
-// open verifies a checkpoint of this log and returns what it signs.
-func (k key) open(checkpoint string) (tree, error) {
-	n, err := note.Open([]byte(checkpoint), k.verifiers)
-	if err != nil {
-		return tree{}, fmt.Errorf("its checkpoint is not signed by the key of this log: %w", err)
-	}
-	// Lines after the third are extensions, which this log has none of.
-	lines := strings.Split(n.Text, "\n")
-	if len(lines) != 4 || lines[0] != k.signer.Name() || lines[3] != "" {
-		return tree{}, errors.New("its checkpoint is of another log")
-	}
-	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 1 {
-		return tree{}, errors.New("its checkpoint has no size")
-	}
-	root, err := tlog.ParseHash(lines[2])
-	return tree{size, root}, err
 }
 
 // openKey reads the key in a file. When there is no such file it makes one, if
@@ -148,9 +121,6 @@ func parseKey(text string) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	verifier, err := note.NewVerifier(public)
-	if err != nil {
-		return key{}, err
-	}
-	return key{signer, public, note.VerifierList(verifier)}, nil
+	verifier, err := NewVerifier(public)
+	return key{verifier, signer}, err
 }

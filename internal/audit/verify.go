@@ -61,7 +61,7 @@ func (l *Log) Verify(ctx context.Context, kept ...string) (Report, error) {
 type verification struct {
 	db       *store.DB
 	report   Report
-	promises []tree // what checkpoints say
+	promises []Tree // what checkpoints say
 	edge     edge
 }
 
@@ -75,13 +75,13 @@ func (v *verification) bad(record int64, format string, args ...any) {
 // promise takes note of what checkpoints say about a log of the given size.
 func (v *verification) promise(k key, checkpoints []string, size int64) {
 	for _, text := range checkpoints {
-		signed, err := k.open(text)
+		signed, err := k.Open(text)
 		if err != nil {
 			v.bad(0, "%v", err)
 			continue
 		}
-		if signed.size > size {
-			v.bad(size+1, "the log has %d records, and there is a checkpoint over %d", size, signed.size)
+		if signed.Size > size {
+			v.bad(size+1, "the log has %d records, and there is a checkpoint over %d", size, signed.Size)
 		}
 		v.promises = append(v.promises, signed)
 	}
@@ -143,7 +143,7 @@ func (v *verification) columns(row store.AuditRow) {
 
 // keeps checks the promises about a log of the given size.
 func (v *verification) keeps(size int64) error {
-	if !slices.ContainsFunc(v.promises, func(t tree) bool { return t.size == size }) {
+	if !slices.ContainsFunc(v.promises, func(t Tree) bool { return t.Size == size }) {
 		return nil
 	}
 	root, err := tlog.TreeHash(size, &v.edge)
@@ -151,7 +151,7 @@ func (v *verification) keeps(size int64) error {
 		return fmt.Errorf("couldn't hash the audit log: %w", err)
 	}
 	for _, t := range v.promises {
-		if t.size == size && t.root != root {
+		if t.Size == size && t.root != root {
 			v.bad(0, "the first %d records are not what the checkpoint over them signs", size)
 		}
 	}

@@ -45,6 +45,7 @@ func (c *Config) check(d *decoder) {
 	}
 	c.checkJobs(d)
 	c.checkIssuing(d)
+	c.checkRecalls(d)
 	for i, rule := range c.Annotations {
 		rule.check(d, fmt.Sprintf("annotate[%d]", i))
 	}

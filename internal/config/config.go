@@ -74,6 +74,19 @@ type Config struct {
 	// Certificates that Tallystick has made for this machine, and renews.
 	Renew []Renewal `yaml:"renew"`
 
+	// Machines that are reached over SSH, for doors that are on them.
+	Hosts []Host `yaml:"hosts"`
+
+	// The installed systems that a recall works at, from here. Those of an agent stand in
+	// its own configuration (docs/agent.md).
+	Doors []Door `yaml:"doors"`
+
+	// How recalls go that do not say otherwise.
+	Recall Recall `yaml:"recall"`
+
+	// Where agents come in.
+	Agents Agents `yaml:"agents"`
+
 	// Where to look for credentials, and how often. When the list is empty,
 	// Tallystick looks at this machine once a day: its files, its trust
 	// stores, and the TLS endpoints and SSH servers that listen on it.

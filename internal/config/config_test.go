@@ -46,6 +46,7 @@ func TestDefaults(t *testing.T) {
 			{Name: "ssh", Driver: "ssh", Every: day},
 		},
 		Issuing:         config.Issuing{EST: config.EST{Listen: "127.0.0.1:8444"}},
+		Recall:          config.Recall{Quiet: time.Hour, Canary: 1, Growth: 4, Approvals: 1, AtDeadline: "block"},
 		DiscoveryAtOnce: 4,
 	}
 	empty := write(t, "# nothing yet\n")
@@ -101,6 +102,16 @@ func TestFull(t *testing.T) {
 			{Name: "backend", Issuer: "ca/lab", Names: []string{"backend.example.com", "10.0.0.7"}, Key: "ed25519", KeepKey: true, Lifetime: 72 * time.Hour, RenewAt: 50,
 				Directory: dir + "/backend", Hook: []string{"/usr/local/bin/restart-backend"}, HookTimeout: 5 * time.Minute},
 		},
+		Hosts: []config.Host{{Name: "dir1", Address: "dir1.example.com", User: "tally", KeyFile: dir + "/dir1-key",
+			HostKeys: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINThM0uH1BmQEfbM75/PG95PxeDa+Lr9jx4gJMFj3KLR"}}},
+		Doors: []config.Door{
+			{Name: "shop-front", Driver: "nginx", Owner: "shop", Issue: config.DoorIssue{Issuer: "letsencrypt", Profile: "short"}},
+			{Name: "directory", Driver: "slapd", Host: "dir1", RelyingParties: []string{"ldap:dir1.example.com:636"}},
+			{Name: "journal-client", Driver: "pemfile", Options: map[string]driver.Secret{"certificate": driver.NewSecret("/etc/journal/tls.pem")}, Holder: "journal",
+				Issue: config.DoorIssue{Issuer: "ca/lab", Key: "ecdsa-p384", Lifetime: 720 * time.Hour}},
+		},
+		Recall:          config.Recall{Quiet: 30 * time.Minute, Canary: 2, Growth: 4, Errors: 10, Approvals: 2, AtDeadline: "block"},
+		Agents:          config.Agents{Listen: "10.0.0.5:8445", Address: "tally.example.com:8445"},
 		DiscoveryAtOnce: 6,
 		Discovery: []config.Job{
 			{Name: "files", Driver: "files", Targets: []string{"/etc", "/opt", "/srv"}, Every: 12 * time.Hour,
@@ -162,7 +173,7 @@ func TestMistakes(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"lisen: x\n", `1:1: unknown key "lisen": did you mean "listen"?`},
 		{"tls:\n  Certficate: x\n", `2:3: unknown key "Certficate": did you mean "certificate"?`},
-		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, custody, issuing, issuers, renew, discovery, discovery_at_once, annotate, rules`},
+		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, custody, issuing, issuers, renew, hosts, doors, recall, agents, discovery, discovery_at_once, annotate, rules`},
 		{"discovery_at_once: 0\n", `1:20: discovery_at_once: it is between 1 and 64`},
 		{"discovery_at_once: 65\n", `1:20: discovery_at_once: it is between 1 and 64`},
 		{"discovery_at_once: some\n", `1:20: discovery_at_once: it is a whole number such as 4`},

@@ -79,9 +79,19 @@ func (c *Config) resolve(dir string) {
 			c.Renew[i].Directory = filepath.Join(dir, r.Directory)
 		}
 	}
+	resolveHosts(c.Hosts, dir)
 	for i, path := range c.Sigma {
 		if !filepath.IsAbs(path) {
 			c.Sigma[i] = filepath.Join(dir, path)
+		}
+	}
+}
+
+// resolveHosts makes the paths of keys absolute.
+func resolveHosts(hosts []Host, dir string) {
+	for i, h := range hosts {
+		if h.KeyFile != "" && !filepath.IsAbs(h.KeyFile) {
+			hosts[i].KeyFile = filepath.Join(dir, h.KeyFile)
 		}
 	}
 }
@@ -107,6 +117,7 @@ func (c *Config) fill(getenv func(string) string) error {
 	if c.Tally.Keep == 0 {
 		c.Tally.Keep = defaultKeep
 	}
+	c.Recall.fill(c.isSet)
 	if c.DiscoveryAtOnce == 0 {
 		c.DiscoveryAtOnce = defaultAtOnce
 	}

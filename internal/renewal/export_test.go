@@ -43,7 +43,6 @@ func (e *Engine) Looks(ctx context.Context) error {
 // What is tested from inside.
 var (
 	WriteFiles  = writeFiles
-	Inspect     = inspect
 	RequestFor  = requestFor
 	ByWindow    = byWindow
 	Planned     = planned

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/order"
 	"github.com/tallystick/tallystick/internal/renewal"
 )
 
@@ -26,7 +27,7 @@ func FuzzInspect(f *testing.F) {
 	f.Add(good.Chain[1], good.Chain[0])
 	f.Add([]byte{}, []byte{0x30})
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		c, text, err := renewal.Inspect([][]byte{one, two}, csr, time.Now())
+		c, text, err := order.Inspect([][]byte{one, two}, csr, time.Now())
 		if err == nil && (c == nil || len(text) == 0) {
 			t.Error("neither an answer nor an error")
 		}

@@ -4,7 +4,6 @@ package renewal
 
 import (
 	"fmt"
-	"net"
 	"net/mail"
 	"net/netip"
 	"net/url"
@@ -72,22 +71,4 @@ func normalName(name string) (string, error) {
 		return "", wrong
 	}
 	return name, nil
-}
-
-// sans returns the names of a certificate or a request in the same form.
-func sans(dns, emails []string, ips []net.IP, uris []*url.URL) []string {
-	var list []string
-	for _, name := range dns {
-		list = append(list, strings.ToLower(name))
-	}
-	list = append(list, emails...)
-	for _, raw := range ips {
-		if ip, ok := netip.AddrFromSlice(raw); ok {
-			list = append(list, ip.Unmap().String())
-		}
-	}
-	for _, u := range uris {
-		list = append(list, u.String())
-	}
-	return list
 }

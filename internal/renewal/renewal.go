@@ -107,7 +107,7 @@ func (e *Engine) Wake() {
 // issuer returns the one of a name, which need not exist any more.
 func (e *Engine) issuer(name string) (Issuer, error) {
 	if authority, ok := strings.CutPrefix(name, OwnPrefix); ok && e.CA != nil && authority != "" {
-		return Issuer{Name: name, Driver: "ca", Issuer: &own{ca: e.CA, authority: authority}}, nil
+		return Issuer{Name: name, Driver: "ca", Issuer: newOwn(e.CA, authority)}, nil
 	}
 	i := slices.IndexFunc(e.Issuers, func(o Issuer) bool { return o.Name == name })
 	if i < 0 {
@@ -166,8 +166,8 @@ func (e *Engine) answered(issuer string, yes bool) {
 	}
 }
 
-// accountOf returns the key by which we are known to an issuer. It is made once.
-func (e *Engine) accountOf(ctx context.Context, issuer string) (crypto.Signer, error) {
+// Account returns the key by which we are known to an issuer. It is made once.
+func (e *Engine) Account(ctx context.Context, issuer string) (crypto.Signer, error) {
 	id, err := e.DB.AccountKey(ctx, issuer, "")
 	if err != nil {
 		return nil, err

@@ -13,13 +13,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/custody"
+	"github.com/tallystick/tallystick/internal/order"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -108,7 +108,7 @@ func (j *job) makeKey(ctx context.Context) error {
 	}
 	o.KeyID = id
 	if _, ours := issuer.Issuer.(*own); ours {
-		o.State = noneBefore // nobody has a certificate of it yet
+		o.State = order.NoneBefore // nobody has a certificate of it yet
 	}
 	return j.keepRequest(ctx, o, signer) // the key is durable, and this makes two changes one
 }
@@ -187,7 +187,7 @@ func (j *job) ask(ctx context.Context) error {
 		request.Replaces = leaf(j.renewal.Certificate)
 	}
 	if _, ours := issuer.Issuer.(*own); !ours {
-		if request.Account, err = j.accountOf(ctx, issuer.Name); err != nil {
+		if request.Account, err = j.Account(ctx, issuer.Name); err != nil {
 			return err
 		}
 	}
@@ -212,7 +212,7 @@ func (j *job) ask(ctx context.Context) error {
 
 // certify looks at what the issuer made, and keeps it before anything is written.
 func (j *job) certify(ctx context.Context, chain [][]byte) error {
-	certificate, text, err := inspect(chain, j.order.CSR, j.Now())
+	certificate, text, err := order.Inspect(chain, j.order.CSR, j.Now())
 	if err != nil {
 		return &refusal{err}
 	}
@@ -234,53 +234,6 @@ func (j *job) certify(ctx context.Context, chain [][]byte) error {
 	}
 	j.order, j.renewal = o, r
 	return nil
-}
-
-// maxChain bounds what an issuer may give, in certificates.
-const maxChain = 10
-
-// inspect checks that a chain is an answer to a request: it is of the key and for
-// the names that were asked for, each certificate is signed by the next, and it has
-// not ended. It returns it as PEM too.
-func inspect(chain [][]byte, csr []byte, now time.Time) (*x509.Certificate, []byte, error) {
-	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("the issuer's answer cannot be used: "+format, args...)
-	}
-	if len(chain) > maxChain {
-		return nil, nil, wrong("it has %d certificates", len(chain))
-	}
-	request, err := x509.ParseCertificateRequest(csr)
-	if err != nil {
-		return nil, nil, fmt.Errorf("couldn't read the certificate request: %w", tallystick.ErrDamaged)
-	}
-	var certificates []*x509.Certificate
-	var text []byte
-	for i, der := range chain {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, nil, wrong("certificate %d of its chain is malformed", i+1)
-		}
-		if i > 0 && certificates[i-1].CheckSignatureFrom(c) != nil {
-			return nil, nil, wrong("certificate %d of its chain did not sign the one before it", i+1)
-		}
-		certificates = append(certificates, c)
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	c := certificates[0]
-	key, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !key.Equal(request.PublicKey) {
-		return nil, nil, wrong("it is a certificate for another key")
-	}
-	if !c.NotAfter.After(now) {
-		return nil, nil, wrong("the certificate ended on %s; if that is not long ago, look at the clock", c.NotAfter.UTC().Format(time.DateTime))
-	}
-	has := sans(c.DNSNames, c.EmailAddresses, c.IPAddresses, c.URIs)
-	for _, name := range sans(request.DNSNames, request.EmailAddresses, request.IPAddresses, request.URIs) {
-		if !slices.Contains(has, name) {
-			return nil, nil, wrong("the certificate is not for %s", name)
-		}
-	}
-	return c, text, nil
 }
 
 // leaf returns the first certificate of a chain, as DER; nil of none.

@@ -130,6 +130,7 @@ func newFixture(t testing.TB, db *store.DB) *fixture {
 		Sources:   sources.New(sources.Config{DB: db, Gate: g, Now: clock}),
 		Directory: directory.New(directory.Directory{DB: db, Gate: g, Now: clock}),
 		Issuing:   issuingtest.New(t, db, g, clock),
+		Recalls:   furnishRecalls(t, db, log),
 		Inventory: inventory.New(db, g, clock), Findings: findings, Discovery: looks, Access: access.New(db, g, clock),
 		Audit: log, Gate: g, DB: db, Now: clock, Certificate: certificate, MetricsToken: driver.NewSecret("scrape-me"),
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/web"
 )
 
@@ -22,6 +23,8 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /metrics", s.serveMetrics)
 	mux.HandleFunc("GET /export", s.export)
 	mux.HandleFunc("GET "+apiRoot+"/export", s.export)
+	mux.HandleFunc("GET "+apiRoot+"/recalls/{name}/events", s.recallEvents)
+	mux.HandleFunc("GET "+apiRoot+"/recalls/{name}/evidence", s.recallEvidence)
 	mux.HandleFunc("/api/", s.noSuchCall)
 	mux.HandleFunc("/", s.site.NotFound)
 
@@ -59,6 +62,7 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "POST", "/sources/{name}/resume", "resume-source", "Let a paused source go on where it stood", a.resumeSource)
 	call(a, "DELETE", "/sources/{name}", "remove-source", "Forget a source; what it gave stays", a.removeSource)
 	a.issuingRoutes()
+	a.recallRoutes()
 	call(a, "GET", "/rules", "rules", "The rules that judge the inventory", a.rules)
 	call(a, "GET", "/jobs", "jobs", "What is looked at, and how often", a.jobs)
 	call(a, "GET", "/runs", "runs", "List runs, the newest first", a.listRuns)
@@ -80,6 +84,7 @@ func (s *Server) routes() *http.ServeMux {
 	a.describeRest()
 	a.describeIntake()
 	a.describeIssuing()
+	a.describeRecalls()
 	return mux
 }
 
@@ -121,6 +126,27 @@ func (a *api) issuingRoutes() {
 	call(a, "POST", "/renewals/{name}/pause", "pause-renewal", "Keep a renewal from going on", with(a.renews, a.pauseRenewal))
 	call(a, "POST", "/renewals/{name}/resume", "resume-renewal", "Let a paused renewal go on", with(a.renews, a.resumeRenewal))
 	call(a, "DELETE", "/renewals/{name}", "remove-renewal", "Forget a renewal; files that it wrote stay", with(a.renews, a.removeRenewal))
+}
+
+// recallRoutes are the calls about recalls.
+func (a *api) recallRoutes() {
+	call(a, "GET", "/recalls", "recalls", "List recalls, the newest first", a.listRecalls)
+	call(a, "POST", "/recalls/plan", "plan-recall", "Say what a recall would do; it looks at every door, and changes nothing", a.planRecall)
+	call(a, "POST", "/recalls", "open-recall", "Open a recall, for somebody else to approve", a.openRecall)
+	call(a, "GET", "/recalls/{name}", "recall-status", "How a recall stands", a.recallStatus)
+	call(a, "POST", "/recalls/{name}/approve", "approve-recall", "Agree to the deadline of a recall that somebody else asked for", a.approveRecall)
+	call(a, "POST", "/recalls/{name}/start", "start-recall", "Begin a recall that was approved", a.startRecall)
+	call(a, "POST", "/recalls/{name}/pause", "pause-recall", "Let what is under way come to its end, and begin nothing more", a.pauseRecall)
+	call(a, "POST", "/recalls/{name}/resume", "resume-recall", "Go on with a recall that was paused or has stopped", a.resumeRecall)
+	call(a, "POST", "/recalls/{name}/extend", "extend-recall", "Ask for another deadline", a.extendRecall)
+	call(a, "POST", "/recalls/{name}/cancel", "cancel-recall", "End a recall as it is", a.cancelRecall)
+	call(a, "GET", "/recalls/{name}/targets", "recall-targets", "List the places, connections and tasks of a recall, in the order of its plan", a.recallTargets)
+	call(a, "GET", "/recalls/{name}/steps", "recall-steps", "List the steps of a recall with what came of them, in the order of its plan", a.recallSteps)
+	call(a, "GET", "/recalls/{name}/log", "recall-log", "List what happened in a recall, in words, the oldest first", a.recallLog)
+	call(a, "POST", "/recalls/{name}/targets/{id}/retry", "retry-recall-target", "Try again what has failed of a target", a.turnTarget((*recall.Engine).Retry))
+	call(a, "POST", "/recalls/{name}/targets/{id}/skip", "skip-recall-target", "Leave a target behind, for a reason", a.turnTarget((*recall.Engine).Skip))
+	call(a, "POST", "/recalls/{name}/targets/{id}/done", "done-recall-target", "Say that somebody did by hand what was to be done", a.turnTarget((*recall.Engine).Done))
+	call(a, "POST", "/recalls/{name}/targets/{id}/undo", "undo-recall-target", "Roll a target back, with those that share its new credential", a.turnTarget((*recall.Engine).Undo))
 }
 
 // intakeRoutes are what sources deliver to; see intake.

@@ -30,6 +30,7 @@ import (
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/issuing"
+	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/usage"
@@ -49,6 +50,7 @@ type Config struct {
 	DB        *store.DB // for its health and its backlog only
 	Sources   *sources.Sources
 	Issuing   *issuing.Issuing // nil where nothing is issued
+	Recalls   *recall.Engine   // nil where nothing is recalled
 	Now       func() time.Time
 	Log       *slog.Logger
 	Protocols []Protocol
@@ -65,6 +67,8 @@ type Server struct {
 	metrics  *metrics
 	registry *prometheus.Registry
 	handler  http.Handler
+	streams  *web.Streamer
+	stopping chan struct{} // closed when streams are to end
 
 	exportParameters []string // that /export takes
 }
@@ -72,9 +76,10 @@ type Server struct {
 // New puts the surface together. It fails only when the pages of this program
 // are broken.
 func New(c Config) (*Server, error) {
-	s := &Server{Config: c, registry: prometheus.NewRegistry()}
+	s := &Server{Config: c, registry: prometheus.NewRegistry(), stopping: make(chan struct{})}
+	s.streams = &web.Streamer{Recalls: c.Recalls, Stopping: s.stopping}
 	site, err := web.New(web.Features{
-		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Sources: c.Sources, Issuing: c.Issuing, Access: c.Access,
+		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Sources: c.Sources, Issuing: c.Issuing, Recalls: c.Recalls, Streams: s.streams, Access: c.Access,
 		Audit: c.Audit, Gate: c.Gate, Now: c.Now, Failed: s.failed,
 	})
 	if err != nil {
@@ -114,6 +119,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
+	server.RegisterOnShutdown(func() { close(s.stopping) })
 	go func() { ended <- server.ServeTLS(listener, "", "") }()
 	go s.Certificate.keep(ctx, s.Now, s.Log)
 	select {

@@ -171,6 +171,14 @@ func (db *DB) ListAudit(ctx context.Context, f AuditFilter, before int64, limit 
 	return rows, db.wrap("couldn't list the audit log", err)
 }
 
+// FirstAudit returns the lowest number of a record whose time is not before since; 0
+// when there is none.
+func (db *DB) FirstAudit(ctx context.Context, since time.Time) (int64, error) {
+	var id int64
+	err := db.read.QueryRowContext(ctx, `SELECT COALESCE(MIN(id), 0) FROM audit_log WHERE time >= $1`, micros(since)).Scan(&id)
+	return id, db.wrap("couldn't read the audit log", err)
+}
+
 const auditColumns = `id, time, actor, action, allowed, record`
 
 // ReadAudit returns the records whose numbers are from first to last, in order.

@@ -16,8 +16,9 @@ import (
 type QuietQuestion struct {
 	Names        []string // of the credential
 	RelyingParty string   // "" is any
-	// Since is from when on uses count, such as when its holder was given another one.
-	Since time.Time
+	// Since is from when on uses count, such as when its holder was given another one;
+	// from Until on they do not, unless it is zero.
+	Since, Until time.Time
 }
 
 // A Quiet is the answer, from what the books of both sides have.
@@ -31,6 +32,8 @@ type Quiet struct {
 	// HolderUses counts the uses since Since that the holder recorded, the last at LastHolder.
 	HolderUses int64     `json:"holder_uses"`
 	LastHolder time.Time `json:"last_holder,omitzero"`
+	// Refused are those of HolderUses that the other side refused.
+	Refused int64 `json:"refused,omitempty"`
 	// Foreign counts the uses since Since that were accepted and that the holder did not
 	// make, the last at LastForeign; up to store.CountCap.
 	Foreign     int64     `json:"foreign"`
@@ -61,7 +64,7 @@ func (u *Usage) Quiet(ctx context.Context, q QuietQuestion) (Quiet, error) {
 			answer.Books = append(answer.Books, use.Source)
 		}
 		if q.RelyingParty == "" || use.RelyingParty == "" || use.RelyingParty == q.RelyingParty {
-			answer.count(use, q.Since)
+			answer.count(use, q)
 		}
 		return nil
 	})
@@ -90,7 +93,7 @@ func (u *Usage) foreign(ctx context.Context, q QuietQuestion, answer *Quiet) err
 		}
 	}
 	slices.Sort(used)
-	filter := store.VerdictFilter{Used: slices.Compact(used), Verdict: tallystick.VerdictForeign, Party: q.RelyingParty, From: q.Since}
+	filter := store.VerdictFilter{Used: slices.Compact(used), Verdict: tallystick.VerdictForeign, Party: q.RelyingParty, From: q.Since, To: q.Until}
 	var err error
 	if answer.Foreign, err = u.DB.CountVerdicts(ctx, filter); err != nil || answer.Foreign == 0 {
 		return err
@@ -104,13 +107,16 @@ func (u *Usage) foreign(ctx context.Context, q QuietQuestion, answer *Quiet) err
 
 // count adds one use. A counted record may reach over Since: it counts as a whole,
 // because nothing tells when within it the holder stopped.
-func (q *Quiet) count(use *tallystick.Use, since time.Time) {
+func (q *Quiet) count(use *tallystick.Use, asked QuietQuestion) {
 	last := use.Time
 	if use.Until.After(last) {
 		last = use.Until
 	}
-	if use.Side != tallystick.SideHolder || use.Outcome == tallystick.OutcomeAttempt || last.Before(since) {
+	if use.Side != tallystick.SideHolder || use.Outcome == tallystick.OutcomeAttempt || last.Before(asked.Since) || !asked.Until.IsZero() && !use.Time.Before(asked.Until) {
 		return
+	}
+	if use.Outcome == tallystick.OutcomeRefused {
+		q.Refused += use.Count
 	}
 	q.HolderUses += use.Count
 	if last.After(q.LastHolder) {

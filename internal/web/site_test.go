@@ -35,6 +35,8 @@ import (
 	"github.com/tallystick/tallystick/internal/issuing"
 	"github.com/tallystick/tallystick/internal/issuing/issuingtest"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/recall"
+	"github.com/tallystick/tallystick/internal/recall/recalltest"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
@@ -68,6 +70,9 @@ type house struct {
 	// received is what sources wrote.
 	received *archive.Archive
 	issuing  *issuing.Issuing
+	recalls  *recall.Engine
+	estate   *recalltest.Estate // its doors
+	desk     *recalltest.Desk   // the CA that they ask
 	site     *web.Site
 	mux      *http.ServeMux
 	now      atomic.Pointer[time.Time]
@@ -127,8 +132,9 @@ func newHouse(t testing.TB, drivers ...driver.Driver) *house {
 	})
 	h.directory = directory.New(directory.Directory{DB: db, Gate: g, Rules: rules.All(), Now: h.clock})
 	h.issuing = issuingtest.New(t, db, g, h.clock, upstream()...)
+	h.furnishRecalls(g, log)
 	h.site, err = web.New(web.Features{
-		Issuing:   h.issuing,
+		Issuing: h.issuing, Recalls: h.recalls, Streams: &web.Streamer{Recalls: h.recalls},
 		Directory: h.directory, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock}),
 		Usage:     &usage.Usage{DB: db, Ledger: book, Gate: g, Live: h.watch, Raw: h.received, Now: h.clock},
 		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,

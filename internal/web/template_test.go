@@ -19,6 +19,7 @@ var pages = map[string]page{
 	"directory": &directoryPage{}, "sources": &sourcesPage{}, "network": &networkPage{}, "networks": &networksPage{},
 	"issuers": &issuersPage{}, "issuer": &issuerPage{}, "issued": &issuedPage{}, "certificate": &certificatePage{}, "requests": &requestsPage{},
 	"policies": &policiesPage{}, "orders": &ordersPage{}, "renewals": &renewalsPage{},
+	"recalls": &recallsPage{}, "recall": &recallPage{}, "recalltargets": &recallTargetsPage{}, "recalltarget": &recallTargetPage{}, "recallplan": &recallPlanPage{}, "recallevidence": &recallEvidencePage{},
 	"run": &runPage{}, "runchanges": &runChangesPage{}, "runmisses": &runMissesPage{}, "runs": &runsPage{}, "signin": &signInPage{},
 }
 

@@ -32,11 +32,12 @@ import (
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/inventory"
 	"github.com/tallystick/tallystick/internal/issuing"
+	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/usage"
 )
 
-// Features are what the pages show and call. All but Failed and Issuing are needed.
+// Features are what the pages show and call. All but Failed, Issuing and Recalls are needed.
 type Features struct {
 	Inventory *inventory.Inventory
 	Findings  *finding.Engine
@@ -45,6 +46,8 @@ type Features struct {
 	Directory *directory.Directory
 	Sources   *sources.Sources
 	Issuing   *issuing.Issuing // nil where nothing is issued; its pages say what to do then
+	Recalls   *recall.Engine   // nil where nothing is recalled
+	Streams   *Streamer        // of Recalls; nil without
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
@@ -137,6 +140,17 @@ func (s *Site) Routes() []Route {
 		{"POST /renewals/{name}/now", s.RenewNow, false},
 		{"POST /renewals/{name}/pause", s.PauseRenewal, false},
 		{"POST /renewals/{name}/resume", s.ResumeRenewal, false},
+		{"GET /recalls", s.ListRecalls, false},
+		{"POST /recalls", s.OpenRecall, false},
+		{"GET /recalls/new", s.PlanRecall, false},
+		{"GET /recalls/{name}", s.Recall, false},
+		{"POST /recalls/{name}/{verb}", s.TurnRecall, false},
+		{"GET /recalls/{name}/targets", s.RecallTargets, false},
+		{"GET /recalls/{name}/targets/{id}", s.RecallTarget, false},
+		{"POST /recalls/{name}/targets/{id}/{verb}", s.TurnRecallTarget, false},
+		{"GET /recalls/{name}/events", s.RecallEvents, false},
+		{"GET /recalls/{name}/evidence", s.RecallEvidence, false},
+		{"GET /recalls/{name}/evidence.zip", s.RecallEvidenceFile, false},
 		{"GET /runs", s.Runs, false},
 		{"POST /runs", s.StartRun, false},
 		{"GET /runs/{id}", s.Run, false},

@@ -120,14 +120,21 @@ for (const axis of document.querySelectorAll("[data-zoom]")) {
 }
 
 // Parts that change while somebody looks at them: the page is read again and
-// its part put in place, until the part says no more that it is live. A request
-// for a document parses it without running anything in it.
-const pace = 2000;
+// its parts put in place, until they say no more that they are live. A request
+// for a document parses it without running anything in it. Where the page names
+// a stream of events, it is read again when one comes, and seldom without.
+const told = document.querySelector("[data-events]");
+const pace = told ? 15000 : 2000;
+let timer = 0, last = 0;
+function refreshIn(wait) {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, wait);
+}
 function refresh() {
   const parts = [...document.querySelectorAll("[data-live]")];
   if (!parts.length) return;
   if (document.hidden) {
-    setTimeout(refresh, pace);
+    refreshIn(2000);
     return;
   }
   const request = new XMLHttpRequest();
@@ -138,12 +145,22 @@ function refresh() {
     for (const part of parts) {
       const fresh = request.response.getElementById(part.id);
       if (!fresh) continue;
-      const busy = part.contains(document.activeElement);
+      // Whoever is at a part, or has opened something in it, keeps it as it is.
+      const busy = part.contains(document.activeElement) || part.querySelector("details[open]");
       if (!busy && !part.isEqualNode(fresh)) part.replaceWith(document.adoptNode(fresh));
     }
-    setTimeout(refresh, pace);
+    last = Date.now();
+    refreshIn(pace);
   };
-  request.onerror = () => setTimeout(refresh, 5 * pace);
+  request.onerror = () => refreshIn(5 * pace);
   request.send();
 }
-setTimeout(refresh, pace);
+if (told && document.querySelector("[data-live]")) {
+  const events = new EventSource(told.dataset.events);
+  events.onmessage = () => {
+    if (!document.querySelector("[data-live]")) events.close();
+    refreshIn(Math.max(200, last + 1000 - Date.now())); // many at once are one
+  };
+  addEventListener("pagehide", () => events.close());
+}
+refreshIn(pace);

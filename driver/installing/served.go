@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package installing
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/probing"
+)
+
+// trying is for how long the last handshakes may go on after patience has ended.
+const trying = 10 * time.Second
+
+// ServedEverywhere makes handshakes with the listeners until every address of all of
+// them shows want, or patience ends; then it says which shows what instead. A server may
+// show a credential of another kind of key beside it. Without listeners nothing is looked at.
+func ServedEverywhere(ctx context.Context, h driver.Host, listeners []driver.Listener, want driver.Public, patience time.Duration, now func() time.Time) ([]driver.Shown, error) {
+	wanted := fingerprint(want)
+	if wanted == "" {
+		return nil, invalid("only certificates and SSH keys are shown by listeners")
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience+trying)
+	defer cancel()
+	for began, pause := time.Now(), 10*time.Millisecond; ; pause = min(2*pause, time.Second) {
+		shown, attempts := probing.Look(ctx, h, listeners, now)
+		wrong := differing(shown, attempts, want, wanted)
+		if wrong == nil {
+			return slices.DeleteFunc(shown, func(s driver.Shown) bool { return !s.Is(want) }), nil
+		}
+		if time.Since(began) >= patience {
+			return nil, wrong
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), wrong)
+		}
+	}
+}
+
+// fingerprint is how an Attempt names what was served.
+func fingerprint(p driver.Public) string {
+	if len(p.Chain) > 0 {
+		return string(tallystick.FingerprintOf(p.Chain[0]))
+	}
+	if len(p.SSH) > 0 {
+		return string(tallystick.FingerprintOf(p.SSH))
+	}
+	return ""
+}
+
+// differing names the first addresses that do not show what they should.
+func differing(shown []driver.Shown, attempts []driver.Attempt, want driver.Public, wanted string) error {
+	kinds := map[string]string{} // of the keys of what was served
+	for _, s := range shown {
+		kinds[fingerprint(s.Public)] = kindOf(s.Public)
+	}
+	right, wrong, beside := map[string]bool{}, map[string]string{}, map[string]string{}
+	for _, a := range attempts {
+		at := spotOf(a)
+		switch {
+		case a.Served == wanted:
+			right[at] = true
+		case a.Served == "":
+			wrong[at] = "nothing: " + a.Answer
+		case kinds[a.Served] == kindOf(want):
+			wrong[at] = short(a.Served)
+		default:
+			beside[at] = short(a.Served) + " alone"
+		}
+	}
+	for at, text := range beside {
+		if !right[at] && wrong[at] == "" {
+			wrong[at] = text
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, at := range slices.Sorted(maps.Keys(wrong)) {
+		texts = append(texts, at+" shows "+wrong[at])
+	}
+	if len(texts) > 3 {
+		texts = append(texts[:3], fmt.Sprintf("and %d more", len(texts)-3))
+	}
+	return fmt.Errorf("not every listener shows %s: %s", short(wanted), strings.Join(texts, "; "))
+}
+
+// spotOf names the address that an attempt was made at, for people.
+func spotOf(a driver.Attempt) string {
+	text := a.Address
+	if a.Listener.Address != a.Address {
+		text = a.Listener.Address + " at " + a.Address
+	}
+	if a.Listener.ServerName != "" {
+		text += " as " + a.Listener.ServerName
+	}
+	return text
+}
+
+func short(fingerprint string) string { return fingerprint[:min(16, len(fingerprint))] }
+
+// kindOf names the kind of a credential's key.
+func kindOf(p driver.Public) string {
+	if len(p.Chain) > 0 {
+		if c, err := x509.ParseCertificate(p.Chain[0]); err == nil {
+			return c.PublicKeyAlgorithm.String()
+		}
+		return ""
+	}
+	if key, err := ssh.ParsePublicKey(p.SSH); err == nil {
+		return key.Type()
+	}
+	return ""
+}

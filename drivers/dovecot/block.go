@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dovecot
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/installing"
+)
+
+// Block puts the lists into the files of ssl_ca that trust the certificate, has Dovecot
+// read them, and ends the sessions of the certificate's user: those that the new one of
+// that user has begun, too, because Dovecot does not tell them apart.
+//
+// A session of TLS is never a way past it: processes of Dovecot that take one client each
+// know no session of another, those that take many refuse to resume one that has a
+// certificate, and a reload replaces the keys of tickets of all of them.
+func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.Blocked, error) {
+	h := request.Host
+	leaf, err := leafOf(request.Old)
+	if err != nil {
+		return driver.Blocked{}, err
+	}
+	c, err := d.read(ctx, h)
+	if err != nil || request.Lift || !verifies(c) {
+		return driver.Blocked{}, err // lists stay
+	}
+	files, err := d.listed(ctx, h, c, leaf, request)
+	if err != nil {
+		return driver.Blocked{}, err
+	}
+	mark := installing.MarkFor(d.Config)
+	marked, err := installing.Marked(ctx, h, mark)
+	if err != nil || len(files) == 0 && !marked {
+		return driver.Blocked{}, err
+	}
+	var blocked driver.Blocked
+	how, err := d.reread(ctx, h, c, files, mark, request.Now, func(ctx context.Context) (err error) {
+		blocked, err = d.kick(ctx, h, c, leaf)
+		return err
+	})
+	if err != nil {
+		return driver.Blocked{}, err
+	}
+	var paths []string
+	for _, f := range files {
+		paths = append(paths, f.Path)
+	}
+	blocked.Changed = driver.Changed{Changed: true, How: append([]string{"crl"}, slices.DeleteFunc(how, func(s string) bool { return s == "files" })...)}
+	blocked.Detail = "lists in " + strings.Join(paths, ", ") + "; doveadm reload"
+	if blocked.Closed > 0 {
+		blocked.How = append(blocked.How, "kick")
+		blocked.Detail += "; doveadm kick " + userOf(c, leaf)
+	}
+	return blocked, nil
+}
+
+// listed returns the files that have to be changed so that they refuse the certificate.
+func (d *door) listed(ctx context.Context, h driver.Host, c *block, leaf *x509.Certificate, request driver.BlockRequest) ([]installing.File, error) {
+	var files []installing.File
+	for _, path := range d.authorityFiles(c) {
+		text, err := h.ReadFile(ctx, path, blocking.MaxFile)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't read the CAs of Dovecot: %w", err)
+		}
+		authorities := blocking.ReadCertificates(text)
+		if !slices.ContainsFunc(authorities, func(ca *x509.Certificate) bool { return above(ca, request.Old.Chain) }) {
+			continue // it gets in by none of these
+		}
+		if !wantsLists(c) {
+			return nil, invalid("Dovecot refuses one certificate of a user by a revocation list alone, and ssl_require_crl is no: put a list of each CA into %s and set ssl_require_crl = yes", path)
+		}
+		lists, err := blocking.ReadLists(text)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't read %s: %w", path, err)
+		}
+		if lists.Name(leaf) {
+			continue
+		}
+		merged, err := lists.Merge(request.CRLs, request.Old.Chain, authorities, request.Now())
+		if err != nil {
+			return nil, err
+		}
+		if !merged.Name(leaf) {
+			return nil, invalid("no revocation list names the certificate: revoke it first, and hand over the list of its CA")
+		}
+		files = append(files, installing.File{Path: path, Content: withLists(text, merged), Mode: 0o644})
+	}
+	return files, nil
+}
+
+// above says whether a CA signed a certificate of a chain.
+func above(ca *x509.Certificate, chain [][]byte) bool {
+	return slices.ContainsFunc(chain, func(der []byte) bool {
+		c, err := x509.ParseCertificate(der)
+		return err == nil && bytes.Equal(c.RawIssuer, ca.RawSubject) && c.CheckSignatureFrom(ca) == nil
+	})
+}
+
+// withLists returns a file of CAs with these lists in the place of those in it.
+func withLists(text []byte, lists blocking.Lists) []byte {
+	const begin, end = "-----BEGIN X509 CRL-----", "-----END X509 CRL-----"
+	var kept []string
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		inside = inside || strings.HasPrefix(line, begin)
+		if !inside {
+			kept = append(kept, line)
+		}
+		inside = inside && !strings.HasPrefix(line, end)
+	}
+	without := strings.Join(kept, "")
+	if without != "" && !strings.HasSuffix(without, "\n") {
+		without += "\n"
+	}
+	return append([]byte(without), lists.PEM()...)
+}
+
+// reread writes files of ssl_ca and makes Dovecot read them, or puts back what was there.
+// then is called when no process of before takes clients any more.
+func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []installing.File, mark string, now func() time.Time, then func(context.Context) error) ([]string, error) {
+	s, err := d.slot(ctx, h, c)
+	if err != nil || s == nil {
+		return nil, fmt.Errorf("couldn't tell whether Dovecot serves after a reload: %w", err)
+	}
+	shown, err := s.credential(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	var before []blocking.Process
+	serves := func(ctx context.Context) error {
+		if err := d.replaced(ctx, h, c, before); err != nil {
+			return err
+		}
+		_, err := installing.ServedEverywhere(ctx, h, s.listeners, shown.Public, d.Patience, now)
+		return err
+	}
+	change := installing.Change{
+		Host: h, Files: files, Mark: mark,
+		Check: func(ctx context.Context) error { return d.check(ctx, h) },
+		Reload: func(ctx context.Context) error {
+			master, err := d.master(ctx, h, c)
+			if err != nil {
+				return err
+			}
+			if before, err = blocking.Children(ctx, h, master); err != nil {
+				return err
+			}
+			_, err = installing.Run(ctx, h, "doveadm", "-c", d.Config, "reload")
+			return err
+		},
+		Arrived: func(ctx context.Context) error {
+			if err := serves(ctx); err != nil {
+				return err
+			}
+			return then(ctx)
+		},
+		Returned: serves,
+	}
+	return change.Do(ctx)
+}
+
+func (d *door) master(ctx context.Context, h driver.Host, c *block) (int, error) {
+	return blocking.Master(ctx, h, c.values["base_dir"]+"/master.pid")
+}
+
+// replaced waits until the master has heeded a reload: it begins a further process that
+// writes the log then. Processes that wait for clients are told in the same moment, and
+// settling is the time in which they hear it. Those that are left pass on what
+// clients say who are signed in.
+func (d *door) replaced(ctx context.Context, h driver.Host, c *block, before []blocking.Process) error {
+	master, err := d.master(ctx, h, c)
+	if err != nil {
+		return err
+	}
+	for began, wait := time.Now(), 10*time.Millisecond; ; wait = 50 * time.Millisecond {
+		children, err := blocking.Children(ctx, h, master)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(children, func(p blocking.Process) bool {
+			return isLog(p) && !slices.ContainsFunc(before, func(old blocking.Process) bool { return old.PID == p.PID })
+		}) {
+			return pause(ctx, settling)
+		}
+		if time.Since(began) > d.Patience {
+			return fmt.Errorf("dovecot has not heeded the reload within %s", d.Patience)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+const settling = 300 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// isLog says whether a process writes the log: "dovecot/log", or "dovecot-NAME/log" with
+// an instance_name.
+func isLog(p blocking.Process) bool {
+	program, _, _ := strings.Cut(p.Title, " ")
+	return strings.HasPrefix(program, "dovecot") && strings.HasSuffix(program, "/log")
+}
+
+// kick ends the sessions of the user whom a certificate names.
+func (d *door) kick(ctx context.Context, h driver.Host, c *block, leaf *x509.Certificate) (driver.Blocked, error) {
+	user := userOf(c, leaf)
+	if user == "" {
+		return driver.Blocked{Left: []string{"sessions of the certificate that were open: Dovecot does not tell whose they are (auth_ssl_username_from_cert, ssl_cert_username_field); end them with doveadm kick"}}, nil
+	}
+	sessions := func() (int, error) {
+		output, err := h.Run(ctx, driver.Command{Args: []string{"doveadm", "-c", d.Config, "-f", "tab", "who", "-1", user}})
+		return countSessions(string(output.Stdout)), err
+	}
+	open, err := sessions()
+	if err != nil || open == 0 {
+		return driver.Blocked{}, err
+	}
+	// 68 says that nobody was there any more.
+	if output, err := h.Run(ctx, driver.Command{Args: []string{"doveadm", "-c", d.Config, "kick", user}}); err != nil || output.Exit != 0 && output.Exit != 68 {
+		return driver.Blocked{}, fmt.Errorf("couldn't end the sessions of %s: exit status %d: %w", user, output.Exit, err)
+	}
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		left, err := sessions()
+		if err != nil {
+			return driver.Blocked{}, err
+		}
+		if left == 0 {
+			return driver.Blocked{Closed: open}, nil
+		}
+		if time.Since(began) > dying || ctx.Err() != nil {
+			return driver.Blocked{Closed: max(0, open-left), Left: []string{strconv.Itoa(left) + " sessions of " + user + ": doveadm kick did not end them, or they began after it"}}, ctx.Err()
+		}
+	}
+}
+
+// dying is the time that a session has to end after it was told to.
+const dying = 2 * time.Second
+
+// countSessions counts the lines of doveadm who, without its heading.
+func countSessions(text string) int { return max(0, strings.Count(strings.TrimSpace(text), "\n")) }
+
+// userOf returns the user whom Dovecot takes from a certificate; "" where it takes none
+// from it, or one that doveadm would read as a pattern or an option.
+func userOf(c *block, leaf *x509.Certificate) string {
+	if c.values["auth_ssl_username_from_cert"] != "yes" {
+		return ""
+	}
+	field, user := c.values["ssl_cert_username_field"], ""
+	for _, name := range leaf.Subject.Names {
+		if text, ok := name.Value.(string); ok && user == "" && fieldNames[name.Type.String()] == field {
+			user = text
+		}
+	}
+	if strings.Contains(c.values["auth_username_format"], "%L") {
+		user = strings.ToLower(user)
+	}
+	if user == "" || user[0] == '-' || strings.ContainsFunc(user, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`*?\`, r) }) {
+		return ""
+	}
+	return user
+}
+
+// fieldNames are what ssl_cert_username_field calls parts of a subject (those of OpenSSL).
+var fieldNames = map[string]string{
+	"2.5.4.3": "commonName", "2.5.4.45": "x500UniqueIdentifier", "0.9.2342.19200300.100.1.1": "userId", "1.2.840.113549.1.9.1": "emailAddress",
+}
+
+func leafOf(p driver.Public) (*x509.Certificate, error) {
+	if len(p.Chain) == 0 {
+		return nil, invalid("Dovecot knows clients by certificates, and this is none")
+	}
+	leaf, err := x509.ParseCertificate(p.Chain[0])
+	if err != nil {
+		return nil, invalid("couldn't read the certificate: %v", err)
+	}
+	return leaf, nil
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dovecot
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/installing"
+)
+
+// Trust adds the CAs above the new certificate to the files of ssl_ca by which the other
+// one gets in, where they are not in them. The user is who the certificate names, so that
+// both name the same.
+func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.Changed, error) {
+	h := request.Host
+	next, err := leafOf(request.New)
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	like, err := leafOf(request.Like)
+	if err != nil && !request.Withdraw {
+		return driver.Changed{}, fmt.Errorf("%w: %w", tallystick.ErrNotFound, err)
+	}
+	c, err := d.read(ctx, h)
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	var files []installing.File
+	found := request.Withdraw
+	for _, path := range d.authorityFiles(c) {
+		text, err := h.ReadFile(ctx, path, blocking.MaxFile)
+		if err != nil {
+			return driver.Changed{}, fmt.Errorf("couldn't read the CAs of Dovecot: %w", err)
+		}
+		after := blocking.WithdrawAuthorities(text, request.New)
+		if !request.Withdraw {
+			after, err = d.admit(c, text, request)
+			if errors.Is(err, tallystick.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return driver.Changed{}, err
+			}
+			found = true
+		}
+		if !bytes.Equal(text, after) {
+			files = append(files, installing.File{Path: path, Content: after, Mode: 0o644})
+		}
+	}
+	if !found {
+		return driver.Changed{}, fmt.Errorf("%w: Dovecot does not let in the certificate whose rights the new one should get", tallystick.ErrNotFound)
+	}
+	if !request.Withdraw && userOf(c, next) != userOf(c, like) {
+		return driver.Changed{}, invalid("the new certificate names the user %q and the old one %q, and Dovecot signs in whom the certificate names: have it made for the same user", userOf(c, next), userOf(c, like))
+	}
+	return d.trusted(ctx, h, c, files, request)
+}
+
+// admit returns a file of CAs by which the new certificate gets in as the other does. It
+// is ErrNotFound where the other does not.
+func (d *door) admit(c *block, text []byte, request driver.TrustRequest) ([]byte, error) {
+	lists, err := blocking.ReadLists(text)
+	if err != nil {
+		return nil, err
+	}
+	like, _ := leafOf(request.Like) // it was read before
+	now := request.Now()
+	// A retry may come after the other was blocked.
+	if err := blocking.Trusted(request.Like.Chain, blocking.ReadCertificates(text), now); err != nil || like == nil {
+		return nil, fmt.Errorf("%w: %w", tallystick.ErrNotFound, err)
+	}
+	after, err := blocking.AddAuthorities(text, request.New, nil, func(authorities []*x509.Certificate) error {
+		return blocking.Trusted(request.New.Chain, authorities, now)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the root of the new certificate has to be put into ssl_ca first: %w", err)
+	}
+	if next, err := leafOf(request.New); err != nil || wantsLists(c) && lists.Name(next) {
+		return nil, errors.Join(invalid("the new certificate is on a revocation list of Dovecot"), err)
+	}
+	if wantsLists(c) {
+		if _, err := lists.Merge(nil, request.New.Chain, nil, now); err != nil {
+			return nil, err
+		}
+	}
+	return after, nil
+}
+
+// trusted makes Dovecot read what was added or taken away.
+func (d *door) trusted(ctx context.Context, h driver.Host, c *block, files []installing.File, request driver.TrustRequest) (driver.Changed, error) {
+	mark := installing.MarkFor(d.Config)
+	marked, err := installing.Marked(ctx, h, mark)
+	if err != nil || len(files) == 0 && !marked {
+		return driver.Changed{}, err
+	}
+	how, err := d.reread(ctx, h, c, files, mark, request.Now, func(context.Context) error { return nil })
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	how = slices.DeleteFunc(how, func(s string) bool { return s == "files" })
+	return driver.Changed{Changed: true, How: append([]string{"authorities"}, how...), Detail: "CAs in ssl_ca; doveadm reload"}, nil
+}

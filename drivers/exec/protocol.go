@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/network"
+)
+
+const (
+	version = 1
+	// maxItems bounds each list of an answer; the answer as a whole has at most 1 MiB.
+	maxItems = 10_000
+	maxText  = 1 << 10
+	// later is the exit status for "try again later", EX_TEMPFAIL of sysexits.h.
+	later = 75
+)
+
+// A request is what the program reads.
+type request struct {
+	V         int               `json:"v"`
+	Verb      string            `json:"verb"` // look, read, install, trust, block, probe
+	Now       time.Time         `json:"now"`
+	New       *public           `json:"new,omitempty"`        // install, trust
+	Old       *public           `json:"old,omitempty"`        // block
+	Like      *public           `json:"like,omitempty"`       // trust
+	Try       *public           `json:"credential,omitempty"` // probe
+	Key       string            `json:"key,omitempty"`        // install, probe: PEM, PKCS #8
+	CRLs      []string          `json:"crls,omitempty"`       // block: PEM
+	Withdraw  bool              `json:"withdraw,omitempty"`   // trust
+	Lift      bool              `json:"lift,omitempty"`       // block
+	Listeners []driver.Listener `json:"listeners,omitempty"`  // probe
+}
+
+// A public is a driver.Public in text.
+type public struct {
+	Certificates string   `json:"certificates,omitempty"` // PEM: the certificate, and those above it
+	SSH          string   `json:"ssh,omitempty"`          // as in authorized_keys
+	Account      string   `json:"account,omitempty"`
+	Names        []string `json:"names,omitempty"` // in requests: all names of it
+}
+
+// An answer is what the program writes.
+type answer struct {
+	V       int       `json:"v"`
+	Error   *problem  `json:"error,omitempty"`
+	View    *view     `json:"view,omitempty"`    // look
+	Held    *held     `json:"held,omitempty"`    // read
+	Changed bool      `json:"changed,omitempty"` // install, trust, block
+	How     []string  `json:"how,omitempty"`
+	Detail  string    `json:"detail,omitempty"`
+	Closed  int       `json:"closed,omitempty"` // block
+	Left    []string  `json:"left,omitempty"`
+	Tries   []attempt `json:"attempts,omitempty"` // probe
+}
+
+type problem struct {
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+}
+
+type view struct {
+	Listeners   []driver.Listener `json:"listeners,omitempty"`
+	Shown       []shown           `json:"shown,omitempty"`
+	Accepts     []driver.Accepted `json:"accepts,omitempty"`
+	Authorities []string          `json:"authorities,omitempty"` // PEM
+	Denies      []string          `json:"denies,omitempty"`
+	Notes       []string          `json:"notes,omitempty"`
+}
+
+type shown struct {
+	public
+	At   string `json:"at"`
+	Live bool   `json:"live,omitempty"`
+	Key  bool   `json:"key,omitempty"`
+}
+
+type held struct {
+	public
+	Key string `json:"key,omitempty"` // PEM
+}
+
+type attempt struct {
+	Listener int    `json:"listener"` // its number in the request, from 0
+	Address  string `json:"address"`
+	Way      string `json:"way"`
+	Outcome  string `json:"outcome"`
+	Answer   string `json:"answer,omitempty"`
+	Served   string `json:"served,omitempty"`
+}
+
+// ask runs the program with one request.
+func (d *Door) ask(ctx context.Context, h driver.Host, r request, now func() time.Time) (answer, error) {
+	r.V, r.Now = version, now().UTC()
+	text, err := json.Marshal(r)
+	if err != nil {
+		return answer{}, fmt.Errorf("couldn't write the request: %w", err)
+	}
+	output, err := h.Run(ctx, driver.Command{Args: d.command, Stdin: append(text, '\n'), Timeout: d.timeout})
+	if err != nil {
+		return answer{}, fmt.Errorf("couldn't %s by %s: %w", r.Verb, d.command[0], err)
+	}
+	switch output.Exit {
+	case 0:
+		return decode(output.Stdout)
+	case later:
+		return answer{}, fmt.Errorf("%w: %s says: %s", tallystick.ErrUnavailable, d.command[0], complaint(output))
+	}
+	return answer{}, fmt.Errorf("%s ended with exit status %d: %s", d.command[0], output.Exit, complaint(output))
+}
+
+// complaint is what a program said of its failure. Its standard output is an answer, which
+// may hold a key, and is quoted nowhere.
+func complaint(output driver.Output) string {
+	output.Stdout = nil
+	return installing.Said(output)
+}
+
+// decode reads an answer. Its errors quote nothing of it but the text of its own error.
+func decode(text []byte) (answer, error) {
+	var a answer
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&a); err != nil {
+		var kind *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &kind):
+			return answer{}, invalid("the answer of the program is of another form: %s is a %s", network.Quote(kind.Field), kind.Value)
+		case strings.HasPrefix(err.Error(), "json: unknown field "):
+			return answer{}, invalid("the answer of the program has a member that the protocol does not know: %s", network.Clean(strings.TrimPrefix(err.Error(), "json: unknown field ")))
+		}
+		return answer{}, invalid("the answer of the program is not one JSON object of at most 1 MiB")
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return answer{}, invalid("there is more than one JSON object in the answer of the program")
+	}
+	if a.V != version {
+		return answer{}, invalid("the answer of the program is of version %d, not %d", a.V, version)
+	}
+	if a.Error != nil {
+		return answer{}, a.Error.error()
+	}
+	return a, nil
+}
+
+// error makes an error of the program's own words.
+func (p *problem) error() error {
+	kinds := map[string]error{
+		"invalid": tallystick.ErrInvalid, "denied": tallystick.ErrDenied, "not-found": tallystick.ErrNotFound,
+		"unavailable": tallystick.ErrUnavailable, "conflict": tallystick.ErrConflict, "damaged": tallystick.ErrDamaged,
+	}
+	if kind := kinds[p.Kind]; kind != nil {
+		return fmt.Errorf("%w: the program says: %s", kind, network.Clean(p.Text))
+	}
+	return fmt.Errorf("the program says: %s", network.Clean(p.Text))
+}
+
+// written writes a credential for the program.
+func written(p driver.Public) *public {
+	text := &public{Account: p.Account, Names: p.Names()}
+	for _, der := range p.Chain {
+		text.Certificates += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	if key, err := ssh.ParsePublicKey(p.SSH); err == nil {
+		text.SSH = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	}
+	return text
+}
+
+// read reads a credential of the program. Its errors quote nothing of it.
+func (p public) read() (driver.Public, error) {
+	var read driver.Public
+	forms := 0
+	if p.Certificates != "" {
+		m, err := installing.ReadPEM([]byte(p.Certificates))
+		if err != nil {
+			return driver.Public{}, err
+		}
+		read.Chain = m.Chain
+		forms++
+	}
+	if p.SSH != "" {
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(p.SSH))
+		if err != nil {
+			return driver.Public{}, invalid("couldn't read an SSH key of the answer")
+		}
+		read.SSH = key.Marshal()
+		forms++
+	}
+	if p.Account != "" {
+		read.Account = clean(p.Account)
+		forms++
+	}
+	if forms != 1 {
+		return driver.Public{}, invalid("a credential of the answer has one of certificates, ssh and account, not %d", forms)
+	}
+	return read, nil
+}
+
+// clean makes text of the program fit to print.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text[:min(len(text), maxText)], ""))
+}
+
+func cleaned(texts []string) []string {
+	var all []string
+	for _, text := range texts[:min(len(texts), maxItems)] {
+		all = append(all, clean(text))
+	}
+	return all
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package haproxy
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"slices"
+
+	"time"
+
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/installing"
+)
+
+// The kinds of files that HAProxy has in memory, as its commands call them.
+const (
+	kindCertificate = "cert"
+	kindLists       = "crl-file"
+	kindCAs         = "ca-file"
+	kindDenied      = "acl"
+	kindKey         = "" // in memory it is part of its certificate
+)
+
+// A change is a file as it shall be, here and in the memory of HAProxy.
+type change struct {
+	installing.File
+	kind  string
+	entry string // of a list of denied certificates: the one that counts
+	shown bool   // listeners show it, so that a handshake tells more than memory
+	bare  []byte // what memory gets where it is more than the file: the key is beside it
+}
+
+// check asks haproxy whether it takes the configuration with all files that it names.
+func (d *Door) check(ctx context.Context, h driver.Host) error {
+	args := []string{d.options.Program, "-c", "-q"}
+	for _, name := range d.options.Config {
+		args = append(args, "-f", name)
+	}
+	output, err := h.Run(ctx, driver.Command{Args: args})
+	if err != nil {
+		return err
+	}
+	if output.Exit != 0 {
+		return invalid("haproxy -c refuses it: %s", installing.Said(output))
+	}
+	return nil
+}
+
+// running says whether HAProxy has in memory what a change wants.
+func (d *Door) running(ctx context.Context, h driver.Host, c change) (bool, error) {
+	switch c.kind {
+	case kindKey:
+		return true, nil // it is part of the certificate there
+	case kindDenied:
+		denied, err := d.denies(ctx, h)
+		return slices.Contains(denied, c.entry) == slices.Contains(entries(string(c.Content)), c.entry), err
+	case kindLists:
+		lists, err := blocking.ReadLists(c.Content)
+		if err != nil {
+			return false, err
+		}
+		return d.hasLists(ctx, h, c.Path, lists)
+	}
+	have, used, err := d.has(ctx, h, c.kind, c.Path)
+	if err != nil || !used && !c.shown {
+		return false, err
+	}
+	var ders [][]byte
+	for _, one := range blocking.ReadCertificates(c.Content) {
+		ders = append(ders, one.Raw)
+	}
+	if c.kind == kindCertificate { // it tells of the first alone
+		ders = ders[:min(1, len(ders))]
+	}
+	return slices.Equal(have, sha1s(ders...)), nil
+}
+
+// behind returns the changes that HAProxy does not have in memory.
+func (d *Door) behind(ctx context.Context, h driver.Host, changes []change) ([]change, error) {
+	var all []change
+	for _, c := range changes {
+		ok, err := d.running(ctx, h, c)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+// push makes a change in memory.
+func (d *Door) push(ctx context.Context, h driver.Host, c change) error {
+	if c.kind == kindDenied {
+		return d.deny(ctx, h, c.entry, !slices.Contains(entries(string(c.Content)), c.entry))
+	}
+	if c.kind == kindCertificate {
+		if _, used, err := d.has(ctx, h, c.kind, c.Path); err != nil || !used {
+			return cmp.Or(err, errReload)
+		}
+	}
+	content := c.Content
+	if c.bare != nil {
+		content = c.bare
+	}
+	return d.set(ctx, h, c.kind, c.Path, content)
+}
+
+// apply writes files and makes HAProxy go by them: over its socket, or by a reload where
+// that must be or the socket does not do. Then it calls settle. It says how it was done;
+// nothing was to be done where that is empty.
+func (d *Door) apply(ctx context.Context, h driver.Host, changes []change, reload bool, settle func() error) ([]string, error) {
+	differs, err := differ(ctx, h, changes)
+	if err != nil {
+		return nil, err
+	}
+	behind := changes
+	if d.options.Socket != "" {
+		if behind, err = d.behind(ctx, h, changes); err != nil {
+			return nil, err
+		}
+	}
+	if !differs && (len(behind) == 0 || d.options.Socket == "") {
+		return nil, nil
+	}
+	var files []installing.File
+	for _, c := range changes {
+		files = append(files, c.File)
+	}
+	swapped, err := installing.Swap(ctx, h, files)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.check(ctx, h); err != nil {
+		return nil, errors.Join(err, swapped.Undo(ctx))
+	}
+	how, err := d.converge(ctx, h, behind, reload && len(behind) > 0, settle)
+	if err != nil {
+		return nil, errors.Join(err, d.undo(ctx, h, swapped, changes))
+	}
+	return append([]string{"files", "haproxy -c"}, how...), nil
+}
+
+// converge makes HAProxy go by files that it is behind of, until settle finds it so.
+func (d *Door) converge(ctx context.Context, h driver.Host, behind []change, reload bool, settle func() error) ([]string, error) {
+	if d.options.Socket != "" && !reload {
+		err := d.pushAll(ctx, h, behind)
+		if err == nil {
+			err = settle()
+		}
+		if !errors.Is(err, errReload) {
+			return []string{"runtime-api"}, err
+		}
+	}
+	for began := time.Now(); ; {
+		err := d.reload(ctx, h)
+		if err == nil {
+			err = settle()
+		}
+		// HAProxy ignores what asks it to reload while it does so for somebody else, who
+		// may have begun before the files were written.
+		if err == nil || time.Since(began) >= d.options.Patience || ctx.Err() != nil {
+			return []string{"reload"}, err
+		}
+	}
+}
+
+func (d *Door) pushAll(ctx context.Context, h driver.Host, behind []change) error {
+	if len(behind) == 0 {
+		return nil
+	}
+	if err := d.steady(ctx, h); err != nil {
+		return err
+	}
+	for _, c := range behind {
+		if err := d.push(ctx, h, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func differ(ctx context.Context, h driver.Host, changes []change) (bool, error) {
+	for _, c := range changes {
+		content, err := h.ReadFile(ctx, c.Path, blocking.MaxFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if err != nil || !bytes.Equal(content, c.Content) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// undoing is the time that a roll-back has, beside what a reload may take.
+const undoing = time.Minute
+
+// undo puts files back and makes HAProxy go by them, also when the caller's time has run
+// out. Nothing is said where that worked.
+func (d *Door) undo(ctx context.Context, h driver.Host, swapped *installing.Swapped, changes []change) error {
+	if !swapped.Changed() {
+		return nil
+	}
+	if err := swapped.Undo(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.options.Patience+undoing)
+	defer cancel()
+	var old []change
+	for _, c := range changes {
+		content, err := h.ReadFile(ctx, c.Path, blocking.MaxFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		c.Content = content
+		if c.bare != nil {
+			if c.bare, err = bareOf(ctx, h, c.Path); err != nil {
+				return err
+			}
+		}
+		old = append(old, c)
+	}
+	settle := func() error { return nil }
+	if d.options.Socket != "" {
+		settle = func() error { return d.settled(ctx, h, old) }
+		behind, err := d.behind(ctx, h, old)
+		if err != nil {
+			return fmt.Errorf("the files are as they were, and whether HAProxy goes by them is not known: %w", err)
+		}
+		if len(behind) == 0 {
+			return nil
+		}
+	}
+	if _, err := d.converge(ctx, h, old, false, settle); err != nil {
+		return fmt.Errorf("the files are as they were, and HAProxy goes by them after its next reload: %w", err)
+	}
+	return nil
+}

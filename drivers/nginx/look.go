@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nginx
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/probing"
+)
+
+// Look reads the configuration and the files that it names, and makes a handshake with
+// every listener.
+func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, error) {
+	s, err := d.load(ctx, r.Host)
+	if err != nil {
+		return driver.View{}, err
+	}
+	view := driver.View{Listeners: s.listeners(), Notes: s.notes}
+	shown, attempts := probing.Look(ctx, r.Host, view.Listeners, r.Now)
+	view.Shown = append(view.Shown, shown...)
+	for _, a := range attempts {
+		if a.Served == "" {
+			view.Notes = append(view.Notes, a.Address+" makes no handshake: "+a.Answer)
+		}
+	}
+	for _, p := range s.pairs() {
+		if m, err := readPair(ctx, r.Host, p); err != nil {
+			view.Notes = append(view.Notes, p.certificate+" cannot be read: "+err.Error())
+		} else {
+			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: p.certificate, Key: installing.Check(m, r.Now()) == nil})
+		}
+	}
+	if err := d.lookAtClients(ctx, r.Host, s, &view); err != nil {
+		return driver.View{}, err
+	}
+	tidy(&view)
+	return view, nil
+}
+
+// lookAtClients adds whom the servers let in and whom they refuse.
+func (d *Door) lookAtClients(ctx context.Context, h driver.Host, s *site, view *driver.View) error {
+	for _, path := range s.clientCAs() {
+		text, err := h.ReadFile(ctx, path, blocking.MaxFile)
+		if err != nil {
+			return err
+		}
+		for _, c := range blocking.ReadCertificates(text) {
+			view.Authorities = append(view.Authorities, c.Raw)
+		}
+	}
+	for _, path := range s.crls() {
+		lists, err := readLists(ctx, h, path)
+		if err != nil {
+			return err
+		}
+		names, all := lists.Names()
+		view.Denies = append(view.Denies, names...)
+		if !all {
+			view.Notes = append(view.Notes, path+" names more than 100,000 certificates, which are not listed here")
+		}
+	}
+	if !s.verifies() {
+		return nil
+	}
+	if len(s.crls()) == 0 {
+		view.Notes = append(view.Notes, "reads no CRL")
+	}
+	if !slices.ContainsFunc(s.servers, func(one server) bool { return one.denies }) {
+		view.Notes = append(view.Notes, "has no list of denied certificates: "+d.hint())
+		return nil
+	}
+	denied, err := d.deniedNow(ctx, h)
+	for _, fingerprint := range denied {
+		view.Denies = append(view.Denies, "x5t:"+fingerprint)
+	}
+	return err
+}
+
+// deniedNow returns the SHA-1 of those on the driver's list, as far as nginx has read it.
+func (d *Door) deniedNow(ctx context.Context, h driver.Host) ([]string, error) {
+	text, err := h.ReadFile(ctx, d.options.Deny, blocking.MaxFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if bytes.HasPrefix(text, []byte(unread)) {
+		return nil, nil
+	}
+	return entries(text), nil
+}
+
+// readPair reads a certificate with its key, which it does without where that cannot be
+// read: it may be in a device.
+func readPair(ctx context.Context, h driver.Host, p pair) (driver.Material, error) {
+	text, err := h.ReadFile(ctx, p.certificate, blocking.MaxFile)
+	if err != nil {
+		return driver.Material{}, err
+	}
+	if p.key != "" && p.key != p.certificate {
+		key, err := h.ReadFile(ctx, p.key, blocking.MaxFile)
+		if err != nil {
+			return installing.ReadPEM(text)
+		}
+		text = slices.Concat(text, []byte("\n"), key)
+	}
+	return installing.ReadPEM(text)
+}
+
+func (s *site) listeners() []driver.Listener {
+	var all []driver.Listener
+	for _, one := range s.servers {
+		all = append(all, one.listeners...)
+	}
+	slices.SortFunc(all, compareListeners)
+	return slices.CompactFunc(all, func(a, b driver.Listener) bool { return compareListeners(a, b) == 0 })
+}
+
+func compareListeners(a, b driver.Listener) int {
+	return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.ServerName, b.ServerName), strings.Compare(a.Protocol, b.Protocol))
+}
+
+// pairs returns all pairs, those of servers and those that nginx signs in with.
+func (s *site) pairs() []pair {
+	all := slices.Clone(s.upstreams)
+	for _, one := range s.servers {
+		all = append(all, one.pairs...)
+	}
+	slices.SortFunc(all, func(a, b pair) int {
+		return cmp.Or(strings.Compare(a.certificate, b.certificate), strings.Compare(a.key, b.key))
+	})
+	return slices.Compact(all)
+}
+
+// clientCAs, crls: the files of servers that let clients in by certificate.
+func (s *site) clientCAs() []string {
+	return s.filesOfVerifying(func(one server) []string { return one.clientCAs })
+}
+
+func (s *site) crls() []string {
+	return s.filesOfVerifying(func(one server) []string {
+		if one.crl == "" {
+			return nil
+		}
+		return []string{one.crl}
+	})
+}
+
+func (s *site) filesOfVerifying(of func(server) []string) []string {
+	var all []string
+	for _, one := range s.servers {
+		if one.verify {
+			all = append(all, of(one)...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (s *site) verifies() bool {
+	return slices.ContainsFunc(s.servers, func(one server) bool { return one.verify })
+}
+
+// tidy sorts a view, so that equal doors give equal views.
+func tidy(v *driver.View) {
+	slices.SortFunc(v.Shown, func(a, b driver.Shown) int {
+		return cmp.Or(strings.Compare(a.At, b.At), slices.CompareFunc(a.Chain, b.Chain, bytes.Compare))
+	})
+	slices.SortFunc(v.Authorities, bytes.Compare)
+	v.Authorities = slices.CompactFunc(v.Authorities, bytes.Equal)
+	slices.Sort(v.Denies)
+	v.Denies = slices.Compact(v.Denies)
+	slices.Sort(v.Notes)
+	v.Notes = slices.Compact(v.Notes)
+}

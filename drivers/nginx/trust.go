@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nginx
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/installing"
+)
+
+// Trust adds the CAs of a certificate to the files of CAs whose clients get in, where
+// they are not there yet, with their revocation lists where lists are read. nginx lets
+// in all that a CA has signed, so that mostly there is nothing to do.
+func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed, error) {
+	if _, err := leafOf(r.New); err != nil {
+		return driver.Changed{}, err
+	}
+	s, err := d.load(ctx, r.Host)
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	files, err := d.trustFiles(ctx, r, s)
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	if len(files) == 0 {
+		return driver.Changed{Detail: "there is nothing to do"}, nil
+	}
+	changed, err := d.apply(ctx, r.Host, s, files, func() error { return nil })
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	if !changed {
+		return driver.Changed{Detail: "nginx lets in all that its CA has signed: there is nothing to do"}, nil
+	}
+	return driver.Changed{Changed: true, How: []string{"client-ca", "reload"}, Detail: "nginx has read " + paths(files)}, nil
+}
+
+// trustFiles are the files as they shall be: those of CAs first, then lists.
+func (d *Door) trustFiles(ctx context.Context, r driver.TrustRequest, s *site) ([]installing.File, error) {
+	var files, lists []installing.File
+	let := 0
+	for _, one := range s.servers {
+		if !one.verify || len(one.clientCAs) == 0 {
+			continue
+		}
+		path := one.clientCAs[0] // of ssl_client_certificate where there is one
+		text, err := r.Host.ReadFile(ctx, path, blocking.MaxFile)
+		if err != nil {
+			return nil, err
+		}
+		text = bytes.TrimPrefix(text, []byte(unread))
+		if r.Withdraw {
+			files = append(files, installing.File{Path: path, Content: blocking.WithdrawAuthorities(text, r.New), Mode: 0o644})
+			continue
+		}
+		in, err := d.letsIn(ctx, r, s, one)
+		if err != nil {
+			return nil, err
+		}
+		if !in {
+			continue
+		}
+		let++
+		added, err := blocking.AddAuthorities(text, r.New, r.Authorities, func(all []*x509.Certificate) error {
+			return blocking.Trusted(r.New.Chain, all, r.Now())
+		})
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, installing.File{Path: path, Content: added, Mode: 0o644})
+		list, err := listsOfNew(ctx, r, one, added)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list...)
+	}
+	if let == 0 && !r.Withdraw {
+		return nil, fmt.Errorf("%w: nginx lets nobody in by the certificate that the new one shall be like", tallystick.ErrNotFound)
+	}
+	slices.SortFunc(files, byPath)
+	slices.SortFunc(lists, byPath)
+	same := func(a, b installing.File) bool { return a.Path == b.Path }
+	return append(slices.CompactFunc(files, same), slices.CompactFunc(lists, same)...), nil
+}
+
+func byPath(a, b installing.File) int { return bytes.Compare([]byte(a.Path), []byte(b.Path)) }
+
+// letsIn says whether a server lets in the one that the new one shall be like.
+func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, s *site, one server) (bool, error) {
+	like, err := leafOf(r.Like)
+	if err != nil {
+		return false, err
+	}
+	var all []*x509.Certificate
+	for _, path := range one.clientCAs {
+		text, err := r.Host.ReadFile(ctx, path, blocking.MaxFile)
+		if err != nil {
+			return false, err
+		}
+		all = append(all, blocking.ReadCertificates(text)...)
+	}
+	if blocking.Trusted(r.Like.Chain, all, r.Now()) != nil {
+		return false, nil
+	}
+	if one.crl != "" {
+		lists, err := readLists(ctx, r.Host, one.crl)
+		if err != nil || lists.Name(like) {
+			return false, err
+		}
+	}
+	if !one.denies {
+		return true, nil
+	}
+	denied, err := d.deniedNow(ctx, r.Host)
+	sum := sha1.Sum(like.Raw)
+	return !slices.Contains(denied, hex.EncodeToString(sum[:])), err
+}
+
+// listsOfNew is the file of a server's revocation lists, with those of the CAs of New.
+func listsOfNew(ctx context.Context, r driver.TrustRequest, one server, authorities []byte) ([]installing.File, error) {
+	if one.crl == "" {
+		return nil, nil
+	}
+	text, err := r.Host.ReadFile(ctx, one.crl, blocking.MaxFile)
+	if err != nil {
+		return nil, err
+	}
+	content, err := merge(text, r.CRLs, r.New.Chain, blocking.ReadCertificates(authorities), r.Now())
+	return []installing.File{{Path: one.crl, Content: content, Mode: 0o644}}, err
+}

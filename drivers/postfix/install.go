@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postfix
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/installing"
+)
+
+// Install replaces the credential that smtpd shows, or that the smtp client signs in
+// with: files, `postfix check`, `postfix reload`, and a look at every listener. Sessions
+// that are open go on as they are, so that no message is lost or doubled.
+func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driver.Installed, error) {
+	h := request.Host
+	if err := installing.Check(request.New, request.Now()); err != nil {
+		return driver.Installed{}, err
+	}
+	c, err := d.read(ctx, h)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	s, err := d.stand(ctx, h, c)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	if s.certificate == "" {
+		return driver.Installed{}, fmt.Errorf("%w: Postfix reads no certificate with role %s: set smtpd_tls_chain_files (or smtp_tls_chain_files of a client) first", tallystick.ErrInvalid, d.Role)
+	}
+	files, err := s.files(request.New)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	old, err := d.replaces(ctx, h, s, request)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	mark := ""
+	if d.Role == roleClient { // nobody sees what it signs in with
+		mark = installing.MarkFor(s.certificate)
+	}
+	if old == nil {
+		done, shown, err := d.installed(ctx, h, s, mark, request)
+		if err != nil || done {
+			return driver.Installed{Shown: shown}, err
+		}
+	} else if request.Keep != nil {
+		if err := request.Keep(*old); err != nil {
+			return driver.Installed{}, fmt.Errorf("couldn't keep the old credential: %w", err)
+		}
+	}
+	return d.swap(ctx, h, s, files, mark, request)
+}
+
+// installed says whether what is in the files is what Postfix uses, too.
+func (d *door) installed(ctx context.Context, h driver.Host, s *stand, mark string, request driver.InstallRequest) (bool, []driver.Shown, error) {
+	if mark != "" {
+		marked, err := installing.Marked(ctx, h, mark)
+		return !marked, []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}, err
+	}
+	shown, err := installing.ServedEverywhere(ctx, h, s.listeners, request.New.Public, 0, request.Now)
+	return err == nil, shown, nil
+}
+
+// replaces returns what would be replaced: nil where the new one is in the files already.
+func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) (*driver.Material, error) {
+	old, err := s.credential(ctx, h)
+	if errors.Is(err, tallystick.ErrUnavailable) {
+		return nil, err
+	}
+	if err != nil { // nothing that could be kept
+		return &driver.Material{}, nil
+	}
+	if old.Is(request.New.Public) && installing.Check(driver.Material{Public: request.New.Public, Key: old.Key}, request.Now()) == nil {
+		return nil, nil
+	}
+	if algorithmOf(old.Public) != algorithmOf(request.New.Public) && len(s.listeners) > 0 && s.listeners[0].Details["algorithm"] != "" {
+		return nil, invalid("the new key is of another kind than the one in %s, and Postfix has a certificate for each kind: ask for a key of the same kind", s.certificate)
+	}
+	previous, err := x509.ParseCertificate(old.Chain[0])
+	if err != nil || d.Role == roleClient {
+		return &old, nil
+	}
+	next, err := x509.ParseCertificate(request.New.Chain[0])
+	if err != nil {
+		return nil, invalid("couldn't read the new certificate: %v", err)
+	}
+	return &old, installing.Covers(next, previous)
+}
+
+// swap writes the files and makes Postfix use them, or puts everything back.
+func (d *door) swap(ctx context.Context, h driver.Host, s *stand, files []installing.File, mark string, request driver.InstallRequest) (driver.Installed, error) {
+	shown := []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}
+	change := installing.Change{
+		Host: h, Files: files, Mark: mark,
+		Check: func(ctx context.Context) error {
+			if _, err := installing.Run(ctx, h, "postfix", "-c", d.Config, "check"); err != nil {
+				return fmt.Errorf("%w: Postfix does not take its configuration: %w", tallystick.ErrInvalid, err)
+			}
+			return nil
+		},
+		Reload: func(ctx context.Context) error { return d.reload(ctx, h) },
+	}
+	if d.Role == roleServer {
+		change.Arrived = func(ctx context.Context) (err error) {
+			// A process that took a client in the moment of the reload has the old one: the
+			// second round is after it.
+			for range 2 {
+				if shown, err = installing.ServedEverywhere(ctx, h, s.listeners, request.New.Public, d.Patience, request.Now); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	how, err := change.Do(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	changed := driver.Changed{Changed: true, How: how, Detail: "wrote " + s.certificate + "; postfix check; postfix reload"}
+	return driver.Installed{Changed: changed, Shown: shown}, nil
+}
+
+// algorithmOf names the kind of a certificate's key: "RSA", "ECDSA".
+func algorithmOf(p driver.Public) string {
+	if len(p.Chain) == 0 {
+		return ""
+	}
+	c, err := x509.ParseCertificate(p.Chain[0])
+	if err != nil {
+		return ""
+	}
+	return c.PublicKeyAlgorithm.String()
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/doors"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// judge makes an outcome of what a door said.
+func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r doors.Result, err error) outcome {
+	if s.Act == tallystick.ActHold {
+		return e.judgeHold(ctx, s, r, err)
+	}
+	if err != nil {
+		return outcome{err: err, final: refused(err)}
+	}
+	o := outcome{result: r}
+	switch s.Act {
+	case tallystick.ActKey:
+		if len(r.CSR) == 0 && len(r.SSH) == 0 {
+			o.err, o.final = fmt.Errorf("%w: the door made neither a request nor a key", tallystick.ErrInvalid), true
+		}
+		if len(r.SSH) > 0 {
+			o.fresh = bestName(driver.Public{SSH: r.SSH})
+		}
+	case tallystick.ActInstall:
+		o.err = shownEverywhere(r, t.New)
+		o.said = fmt.Sprintf("%s has the new one.", s.Door)
+		if takesBack(s) {
+			o.said = fmt.Sprintf("%s has the old one again.", s.Door)
+		}
+	case tallystick.ActProbe:
+		o.err = allAccepted(t.Listeners, r.Attempts)
+	case tallystick.ActBlock:
+		o.said = blockedWords(s, r)
+	case tallystick.ActLift:
+		o.said = fmt.Sprintf("%s lets the old one in again.", s.Door)
+	case tallystick.ActProve:
+		o.err = proven(t, r)
+	}
+	return o
+}
+
+func blockedWords(s store.ClaimedStep, r doors.Result) string {
+	text := fmt.Sprintf("%s refuses the old one", s.Door)
+	if r.Blocked != nil && len(r.Blocked.How) > 0 {
+		text += " (" + strings.Join(r.Blocked.How, ", ") + ")"
+	}
+	if r.Blocked != nil && r.Blocked.Closed > 0 {
+		text += fmt.Sprintf("; %d connections were closed", r.Blocked.Closed)
+	}
+	if r.Blocked != nil && len(r.Blocked.Left) > 0 {
+		text += "; still open: " + strings.Join(r.Blocked.Left, ", ")
+	}
+	return text + "."
+}
+
+// refused says that an error will be the same next time.
+func refused(err error) bool {
+	return (errors.Is(err, tallystick.ErrInvalid) || errors.Is(err, tallystick.ErrDenied)) && !temporary(err)
+}
+
+// judgeHold takes what could be held. A door that refuses the old one already needs no
+// session of it; after the deadline nobody waits for one.
+func (e *Engine) judgeHold(ctx context.Context, s store.ClaimedStep, r doors.Result, err error) outcome {
+	if err == nil {
+		failed := slices.ContainsFunc(r.Attempts, func(a driver.Attempt) bool { return a.Outcome == driver.OutcomeFailed && a.Way != driver.WayOpen })
+		if !failed {
+			return outcome{result: r}
+		}
+		err = fmt.Errorf("%w: %s", tallystick.ErrUnavailable, firstOf(r.Attempts, driver.OutcomeFailed))
+	}
+	row, rowErr := e.DB.Recall(ctx, s.Recall)
+	if rowErr != nil {
+		return outcome{err: rowErr}
+	}
+	if !row.Blocked.IsZero() || s.Key == nil || errors.Is(err, tallystick.ErrNotFound) {
+		return outcome{result: notHeld{err.Error()}, said: fmt.Sprintf("No session of the old one could be kept at %s: %s", s.Door, err)}
+	}
+	return outcome{err: err, final: refused(err)}
+}
+
+// notHeld is the result of a hold that came to nothing.
+type notHeld struct {
+	NotHeld string `json:"not_held"`
+}
+
+// shownEverywhere is an error when a listener shows something else after an install.
+func shownEverywhere(r doors.Result, want driver.Public) error {
+	if r.Installed == nil {
+		return fmt.Errorf("%w: the door does not say what it shows", tallystick.ErrInvalid)
+	}
+	for _, shown := range r.Installed.Shown {
+		if shown.Live && !shown.Is(want) {
+			return fmt.Errorf("%s shows %s, which is not what was installed", shown.At, bestName(shown.Public))
+		}
+	}
+	return nil
+}
+
+// allAccepted is an error unless every listener accepted the credential in every try.
+func allAccepted(listeners []driver.Listener, attempts []driver.Attempt) error {
+	for _, a := range attempts {
+		switch a.Outcome {
+		case driver.OutcomeRefused:
+			return fmt.Errorf("the new one is refused: %s", describe(a))
+		case driver.OutcomeFailed:
+			return fmt.Errorf("%w: the new one could not be tried: %s", tallystick.ErrUnavailable, describe(a))
+		}
+	}
+	if l, all := triedEverywhere(listeners, attempts, driver.OutcomeAccepted); !all {
+		return fmt.Errorf("%w: the new one was not tried at %s", tallystick.ErrUnavailable, l.Address)
+	}
+	return nil
+}
+
+// triedEverywhere says whether every listener gave an outcome to a fresh connection, or which did not.
+func triedEverywhere(listeners []driver.Listener, attempts []driver.Attempt, outcome string) (driver.Listener, bool) {
+	for _, l := range listeners {
+		if !slices.ContainsFunc(attempts, func(a driver.Attempt) bool {
+			return a.Listener.Address == l.Address && a.Outcome == outcome && strings.HasPrefix(a.Way, driver.WayFresh)
+		}) {
+			return l, false
+		}
+	}
+	return driver.Listener{}, true
+}
+
+// proven is an error unless the old one is refused in every way that was tried, at every
+// listener, and the new one is accepted. A session that was not resumed says nothing, and
+// the fresh connection in its place has an attempt of its own. A connection that ended is
+// not one that is still open. What could not be tried is no proof.
+func proven(t doors.Task, r doors.Result) error {
+	if t.OldKeyName == "" {
+		return provenByLook(t, r)
+	}
+	for _, a := range r.Attempts {
+		switch {
+		case a.Outcome == driver.OutcomeAccepted:
+			return fmt.Errorf("the old one still gets in: %s", describe(a))
+		case a.Outcome == driver.OutcomeFailed && a.Way != driver.WayOpen:
+			return fmt.Errorf("%w: the old one could not be tried: %s", tallystick.ErrUnavailable, describe(a))
+		}
+	}
+	if l, all := triedEverywhere(t.Listeners, r.Attempts, driver.OutcomeRefused); !all || len(r.Attempts) == 0 {
+		return fmt.Errorf("%w: the old one was not tried at %s", tallystick.ErrUnavailable, l.Address)
+	}
+	if len(t.New.Names()) == 0 {
+		return nil
+	}
+	return allAccepted(t.Listeners, r.NewAttempts)
+}
+
+// provenByLook is an error unless nothing shows the old one, or, of a door that lets
+// others in and where nobody has the old key, the door says that it does not let it in.
+func provenByLook(t doors.Task, r doors.Result) error {
+	if r.View == nil {
+		return fmt.Errorf("%w: the door does not say how it stands", tallystick.ErrInvalid)
+	}
+	for _, shown := range r.View.Shown {
+		if shown.Is(t.Old) {
+			return fmt.Errorf("%s still has the old one", shown.At)
+		}
+	}
+	if len(t.Like.Names()) > 0 {
+		return deniedByLook(t.Old, r.View)
+	}
+	served := ""
+	if len(t.Old.Chain) > 0 {
+		served = string(tallystick.FingerprintOf(t.Old.Chain[0]))
+	}
+	for _, a := range r.Attempts {
+		switch {
+		case a.Outcome == driver.OutcomeFailed:
+			return fmt.Errorf("%w: it could not be looked at: %s", tallystick.ErrUnavailable, describe(a))
+		case served != "" && a.Served == served:
+			return fmt.Errorf("the old one is still shown: %s", describe(a))
+		}
+	}
+	return nil
+}
+
+func deniedByLook(old driver.Public, view *driver.View) error {
+	names := old.Names()
+	has := func(name string) bool { return slices.Contains(names, tallystick.NormalName(name)) }
+	if slices.ContainsFunc(view.Denies, has) {
+		return nil
+	}
+	named := slices.ContainsFunc(view.Accepts, func(a driver.Accepted) bool { return has(a.Name) })
+	if named || len(view.Accepts) == 0 || len(view.Authorities) > 0 {
+		return errors.New("the door does not say that it refuses the old one, and nobody has its key to try it")
+	}
+	return nil
+}
+
+// describe says of an attempt where and how it went.
+func describe(a driver.Attempt) string {
+	text := fmt.Sprintf("%s at %s (%s)", a.Way, a.Address, a.Listener.Protocol)
+	if a.Answer != "" {
+		text += ": " + a.Answer
+	}
+	return text
+}
+
+func firstOf(attempts []driver.Attempt, outcome string) string {
+	i := slices.IndexFunc(attempts, func(a driver.Attempt) bool { return a.Outcome == outcome })
+	if i < 0 {
+		return ""
+	}
+	return describe(attempts[i])
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package recall
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/doors"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// A smallPKI is a CA with what it signed.
+type smallPKI struct {
+	t    *testing.T
+	ca   *x509.Certificate
+	key  *ecdsa.PrivateKey
+	last int64
+}
+
+func newPKI(t *testing.T) *smallPKI {
+	p := &smallPKI{t: t}
+	p.ca, p.key = p.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "Small CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	return p
+}
+
+func (p *smallPKI) sign(c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	p.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.last++
+	c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(p.last), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	parent, signer := p.ca, p.key
+	if parent == nil {
+		parent, signer = c, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	made, err := x509.ParseCertificate(der)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return made, key
+}
+
+func (p *smallPKI) client(name string) driver.Public {
+	c, _ := p.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return driver.Public{Chain: [][]byte{c.Raw}}
+}
+
+func (p *smallPKI) server(name string) driver.Public {
+	c, _ := p.sign(&x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	return driver.Public{Chain: [][]byte{c.Raw}}
+}
+
+func holderDoor(name string, p driver.Public) *seen {
+	return &seen{Door: doors.Door{Name: name, Driver: "pemfile", Verbs: []string{"look", "install"}}, view: driver.View{Shown: []driver.Shown{{Public: p, At: "/" + name, Key: true}}}}
+}
+
+func relyingDoor(name string, authorities ...[]byte) *seen {
+	return &seen{
+		Door: doors.Door{Name: name, Driver: "nginx", Verbs: []string{"look", "trust", "block"}},
+		view: driver.View{Authorities: authorities, Listeners: []driver.Listener{{Address: name + ":443", Protocol: "https"}}},
+	}
+}
+
+func burntOf(list ...driver.Public) *burnt {
+	b := &burnt{names: map[string]bool{}}
+	for _, p := range list {
+		b.names[bestName(p)] = true
+		b.known = append(b.known, known{Public: p})
+	}
+	return b
+}
+
+func written(plan store.RecallPlan) []string {
+	var list []string
+	for i, s := range plan.Steps {
+		list = append(list, fmt.Sprintf("%d %s/%s w%d %s targets %v from %d after %v", i, s.Phase, s.Act, s.Wave, s.Door, s.Targets, s.From, s.After))
+	}
+	return list
+}
+
+var earnest = tallystick.Recall{Waves: tallystick.Waves{Canary: 1, Growth: 4}, Quiet: time.Hour}
+
+// A client certificate at two doors: one key, certificate and installation for both,
+// both doors trust before, and each is proven.
+func TestPlanOfAConnection(t *testing.T) {
+	pki := newPKI(t)
+	old, other := pki.client("svc"), pki.client("other")
+	all := []*seen{holderDoor("app", old), holderDoor("bystander", other), relyingDoor("mail", pki.ca.Raw), relyingDoor("web", pki.ca.Raw), relyingDoor("stranger", newPKI(t).ca.Raw)}
+	groups := blast(burntOf(old), all)
+	if len(groups) != 1 || groups[0].holder.Name != "app" || groups[0].place || len(groups[0].relying) != 2 {
+		t.Fatalf("the blast radius is %+v", groups)
+	}
+	got := written(lay(earnest, groups, nil, func(*group) string { return "ca/lab" }))
+	want := []string{
+		"0 prepare/key w1 app targets [0 1] from -1 after []",
+		"1 prepare/issue w1  targets [0 1] from 0 after [0]",
+		"2 prepare/trust w1 mail targets [0] from 1 after [1]",
+		"3 prepare/gate w1  targets [] from -1 after []",
+		"4 prepare/trust w2 web targets [1] from 1 after [1 3]",
+		"5 activate/install w1 app targets [0 1] from 1 after [2 4]",
+		"6 activate/probe w1 app targets [0] from 1 after [5]",
+		"7 activate/gate w1  targets [] from -1 after []",
+		"8 activate/probe w2 app targets [1] from 1 after [5 7]",
+		"9 drain/drain w1  targets [0] from 1 after [6]",
+		"10 drain/gate w1  targets [] from -1 after []",
+		"11 drain/drain w2  targets [1] from 1 after [8 10]",
+		"12 revoke/revoke w0  targets [0 1] from -1 after [9 11]",
+		"13 revoke/hold w1 app targets [0] from 1 after [9 12]",
+		"14 revoke/block w1 mail targets [0] from 1 after [9 12 13]",
+		"15 prove/prove w1 app targets [0] from 1 after [14]",
+		"16 prove/gate w1  targets [] from -1 after []",
+		"17 revoke/hold w2 app targets [1] from 1 after [11 12 16]",
+		"18 revoke/block w2 web targets [1] from 1 after [11 12 16 17]",
+		"19 prove/prove w2 app targets [1] from 1 after [18]",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// The certificate of a server is replaced, revoked, and looked for; nobody drains.
+func TestPlanOfAPlace(t *testing.T) {
+	pki := newPKI(t)
+	old := pki.server("web.lab.test")
+	web := relyingDoor("web")
+	web.Verbs = append(web.Verbs, "install")
+	web.view.Shown = []driver.Shown{{Public: old, At: "web:443", Live: true}, {Public: old, At: "/etc/tls.pem", Key: true}}
+	groups := blast(burntOf(old), []*seen{web, relyingDoor("clients only", pki.ca.Raw)})
+	got := written(lay(earnest, groups, nil, func(*group) string { return "ca/lab" }))
+	want := []string{
+		"0 prepare/key w1 web targets [0] from -1 after []",
+		"1 prepare/issue w1  targets [0] from 0 after [0]",
+		"2 activate/install w1 web targets [0] from 1 after [1]",
+		"3 revoke/revoke w0  targets [0] from -1 after [2]",
+		"4 prove/prove w1 web targets [0] from 1 after [2 3]",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// What no door holds is blocked all the same, when a person has given its holder
+// another one.
+func TestPlanWithoutAHolder(t *testing.T) {
+	pki := newPKI(t)
+	old := pki.client("gone")
+	groups := blast(burntOf(old), []*seen{relyingDoor("web", pki.ca.Raw)})
+	task := manual{PlannedTarget: person(known{Public: old}, "Find out who uses it."), holdsUp: true}
+	got := written(lay(earnest, groups, []manual{task}, func(*group) string { return "" }))
+	want := []string{
+		"0 activate/person w0  targets [1] from -1 after []",
+		"1 drain/drain w1  targets [0] from -1 after []",
+		"2 revoke/block w1 web targets [0] from -1 after [0 1]",
+		"3 prove/prove w1 web targets [0] from -1 after [2]",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// However large a plan is, each step stands behind those that it waits for, and every
+// target has its proof.
+func TestPlanHasNoCircle(t *testing.T) {
+	pki := newPKI(t)
+	b := &burnt{names: map[string]bool{}, issuers: []*x509.Certificate{pki.ca}}
+	var all []*seen
+	for i := range 40 {
+		all = append(all, holderDoor(fmt.Sprintf("app%02d", i), pki.client(fmt.Sprint("svc", i))))
+		s := relyingDoor(fmt.Sprintf("door%02d", i))
+		for range i % 5 {
+			p := all[len(all)-1].view.Shown[0].Public
+			s.view.Accepts = append(s.view.Accepts, driver.Accepted{Name: bestName(p), As: "somebody"})
+		}
+		all = append(all, s)
+	}
+	plan := lay(earnest, blast(b, all), nil, func(*group) string { return "ca/lab" })
+	proven := map[int]bool{}
+	for i, s := range plan.Steps {
+		for _, after := range s.After {
+			if after >= i {
+				t.Fatalf("step %d waits for step %d", i, after)
+			}
+		}
+		if s.Act == tallystick.ActProve {
+			proven[s.Targets[0]] = true
+		}
+	}
+	for i, target := range plan.Targets {
+		if !proven[i] {
+			t.Errorf("target %d has no proof: %+v", i, target.RecallTarget)
+		}
+		if target.Kind == tallystick.TargetConnection && !cmp.Equal(target.Grants, []string{"somebody"}) {
+			t.Errorf("target %d grants %v", i, target.Grants)
+		}
+	}
+}
+
+// A rehearsal blocks and lifts, and makes nothing.
+func TestPlanOfARehearsal(t *testing.T) {
+	pki := newPKI(t)
+	old := pki.client("svc")
+	plan := rehearse(earnest, blast(burntOf(old), []*seen{holderDoor("app", old), relyingDoor("web", pki.ca.Raw)}))
+	got := written(plan)
+	want := []string{"0 revoke/block w1 web targets [0] from -1 after []", "1 prove/lift w1 web targets [0] from -1 after [0]"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if !strings.Contains(string(plan.Targets[0].Facts), `"chain"`) {
+		t.Errorf("the steps are not told what is blocked: %s", plan.Targets[0].Facts)
+	}
+}

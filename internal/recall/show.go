@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package recall
+
+import (
+	"context"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// A Status is how a recall stands.
+type Status struct {
+	tallystick.Recall
+	Needs    int                 `json:"needs"`           // how many must approve
+	Wanted   time.Time           `json:"wanted,omitzero"` // the deadline that somebody asks for
+	WantedBy string              `json:"wanted_by,omitempty"`
+	Targets  []store.TargetCount `json:"targets"`
+	Steps    []store.StepCount   `json:"steps"`
+	Done     int64               `json:"done"`  // targets that are proven or skipped
+	Total    int64               `json:"total"` // targets
+}
+
+// An Event is something worth telling of a recall.
+type Event = store.RecallEvent
+
+// A Filter picks targets.
+type Filter = store.TargetFilter
+
+// mostListed bounds a page.
+const mostListed = 1000
+
+// ByName finds a recall.
+func (e *Engine) ByName(ctx context.Context, who gate.Actor, name string) (tallystick.Recall, error) {
+	if err := e.Gate.Check(ctx, who, gate.ReadRecalls, "recall/"+name); err != nil {
+		return tallystick.Recall{}, err
+	}
+	r, err := e.DB.RecallByName(ctx, name)
+	return r.Recall, problem.With(err, `"tally recall list" shows all of them`)
+}
+
+// List returns at most limit recalls whose number is below before, the newest first;
+// before 0 is from the newest on.
+func (e *Engine) List(ctx context.Context, who gate.Actor, before int64, limit int) ([]tallystick.Recall, error) {
+	if err := e.Gate.Check(ctx, who, gate.ReadRecalls, "list"); err != nil {
+		return nil, err
+	}
+	rows, err := e.DB.Recalls(ctx, before, max(1, min(limit, mostListed)))
+	list := make([]tallystick.Recall, len(rows))
+	for i, r := range rows {
+		list[i] = r.Recall
+	}
+	return list, err
+}
+
+// Status says how a recall stands.
+func (e *Engine) Status(ctx context.Context, who gate.Actor, id int64) (Status, error) {
+	if _, err := e.checked(ctx, who, gate.ReadRecalls, id); err != nil {
+		return Status{}, err
+	}
+	r, err := e.DB.Recall(ctx, id)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Recall: r.Recall, Needs: r.Needs, Wanted: r.Wanted, WantedBy: r.WantedBy}
+	if s.Targets, err = e.DB.CountRecallTargets(ctx, id); err != nil {
+		return s, err
+	}
+	for _, c := range s.Targets {
+		s.Total += c.Count
+		if c.State == tallystick.TargetProven || c.State == tallystick.TargetSkipped {
+			s.Done += c.Count
+		}
+	}
+	s.Steps, err = e.DB.CountRecallSteps(ctx, id)
+	return s, err
+}
+
+// Targets returns at most limit targets of a recall that a filter picks and whose
+// number is above after, in the order of the plan.
+func (e *Engine) Targets(ctx context.Context, who gate.Actor, id int64, f Filter, after int64, limit int) ([]tallystick.RecallTarget, error) {
+	if _, err := e.checked(ctx, who, gate.ReadRecalls, id); err != nil {
+		return nil, err
+	}
+	return e.DB.RecallTargets(ctx, id, f, after, max(1, min(limit, mostListed)))
+}
+
+// Steps returns at most limit steps of a recall, or with a target of it, whose number
+// is above after, in the order of the plan.
+func (e *Engine) Steps(ctx context.Context, who gate.Actor, id, target, after int64, limit int) ([]tallystick.RecallStep, error) {
+	if _, err := e.checked(ctx, who, gate.ReadRecalls, id); err != nil {
+		return nil, err
+	}
+	rows, err := e.DB.RecallSteps(ctx, id, store.StepFilter{Target: target}, after, max(1, min(limit, mostListed)))
+	list := make([]tallystick.RecallStep, len(rows))
+	for i, r := range rows {
+		list[i] = r.RecallStep
+	}
+	return list, err
+}
+
+// Events returns at most limit events of a recall behind the nth, in their order.
+func (e *Engine) Events(ctx context.Context, who gate.Actor, id, after int64, limit int) ([]Event, error) {
+	if _, err := e.checked(ctx, who, gate.ReadRecalls, id); err != nil {
+		return nil, err
+	}
+	return e.DB.RecallEvents(ctx, id, after, max(1, min(limit, mostListed)))
+}
+
+// A Broken is a connection of a rehearsal whose holder went on to use the old
+// credential while it was blocked: in earnest it would be without one.
+type Broken struct {
+	Target tallystick.RecallTarget `json:"target"`
+	From   time.Time               `json:"from"`
+	Answer DrainAnswer             `json:"uses"`
+	Error  string                  `json:"error,omitempty"` // why the books could not be asked
+}
+
+// Broken returns who broke in a rehearsal, as far as the books know by now.
+func (e *Engine) Broken(ctx context.Context, who gate.Actor, id int64) ([]Broken, error) {
+	r, err := e.checked(ctx, who, gate.ReadRecalls, id)
+	if err != nil || r.Rehearse == 0 {
+		return nil, err
+	}
+	list := []Broken{}
+	for after := int64(0); ; {
+		steps, err := e.DB.RecallSteps(ctx, id, store.StepFilter{Act: tallystick.ActBlock}, after, mostListed)
+		if err != nil || len(steps) == 0 {
+			return list, err
+		}
+		for _, s := range steps {
+			after = s.ID
+			b, err := e.brokenAt(ctx, s)
+			if err != nil {
+				return list, err
+			}
+			if b.Error != "" || b.Answer.Uses > 0 {
+				list = append(list, b)
+			}
+		}
+	}
+}
+
+func (e *Engine) brokenAt(ctx context.Context, s store.RecallStepRow) (Broken, error) {
+	if s.Began.IsZero() || e.Uses == nil {
+		return Broken{}, nil
+	}
+	full, err := e.DB.RecallStep(ctx, s.ID)
+	if err != nil {
+		return Broken{}, err
+	}
+	facts, err := factsOf(full)
+	if err != nil {
+		return Broken{}, err
+	}
+	b := Broken{From: s.Began}
+	if b.Target, err = e.DB.RecallTarget(ctx, s.Target); err != nil {
+		return b, err
+	}
+	r, err := e.recall(ctx, s.Recall)
+	if err != nil {
+		return b, err
+	}
+	until := s.Began.Add(r.Rehearse)
+	if b.Answer, err = e.Uses.Quiet(ctx, DrainQuestion{Credential: facts.Old.Names(), Holder: b.Target.Holder, RelyingParty: facts.RelyingParty, Since: s.Began, Until: until}); err != nil {
+		b.Error = err.Error()
+	}
+	return b, nil
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tallystick/tallystick"
+)
+
+// OpenGates opens the gates of a recall that runs, behind which no target that goes on
+// is left, and returns how many it opened. Where too many targets have failed, the recall
+// stops instead.
+func (db *DB) OpenGates(ctx context.Context, recall int64, at time.Time) (int, error) {
+	gates, err := db.openGates(ctx, recall)
+	if err != nil || len(gates) == 0 {
+		return 0, db.wrap("couldn't look at the gates", err)
+	}
+	opened := 0
+	err = db.tx(ctx, func(tx *writing) error {
+		opened = 0
+		if why, err := overBudget(ctx, tx, recall); err != nil || why != "" {
+			if err != nil {
+				return err
+			}
+			return stopByBudget(ctx, tx, recall, at)
+		}
+		for _, g := range gates {
+			// Whoever comes first opens it.
+			const open = `UPDATE recall_steps SET state = 'done', began = $1, ended = $1 WHERE id = $2 AND state = 'ready'`
+			result, err := tx.ExecContext(ctx, open, micros(at), g.ID)
+			if err := changedOne(result, err); errors.Is(err, tallystick.ErrConflict) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := lowerWaits(ctx, tx, g.ID); err != nil {
+				return err
+			}
+			opened++
+			event := RecallEvent{At: at, Kind: EventWave, Text: fmt.Sprintf("Wave %d is through %s: the next one may begin it.", g.Wave, g.Phase)}
+			if err := addEvents(ctx, tx, recall, event); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return opened, db.wrap("couldn't open a gate", err)
+}
+
+// openGates returns the gates that nothing holds shut.
+func (db *DB) openGates(ctx context.Context, recall int64) ([]RecallStepRow, error) {
+	stmt, err := db.prepared(ctx, `SELECT `+stepColumns+` FROM recall_steps WHERE recall_id = $1 AND act = 'gate' AND state = 'ready' ORDER BY wave`)
+	if err != nil {
+		return nil, err
+	}
+	var gates, open []RecallStepRow
+	rows, err := stmt.QueryContext(ctx, recall)
+	err = each(rows, err, func(rows *sql.Rows) error {
+		g, err := scanStep(rows)
+		gates = append(gates, g)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range gates {
+		left := ""
+		for _, p := range tallystick.Phases()[:slices.Index(tallystick.Phases(), g.Phase)+1] {
+			left += ` + ` + string(p) + `_left`
+		}
+		var shut bool
+		query := `SELECT EXISTS (SELECT 1 FROM recall_targets WHERE recall_id = $1 AND wave = $2 AND state NOT IN ('failed', 'skipped', 'undone', 'proven') AND 0` + left + ` > 0)`
+		if err := db.one(ctx, query, recall, g.Wave).Scan(&shut); err != nil {
+			return nil, err
+		}
+		if !shut {
+			open = append(open, g)
+		}
+	}
+	return open, nil
+}
+
+// notReady picks the targets that are not ready for their old credential to be refused.
+const notReady = ` state NOT IN ('proven', 'skipped') AND prepare_left + activate_left + drain_left > 0`
+
+// RemindRecall notes that the nth reminder of a deadline is given, with the targets
+// that are not ready. It does nothing when somebody else gave it.
+func (db *DB) RemindRecall(ctx context.Context, r RecallRow, n int, left time.Duration, at time.Time) error {
+	err := db.tx(ctx, func(tx *writing) error {
+		const mark = `UPDATE recalls SET reminded = $1 WHERE id = $2 AND reminded < $1 AND deadline = $3`
+		result, err := tx.ExecContext(ctx, mark, n, r.ID, micros(r.Deadline))
+		if err := changedOne(result, err); err != nil {
+			if errors.Is(err, tallystick.ErrConflict) {
+				return nil
+			}
+			return err
+		}
+		count, names, err := stragglers(ctx, tx, r.ID)
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprintf("%s until the deadline. Every target is ready.", left.Round(time.Minute))
+		if count > 0 {
+			text = fmt.Sprintf("%s until the deadline. %d targets are not ready: %s.", left.Round(time.Minute), count, names)
+		}
+		return addEvents(ctx, tx, r.ID, RecallEvent{At: at, Kind: EventDeadline, Text: text})
+	})
+	return db.wrap("couldn't remind of the deadline", err)
+}
+
+// namedStragglers is how many targets an event names.
+const namedStragglers = 10
+
+// stragglers returns how many targets are not ready, and the names of the first.
+func stragglers(ctx context.Context, tx *writing, recall int64) (int, string, error) {
+	var count int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM recall_targets WHERE recall_id = $1 AND`+notReady, recall).Scan(&count); err != nil {
+		return 0, "", err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT holder, relying, relying_party, subject FROM recall_targets WHERE recall_id = $1 AND`+notReady+` ORDER BY wave, id LIMIT $2`, recall, namedStragglers)
+	names := ""
+	err = each(rows, err, func(rows *sql.Rows) error {
+		var holder, relying, party, subject string
+		err := rows.Scan(&holder, &relying, &party, &subject)
+		if names != "" {
+			names += ", "
+		}
+		names += labelOf(holder, relying, party, subject)
+		return err
+	})
+	if count > namedStragglers {
+		names += " and others"
+	}
+	return count, names, err
+}
+
+// labelOf is what people call a target.
+func labelOf(holder, relying, party, subject string) string {
+	if relying == "" {
+		relying = party
+	}
+	switch {
+	case holder != "" && relying != "":
+		return holder + " to " + relying
+	case holder+relying != "":
+		return holder + relying
+	}
+	return subject
+}
+
+// MeetDeadline does what a recall says for its deadline, once: what is not ready is late.
+// Where the recall blocks, it goes on also when it was paused or stopped; drains are left
+// behind; and hold, revoke, block and prove wait for nothing but each other. It says
+// whether this call did it.
+func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, error) {
+	met := false
+	err := db.tx(ctx, func(tx *writing) error {
+		met = false
+		const mark = `UPDATE recalls SET blocked = $1 WHERE id = $2 AND blocked = 0 AND rehearse = 0 AND deadline <= $1 AND state IN ('running', 'paused', 'stopped') RETURNING at_deadline, state`
+		var then, state string
+		err := tx.QueryRowContext(ctx, mark, micros(at), id).Scan(&then, &state)
+		if err == sql.ErrNoRows {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		met = true
+		count, names, err := stragglers(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE recall_targets SET late = TRUE WHERE recall_id = $1 AND`+notReady, id); err != nil {
+			return err
+		}
+		text := "The deadline has come, and every target is ready."
+		if count > 0 {
+			text = fmt.Sprintf("The deadline has come. %d targets are late: %s.", count, names)
+		}
+		if then != tallystick.AtDeadlineBlock {
+			return addEvents(ctx, tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " Nothing is blocked that is not ready."})
+		}
+		if state != string(tallystick.RecallRunning) {
+			text += " The recall was " + state + " and goes on."
+		}
+		if err := addEvents(ctx, tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " The old one is blocked everywhere."}); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE recalls SET state = 'running', reason = '' WHERE id = $1`, id); err != nil {
+			return err
+		}
+		return db.force(ctx, tx, id, at, `act = 'drain' OR act = 'gate' AND phase IN ('drain', 'revoke', 'prove')`)
+	})
+	return met, db.wrap("couldn't meet the deadline", err)
+}
+
+// GiveUpHolds leaves behind what has not been held some time after the deadline, so
+// that a door that does not answer keeps nobody from blocking. It does it once.
+func (db *DB) GiveUpHolds(ctx context.Context, id int64, since, at time.Time) error {
+	err := db.tx(ctx, func(tx *writing) error {
+		const mark = `UPDATE recalls SET forced = $1 WHERE id = $2 AND forced = 0 AND blocked > 0 AND blocked <= $3 AND at_deadline = 'block'`
+		result, err := tx.ExecContext(ctx, mark, micros(at), id, micros(since))
+		if err := changedOne(result, err); err != nil {
+			if errors.Is(err, tallystick.ErrConflict) {
+				return nil
+			}
+			return err
+		}
+		return db.force(ctx, tx, id, at, `act = 'hold'`)
+	})
+	return db.wrap("couldn't give up what does not answer", err)
+}
+
+// force leaves some steps behind, and makes those of the last two phases wait for
+// nothing but each other. Skipped targets stay as they are.
+func (db *DB) force(ctx context.Context, tx *writing, recall int64, at time.Time, behind string) error {
+	if err := leaveBehind(ctx, tx, recall, at, behind); err != nil {
+		return err
+	}
+	const forced = `SELECT f.id FROM recall_steps f WHERE f.recall_id = $1 AND f.phase IN ('revoke', 'prove')`
+	const unhang = `DELETE FROM recall_after WHERE behind IN (` + forced + `) AND step_id NOT IN (` + forced + ` AND f.act <> 'gate')`
+	if _, err := tx.ExecContext(ctx, unhang, recall); err != nil {
+		return err
+	}
+	const count = `UPDATE recall_steps SET waits = (SELECT COUNT(*) FROM recall_after a JOIN recall_steps b ON b.id = a.step_id WHERE a.behind = recall_steps.id AND b.state NOT IN ('done', 'skipped'))
+		WHERE recall_id = $1 AND phase IN ('revoke', 'prove') AND state IN ('waiting', 'ready', 'failed')`
+	if _, err := tx.ExecContext(ctx, count, recall); err != nil {
+		return err
+	}
+	const ready = `UPDATE recall_steps SET state = CASE WHEN waits = 0 THEN 'ready' ELSE 'waiting' END, next = 0, failures = 0, trouble = 0
+		WHERE recall_id = $1 AND phase IN ('revoke', 'prove') AND state IN ('waiting', 'ready', 'failed')`
+	_, err := tx.ExecContext(ctx, ready, recall)
+	return err
+}
+
+// leaveBehind skips steps of a recall that fulfil a condition.
+func leaveBehind(ctx context.Context, tx *writing, recall int64, at time.Time, condition string) error {
+	query := `UPDATE recall_steps SET state = 'skipped', owner = '', lease = 0, fence = fence + 1, ended = $2, error = 'the deadline left it behind'
+		WHERE recall_id = $1 AND state NOT IN ('done', 'skipped') AND (` + condition + `) RETURNING ` + stepColumns
+	rows, err := tx.QueryContext(ctx, query, recall, micros(at))
+	var left []RecallStepRow
+	err = each(rows, err, func(rows *sql.Rows) error {
+		s, err := scanStep(rows)
+		left = append(left, s)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range left {
+		if _, err := countDown(ctx, tx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EndRecall ends a recall that runs, of which nothing is left to do, and says whether
+// this call did it.
+func (db *DB) EndRecall(ctx context.Context, id int64, at time.Time) (bool, error) {
+	const left = `SELECT EXISTS (SELECT 1 FROM recall_targets WHERE recall_id = $1 AND state NOT IN ('proven', 'skipped'))
+		OR EXISTS (SELECT 1 FROM recall_steps WHERE recall_id = $1 AND state IN ('waiting', 'ready', 'running', 'failed') AND act <> 'gate')`
+	var more bool
+	if err := db.one(ctx, left, id).Scan(&more); err != nil || more {
+		return false, db.wrap("couldn't look what is left to do", err)
+	}
+	m := RecallMove{From: []tallystick.RecallState{tallystick.RecallRunning}, To: tallystick.RecallDone, At: at, Event: "Done: every target is proven or was skipped."}
+	err := db.tx(ctx, func(tx *writing) error { return moveRecall(ctx, tx, id, m) })
+	if errors.Is(err, tallystick.ErrConflict) {
+		return false, nil
+	}
+	return err == nil, db.wrap("couldn't end the recall", err)
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/recall"
+)
+
+// recallPlanPage answers: what would a recall of this do, and shall it?
+type recallPlanPage struct {
+	frame
+	Kinds  []recallKind
+	Values url.Values
+	Plan   *planView // nil: nothing was asked for yet
+}
+
+// A recallKind is what can be burnt.
+type recallKind struct{ Word, Label, Example string }
+
+// recallKinds are all of them.
+func recallKinds() []recallKind {
+	return []recallKind{
+		{tallystick.BurntCredential, "a credential", "its fingerprint, or a name as logs have it"},
+		{tallystick.BurntKey, "a key", "its id: every certificate of it"},
+		{tallystick.BurntIssuer, "a CA", "ca/NAME or its fingerprint: everything it signed"},
+		{tallystick.BurntPlace, "a place", "file:///etc/tls: every private key at it or beneath it"},
+		{tallystick.BurntWrapping, "a wrapping key", "its name in custody: every key that was ever under it"},
+	}
+}
+
+// Value is what the form has in a field.
+func (p *recallPlanPage) Value(name string) string { return p.Values.Get(name) }
+
+// A planView is a plan as people read it.
+type planView struct {
+	recall.Plan
+	Burnt    string
+	Rows     []recallTargetRow
+	More     int64
+	Grants   []string // all that the old one opens
+	Owners   []string
+	Places   int64
+	Links    int64 // connections
+	Shortest string
+	Budget   string
+}
+
+// planRows is how many targets of a plan the page shows.
+const planRows = 60
+
+// PlanRecall is the form for a recall, with its plan once it says what is burnt.
+func (s *Site) PlanRecall(w http.ResponseWriter, r *http.Request) {
+	p := &recallPlanPage{frame: frame{Title: "Recall something", Section: "recalls"}, Kinds: recallKinds(), Values: r.URL.Query()}
+	if err := s.fillPlan(r, p); err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	s.render(w, r, http.StatusOK, "recallplan", p)
+}
+
+func (s *Site) fillPlan(r *http.Request, p *recallPlanPage) error {
+	if err := s.recalls(); err != nil {
+		return err
+	}
+	if p.Value("value") == "" || p.Value("plan") == "" {
+		return nil
+	}
+	request, err := recallRequest(p.Values)
+	if err != nil {
+		return err
+	}
+	plan, err := s.Recalls.Plan(r.Context(), actorOf(r), request)
+	if err != nil {
+		return err
+	}
+	p.Plan = viewPlan(plan)
+	return nil
+}
+
+func viewPlan(plan recall.Plan) *planView {
+	v := &planView{Plan: plan, Burnt: burntWords(plan.Recall.What), Shortest: exactSpan(plan.Shortest), Budget: budgetWords(plan.Recall.Waves)}
+	grants, owners := map[string]bool{}, map[string]bool{}
+	for i, t := range plan.Targets {
+		switch t.Kind {
+		case tallystick.TargetPlace:
+			v.Places++
+		case tallystick.TargetConnection:
+			v.Links++
+		}
+		for _, g := range t.Grants {
+			if !grants[g] {
+				grants[g] = true
+				v.Grants = append(v.Grants, clip(60, g))
+			}
+		}
+		if t.Owner != "" && !owners[t.Owner] {
+			owners[t.Owner] = true
+			v.Owners = append(v.Owners, clip(60, t.Owner))
+		}
+		if i < planRows {
+			row := targetRow("", t)
+			row.URL = ""
+			v.Rows = append(v.Rows, row)
+		}
+	}
+	v.More = int64(max(0, len(plan.Targets)-planRows))
+	v.Warnings, v.Unseen = head(20, v.Warnings), head(20, v.Unseen)
+	return v
+}
+
+// recallRequest reads what somebody wants recalled from a form or an address.
+func recallRequest(q url.Values) (recall.Request, error) {
+	value := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	request := recall.Request{
+		Name: value("name"), What: tallystick.Burnt{Kind: value("kind"), Value: value("value")}, Why: value("why"), AtDeadline: value("at_deadline"),
+	}
+	var err error
+	for name, t := range map[string]*time.Time{"since": &request.Since, "deadline": &request.Deadline} {
+		if *t, err = formMoment(name, value(name)); err != nil {
+			return request, err
+		}
+	}
+	for name, d := range map[string]*time.Duration{"quiet": &request.Quiet, "rehearse": &request.Rehearse} {
+		if text := value(name); text != "" {
+			if *d, err = time.ParseDuration(text); err != nil || *d < 0 {
+				return request, problem.With(fmt.Errorf("%w: %q is not a time span", tallystick.ErrInvalid, clip(40, text)), "Write it as 90m or 2h.")
+			}
+		}
+	}
+	var waves tallystick.Waves
+	for name, n := range map[string]*int{"canary": &waves.Canary, "growth": &waves.Growth, "errors": &waves.Errors} {
+		v, err := numberOf(value(name))
+		if err != nil {
+			return request, err
+		}
+		*n = int(min(v, 1_000_000))
+	}
+	if waves != (tallystick.Waves{}) {
+		request.Waves = &waves
+	}
+	return request, nil
+}
+
+// formMoment reads a field of the type datetime-local, in UTC; "" is no time.
+func formMoment(name, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{formTime, "2006-01-02T15:04:05", time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%w: %s %q is not a time", tallystick.ErrInvalid, name, clip(40, text))
+}
+
+// OpenRecall opens one, for somebody else to approve.
+func (s *Site) OpenRecall(w http.ResponseWriter, r *http.Request) {
+	one, err := s.openRecall(r)
+	if err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	done(w, r, recallPath(one.Name), "recall-opened")
+}
+
+func (s *Site) openRecall(r *http.Request) (tallystick.Recall, error) {
+	if err := s.recalls(); err != nil {
+		return tallystick.Recall{}, err
+	}
+	if err := r.ParseForm(); err != nil {
+		return tallystick.Recall{}, fmt.Errorf("%w: the form cannot be read", tallystick.ErrInvalid)
+	}
+	request, err := recallRequest(r.PostForm)
+	if err != nil {
+		return tallystick.Recall{}, err
+	}
+	return s.Recalls.Open(r.Context(), actorOf(r), request)
+}
+
+// TurnRecall does what somebody wants of a recall.
+func (s *Site) TurnRecall(w http.ResponseWriter, r *http.Request) {
+	one, err := s.recallOf(r)
+	if err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	reason := strings.TrimSpace(r.PostFormValue("reason"))
+	deadline, err := formMoment("deadline", r.PostFormValue("deadline"))
+	if err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	e := s.Recalls
+	turns := map[string]struct {
+		do   func(context.Context, gate.Actor, int64) error
+		word string
+	}{
+		"approve": {func(ctx context.Context, who gate.Actor, id int64) error { return e.Approve(ctx, who, id, deadline) }, "recall-approved"},
+		"start":   {e.Start, "recall-started"},
+		"pause":   {func(ctx context.Context, who gate.Actor, id int64) error { return e.Pause(ctx, who, id, reason) }, "recall-paused"},
+		"resume":  {e.Resume, "recall-resumed"},
+		"extend":  {func(ctx context.Context, who gate.Actor, id int64) error { return e.Extend(ctx, who, id, deadline) }, "recall-extended"},
+		"cancel":  {func(ctx context.Context, who gate.Actor, id int64) error { return e.Cancel(ctx, who, id, reason) }, "recall-cancelled"},
+	}
+	turn, known := turns[r.PathValue("verb")]
+	if !known {
+		s.NotFound(w, r)
+		return
+	}
+	if err := turn.do(r.Context(), actorOf(r), one.ID); err != nil {
+		s.Error(w, r, err)
+		return
+	}
+	done(w, r, recallPath(one.Name), turn.word)
+}
