@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/exec"
 	"github.com/tallystick/tallystick/drivers/files"
 	"github.com/tallystick/tallystick/drivers/haproxy"
+	"github.com/tallystick/tallystick/drivers/keystore"
 	"github.com/tallystick/tallystick/drivers/metadata"
 	"github.com/tallystick/tallystick/drivers/nginx"
 	"github.com/tallystick/tallystick/drivers/pemfile"
@@ -37,6 +38,7 @@ func All() []driver.Driver {
 		exec.Driver(),
 		files.Driver(),
 		haproxy.Driver(),
+		keystore.Driver(),
 		metadata.Driver(),
 		nginx.Driver(),
 		pemfile.Driver(),

@@ -105,7 +105,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	s, err := p.newServer(h, t, i, listener.Addr().String(), log)
+	s, err := p.newServer(h, t, i, r, listener.Addr().String(), log)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func urlOf(address net.Addr) string {
 }
 
 // newServer puts the server together.
-func (p *program) newServer(h *house, t *tallying, i *issuance, address string, log *slog.Logger) (*server.Server, error) {
+func (p *program) newServer(h *house, t *tallying, i *issuance, r *recalling, address string, log *slog.Logger) (*server.Server, error) {
 	certificate, err := p.certificate(h.config, address)
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (p *program) newServer(h *house, t *tallying, i *issuance, address string, 
 	}
 	return server.New(server.Config{
 		Inventory: h.inventory, Findings: h.findings, Discovery: h.discovery, Directory: h.directory, Usage: t.usage, Sources: t.sources, Access: h.access, Audit: h.log, Gate: h.gate,
-		DB: h.db, Now: p.now, Log: log, Certificate: certificate, MetricsToken: token, Issuing: i.issuing, Protocols: i.protocols(),
+		DB: h.db, Now: p.now, Log: log, Certificate: certificate, MetricsToken: token, Issuing: i.issuing, Recalls: r.engine, Protocols: i.protocols(),
 	})
 }
 

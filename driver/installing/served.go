@@ -5,6 +5,7 @@ package installing
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,12 +19,21 @@ import (
 	"github.com/tallystick/tallystick/driver/probing"
 )
 
+const (
+	// looks are how many looks in a row must agree, and settling the time between two.
+	looks    = 4
+	settling = 30 * time.Millisecond
+)
+
 // trying is for how long the last handshakes may go on after patience has ended.
 const trying = 10 * time.Second
 
 // ServedEverywhere makes handshakes with the listeners until every address of all of
 // them shows want, or patience ends; then it says which shows what instead. A server may
 // show a credential of another kind of key beside it. Without listeners nothing is looked at.
+//
+// With patience, several looks in a row must agree: after a reload the old processes of a
+// server go on taking connections for a moment, beside the new ones. Without, there is one look.
 func ServedEverywhere(ctx context.Context, h driver.Host, listeners []driver.Listener, want driver.Public, patience time.Duration, now func() time.Time) ([]driver.Shown, error) {
 	wanted := fingerprint(want)
 	if wanted == "" {
@@ -31,19 +41,25 @@ func ServedEverywhere(ctx context.Context, h driver.Host, listeners []driver.Lis
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience+trying)
 	defer cancel()
+	agreed := 0
 	for began, pause := time.Now(), 10*time.Millisecond; ; pause = min(2*pause, time.Second) {
 		shown, attempts := probing.Look(ctx, h, listeners, now)
 		wrong := differing(shown, attempts, want, wanted)
 		if wrong == nil {
+			agreed, pause = agreed+1, settling
+		} else {
+			agreed = 0
+		}
+		if wrong == nil && (agreed == looks || patience == 0 || len(listeners) == 0) {
 			return slices.DeleteFunc(shown, func(s driver.Shown) bool { return !s.Is(want) }), nil
 		}
-		if time.Since(began) >= patience {
+		if wrong != nil && time.Since(began) >= patience {
 			return nil, wrong
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ctx.Err(), wrong)
+			return nil, errors.Join(ctx.Err(), wrong)
 		}
 	}
 }

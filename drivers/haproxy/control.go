@@ -14,6 +14,7 @@ import (
 
 	"time"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
@@ -152,12 +153,21 @@ func (d *Door) apply(ctx context.Context, h driver.Host, changes []change, reloa
 // converge makes HAProxy go by files that it is behind of, until settle finds it so.
 func (d *Door) converge(ctx context.Context, h driver.Host, behind []change, reload bool, settle func() error) ([]string, error) {
 	if d.options.Socket != "" && !reload {
-		err := d.pushAll(ctx, h, behind)
-		if err == nil {
-			err = settle()
-		}
-		if !errors.Is(err, errReload) {
-			return []string{"runtime-api"}, err
+		// Somebody else's reload may come in between, and forget what was pushed: once more.
+		for attempt := 1; ; attempt++ {
+			err := d.pushAll(ctx, h, behind)
+			if err == nil {
+				err = settle()
+			}
+			if errors.Is(err, errReload) {
+				break
+			}
+			if err == nil || attempt == 3 || errors.Is(err, tallystick.ErrInvalid) || ctx.Err() != nil {
+				return []string{"runtime-api"}, err
+			}
+			if behind, err = d.behind(ctx, h, behind); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for began := time.Now(); ; {

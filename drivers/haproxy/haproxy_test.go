@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -141,11 +142,30 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-// reload has HAProxy read its files, as somebody else would.
+// workers are the processes that the master has started.
+func workers(t testing.TB, n *lab.HAProxy) []string {
+	t.Helper()
+	return strings.Fields(read(t, fmt.Sprintf("/proc/%d/task/%d/children", n.PID, n.PID)))
+}
+
+// reload has HAProxy read its files, as somebody else would, and waits until only a
+// process that has read them takes connections. The tests have few long ones.
 func reload(t testing.TB, n *lab.HAProxy) {
 	t.Helper()
-	if err := syscall.Kill(n.PID, syscall.SIGUSR2); err != nil {
-		t.Fatal(err)
+	before := workers(t, n)
+	for i := range 1000 {
+		if i%100 == 0 { // a master that reloads ignores what asks it to
+			if err := syscall.Kill(n.PID, syscall.SIGUSR2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+		now := workers(t, n)
+		fresh := slices.ContainsFunc(now, func(pid string) bool { return !slices.Contains(before, pid) })
+		if fresh && (len(now) == 1 || i > 100) {
+			time.Sleep(20 * time.Millisecond)
+			return
+		}
 	}
-	time.Sleep(300 * time.Millisecond)
+	t.Fatal("HAProxy does not reload")
 }

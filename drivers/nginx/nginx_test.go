@@ -144,12 +144,23 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-// reload has nginx read its files, as somebody else would.
+// reload has nginx read its files, as somebody else would, and waits until only workers
+// that have read them take new connections.
 func reload(t testing.TB, n *lab.Nginx) {
 	t.Helper()
+	before := strings.Fields(read(t, fmt.Sprintf("/proc/%d/task/%d/children", n.PID, n.PID)))
 	output, err := host.Local().Run(context.Background(), driver.Command{Args: []string{lab.Program(t, "nginx"), "-c", n.Config, "-e", n.ErrorLog, "-s", "reload"}})
 	if err != nil || output.Exit != 0 {
 		t.Fatalf("nginx -s reload: %v %s", err, output.Stderr)
 	}
-	time.Sleep(200 * time.Millisecond)
+	for range 1000 {
+		time.Sleep(20 * time.Millisecond)
+		if !slices.ContainsFunc(before, func(pid string) bool {
+			title, err := os.ReadFile("/proc/" + pid + "/cmdline")
+			return err == nil && strings.HasPrefix(string(title), "nginx: worker process") && !strings.Contains(string(title), "shutting down")
+		}) {
+			return
+		}
+	}
+	t.Fatal("nginx does not reload")
 }

@@ -168,6 +168,8 @@ func (d *door) cut(ctx context.Context, h driver.Host, c *configuration, all []a
 			}
 			if ended {
 				blocked.Closed++
+			} else {
+				blocked.Left = append(blocked.Left, left(s, "it is of the blocked certificate, and the kernel does not end it (CONFIG_INET_DIAG_DESTROY)"))
 			}
 		}
 	}

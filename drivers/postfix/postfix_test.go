@@ -161,7 +161,7 @@ func TestDoors(t *testing.T) {
 
 // reads are the commands that change nothing.
 func reads(c driver.Command) bool {
-	return c.Args[0] == "postconf" || c.Args[0] == "ss" || c.Args[0] == "grep" || c.Args[0] == "postmap" && slices.Contains(c.Args, "-q") ||
+	return c.Args[0] == "postconf" || c.Args[0] == "ss" && c.Args[1] == "-Htnp" || c.Args[0] == "grep" || c.Args[0] == "postmap" && slices.Contains(c.Args, "-q") ||
 		c.Args[0] == "postfix" && slices.Contains(c.Args, "check")
 }
 

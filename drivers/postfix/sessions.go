@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
@@ -68,7 +68,9 @@ func parseSockets(text string) ([]session, error) {
 			return nil, fmt.Errorf("there are more than %d", maxSessions)
 		}
 		pid, err := strconv.Atoi(process[1])
-		if err != nil || pid < 2 {
+		_, localErr := netip.ParseAddrPort(fields[2])
+		_, peerErr := netip.ParseAddrPort(fields[3])
+		if err != nil || pid < 2 || localErr != nil || peerErr != nil {
 			continue
 		}
 		all = append(all, session{fields[2], fields[3], pid})
@@ -128,13 +130,15 @@ func parseLog(text string) map[int]holder {
 	return found
 }
 
-// end ends the process of a session, if it still serves it.
+// end has the kernel end a connection, and says whether it is gone. The process is not
+// ended: where it has served nobody yet, Postfix takes that for a program that cannot
+// start, and lets nobody in for a minute.
 func (d *door) end(ctx context.Context, h driver.Host, c *configuration, s session) (bool, error) {
-	open, err := d.sessions(ctx, h, c)
-	if err != nil || !slices.Contains(open, s) {
+	if _, err := installing.Run(ctx, h, "ss", "-HKtn", "src", s.local, "and", "dst", s.peer); err != nil {
 		return false, err
 	}
-	return true, blocking.Signal(ctx, h, "TERM", s.pid)
+	open, err := d.sessions(ctx, h, c)
+	return err == nil && !slices.Contains(open, s), err
 }
 
 // left describes a session that goes on.

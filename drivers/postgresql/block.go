@@ -3,6 +3,7 @@
 package postgresql
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -17,8 +18,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/anchors"
-	"github.com/tallystick/tallystick/driver/crls"
+	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/network"
 )
@@ -61,7 +61,7 @@ func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.B
 // may still hold a connection open.
 func ever(public driver.Public, c *x509.Certificate, cas []*x509.Certificate, now time.Time) bool {
 	return slices.ContainsFunc([]time.Time{now, c.NotBefore, c.NotAfter}, func(at time.Time) bool {
-		return anchors.Rules{}.Lets(public, cas, at) == nil
+		return blocking.Trusted(public.Chain, cas, at) == nil
 	})
 }
 
@@ -71,16 +71,15 @@ func (d *door) bring(ctx context.Context, request driver.BlockRequest, now setti
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	signers := slices.Concat(cas, between(request.Old, cas, request.Now()))
-	lists, err := crls.Merge(have.all(), request.CRLs, signers, request.Now())
+	lists, err := have.all().Merge(request.CRLs, request.Old.Chain, cas, request.Now())
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	if !crls.Revoked(lists, old) {
+	if !lists.Name(old) {
 		return driver.Blocked{}, invalid("PostgreSQL refuses one certificate by the revocation list of its CA and in no other way, and no list names this one: revoke it first")
 	}
 	// With the first list the server begins to want one of every CA, or refuses its clients.
-	if bare := crls.Without(lists, signers); len(bare) > 0 && now.list == "" && now.dir == "" {
+	if bare := lists.Uncovered(cas); len(bare) > 0 && now.list == "" && now.dir == "" {
 		return driver.Blocked{}, invalid("the server would refuse every client of %s, of which there is no revocation list: put one into ssl_crl_file or ssl_crl_dir", network.Quote(bare[0].Subject.String()))
 	}
 	c, detail, err := d.listChange(ctx, request.Host, now, have, lists)
@@ -96,7 +95,7 @@ func (d *door) bring(ctx context.Context, request driver.BlockRequest, now setti
 
 // listChange says how the lists get to the server: into its directory, which each
 // connection reads anew, or into its file.
-func (d *door) listChange(ctx context.Context, h driver.Host, now settings, have listFiles, lists []*x509.RevocationList) (change, string, error) {
+func (d *door) listChange(ctx context.Context, h driver.Host, now settings, have listFiles, lists blocking.Lists) (change, string, error) {
 	if now.list == "" && now.dir != "" {
 		files, err := d.hashedFiles(ctx, h, now.dir, have, lists)
 		return change{files: files, quick: true}, "wrote into " + now.dir, err
@@ -114,7 +113,7 @@ func (d *door) listChange(ctx context.Context, h driver.Host, now settings, have
 		}
 		c.reread = unread
 	}
-	c.files = []installing.File{{Path: file, Content: crls.PEM(lists), Mode: 0o644}}
+	c.files = []installing.File{{Path: file, Content: lists.PEM(), Mode: 0o644}}
 	return c, "wrote " + file + ", and pg_reload_conf()", nil
 }
 
@@ -138,15 +137,15 @@ func literal(text string) string {
 
 // hashedFiles returns each list as a file of a directory: in the place of an older one of
 // its CA, or under the next name that is free.
-func (d *door) hashedFiles(ctx context.Context, h driver.Host, dir string, have listFiles, lists []*x509.RevocationList) ([]installing.File, error) {
+func (d *door) hashedFiles(ctx context.Context, h driver.Host, dir string, have listFiles, lists blocking.Lists) ([]installing.File, error) {
 	taken := map[string]bool{}
 	for _, file := range have {
 		taken[file.path] = true
 	}
 	var files []installing.File
 	for _, list := range lists {
-		content := crls.PEM([]*x509.RevocationList{list})
-		i := slices.IndexFunc(have, func(f listFile) bool { return len(f.lists) > 0 && crls.SameIssuer(f.lists[0], list) })
+		content := blocking.Lists{list}.PEM()
+		i := slices.IndexFunc(have, func(f listFile) bool { return len(f.lists) > 0 && sameCA(f.lists[0], list) })
 		if i >= 0 {
 			files = append(files, installing.File{Path: have[i].path, Content: content, Mode: 0o644})
 			continue
@@ -179,16 +178,9 @@ func hashOf(ctx context.Context, h driver.Host, list []byte) (string, error) {
 	return hash, nil
 }
 
-// between returns the CAs of a chain that stand between its certificate and the CAs of the server.
-func between(old driver.Public, cas []*x509.Certificate, now time.Time) []*x509.Certificate {
-	var found []*x509.Certificate
-	for i := 1; i < len(old.Chain); i++ {
-		c, err := x509.ParseCertificate(old.Chain[i])
-		if err == nil && (anchors.Rules{}).Lets(driver.Public{Chain: old.Chain[i:]}, cas, now) == nil {
-			found = append(found, c)
-		}
-	}
-	return found
+// sameCA says whether two lists are of one key of one CA.
+func sameCA(a, b *x509.RevocationList) bool {
+	return bytes.Equal(a.RawIssuer, b.RawIssuer) && bytes.Equal(a.AuthorityKeyId, b.AuthorityKeyId)
 }
 
 const (

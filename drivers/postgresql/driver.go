@@ -24,14 +24,13 @@ import (
 
 // Options are what can be set.
 type Options struct {
-	Socket      string        `option:"socket" default:"/var/run/postgresql/.s.PGSQL.5432" help:"the socket of the server on its machine"`
-	User        string        `option:"user" default:"postgres" help:"the superuser to sign in as"`
-	Password    driver.Secret `option:"password" help:"its password; none when pg_hba.conf lets it in by peer"`
-	Database    string        `option:"database" default:"postgres" help:"the database to sign in to, also when a client is tried"`
-	ClientUser  string        `option:"client-user" help:"the role to try clients as; needed to try them"`
-	ServerName  string        `option:"server-name" help:"the name that is asked for by SNI"`
-	List        string        `option:"list" default:"tallystick-crl.pem" help:"where revocation lists are written, in the data directory, when the server has neither ssl_crl_file nor ssl_crl_dir"`
-	Authorities string        `option:"authorities" help:"a PEM file with CAs that may be added to ssl_ca_file when a new credential needs one of them"`
+	Socket     string        `option:"socket" default:"/var/run/postgresql/.s.PGSQL.5432" help:"the socket of the server on its machine"`
+	User       string        `option:"user" default:"postgres" help:"the superuser to sign in as"`
+	Password   driver.Secret `option:"password" help:"its password; none when pg_hba.conf lets it in by peer"`
+	Database   string        `option:"database" default:"postgres" help:"the database to sign in to, also when a client is tried"`
+	ClientUser string        `option:"client-user" help:"the role to try clients as; needed to try them"`
+	ServerName string        `option:"server-name" help:"the name that is asked for by SNI"`
+	List       string        `option:"list" default:"tallystick-crl.pem" help:"where revocation lists are written, in the data directory, when the server has neither ssl_crl_file nor ssl_crl_dir"`
 }
 
 // Driver returns the driver.
@@ -40,10 +39,8 @@ func Driver() driver.Driver {
 }
 
 func open(o Options) (*door, error) {
-	for name, file := range map[string]string{"socket": o.Socket, "authorities": o.Authorities} {
-		if file != "" && !path.IsAbs(file) {
-			return nil, invalid("option %s: %q is not an absolute path", name, file)
-		}
+	if !path.IsAbs(o.Socket) {
+		return nil, invalid("option socket: %q is not an absolute path", o.Socket)
 	}
 	if o.List == "" {
 		return nil, invalid("option list: name a file")

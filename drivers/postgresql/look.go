@@ -3,6 +3,7 @@
 package postgresql
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -17,17 +18,10 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/anchors"
-	"github.com/tallystick/tallystick/driver/crls"
+	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/probing"
 )
-
-// maxFile bounds a file that is read, in bytes.
-const maxFile = 16 << 20
-
-// openSSL judges clients of PostgreSQL.
-var openSSL = anchors.Rules{Client: true}
 
 // Look says where the server listens and what it shows there, which CAs it lets clients in
 // by, and what is on its revocation lists.
@@ -70,8 +64,15 @@ func (d *door) clients(ctx context.Context, h driver.Host, now settings, at time
 	if err != nil {
 		return err
 	}
-	view.Authorities, view.Denies = anchors.Raw(cas), crls.Names(lists.all())
-	view.Notes = append(view.Notes, crls.Ended(lists.all(), at)...)
+	for _, ca := range cas {
+		view.Authorities = append(view.Authorities, ca.Raw)
+	}
+	slices.SortFunc(view.Authorities, bytes.Compare)
+	var all bool
+	if view.Denies, all = lists.all().Names(); !all {
+		view.Notes = append(view.Notes, "has more on its revocation lists than is shown")
+	}
+	view.Notes = append(view.Notes, lists.all().Ended(at)...)
 	if len(lists) == 0 {
 		view.Notes = append(view.Notes, "has no revocation list: whatever a CA has revoked gets in")
 	}
@@ -104,11 +105,11 @@ func (d *door) listeners(now settings) []driver.Listener {
 
 // credential reads what the server shows from its files. A key that cannot be read is left out.
 func credential(ctx context.Context, h driver.Host, now settings) (driver.Material, error) {
-	text, err := h.ReadFile(ctx, now.cert, maxFile)
+	text, err := h.ReadFile(ctx, now.cert, blocking.MaxFile)
 	if err != nil {
 		return driver.Material{}, err
 	}
-	key, err := h.ReadFile(ctx, now.key, maxFile)
+	key, err := h.ReadFile(ctx, now.key, blocking.MaxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return driver.Material{}, err
 	}
@@ -120,23 +121,23 @@ func credential(ctx context.Context, h driver.Host, now settings) (driver.Materi
 
 // authorities reads the CAs of clients.
 func authorities(ctx context.Context, h driver.Host, now settings) ([]*x509.Certificate, error) {
-	text, err := h.ReadFile(ctx, now.ca, maxFile)
+	text, err := h.ReadFile(ctx, now.ca, blocking.MaxFile)
 	if err != nil {
 		return nil, err
 	}
-	return anchors.Parse(text), nil
+	return blocking.ReadCertificates(text), nil
 }
 
 // A listFile is a file with revocation lists.
 type listFile struct {
 	path  string
-	lists []*x509.RevocationList
+	lists blocking.Lists
 }
 
 type listFiles []listFile
 
-func (l listFiles) all() []*x509.RevocationList {
-	var lists []*x509.RevocationList
+func (l listFiles) all() blocking.Lists {
+	var lists blocking.Lists
 	for _, file := range l {
 		lists = append(lists, file.lists...)
 	}
@@ -163,14 +164,14 @@ func (d *door) revocations(ctx context.Context, h driver.Host, now settings) (li
 	}
 	var files listFiles
 	for _, file := range paths {
-		text, err := h.ReadFile(ctx, file, maxFile)
+		text, err := h.ReadFile(ctx, file, blocking.MaxFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		lists, err := crls.Parse(text)
+		lists, err := blocking.ReadLists(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}

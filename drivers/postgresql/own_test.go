@@ -55,6 +55,7 @@ func TestOneServer(t *testing.T) {
 	}{
 		{"block of one of two with one name", e.blockOfOneOfTwoWithOneName},
 		{"block leaves the same number of another CA", e.blockLeavesTheSameNumberOfAnotherCA},
+		{"trust brings a CA with its lists", e.trustBringsACAWithItsLists},
 		{"install puts back what the server refuses", e.installPutsBackWhatTheServerRefuses},
 		{"reloads that are cut off", e.reloadsThatAreCutOff},
 		{"install under load", e.installUnderLoad},
@@ -198,6 +199,35 @@ func TestTrustByAnotherName(t *testing.T) {
 	_, err := e.open(t, nil).(driver.Truster).Trust(t.Context(), driver.TrustRequest{Host: host.Local(), New: next.Public, Like: unnamed.Public, Now: time.Now})
 	if !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("like a name that no line has: %v", err)
+	}
+}
+
+// A server that reads lists wants those of a new CA as well.
+func (e *estate) trustBringsACAWithItsLists(t *testing.T) {
+	fresh := lab.NewPKI(t)
+	next := fresh.Client(t, "alice")
+	request := driver.TrustRequest{
+		Host: host.Local(), New: next.Public, Like: e.clients.Client(t, "alice").Public, Authorities: [][]byte{fresh.Sub.Raw, fresh.Root.Raw}, Now: time.Now,
+	}
+	truster := e.open(t, nil).(driver.Truster)
+	if _, err := truster.Trust(t.Context(), request); !errors.Is(err, tallystick.ErrInvalid) {
+		t.Errorf("without lists: %v, want ErrInvalid", err)
+	}
+	e.probe(t, next, driver.ProbeRequest{}, driver.OutcomeRefused)
+	request.CRLs = fresh.CRLs(t)
+	for _, want := range []bool{true, false} {
+		if changed, err := truster.Trust(t.Context(), request); err != nil || changed.Changed != want {
+			t.Errorf("%+v, %v; want a change: %v", changed, err, want)
+		}
+		e.probe(t, next, driver.ProbeRequest{}, driver.OutcomeAccepted)
+	}
+	request.Withdraw = true
+	if changed, err := truster.Trust(t.Context(), request); err != nil || !changed.Changed {
+		t.Errorf("withdrawn: %+v, %v", changed, err)
+	}
+	e.probe(t, next, driver.ProbeRequest{}, driver.OutcomeRefused)
+	if err := e.signIn(e.bob); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -72,11 +72,12 @@ func newEstate(t *testing.T, s lab.PostgresSettings) *estate {
 }
 
 func (e *estate) door(t *testing.T) drivertest.Door {
-	alice := e.clients.Client(t, "alice")
+	alice, next := e.clients.Client(t, "alice"), e.others.Client(t, "alice")
+	next.Chain = append(next.Chain, e.others.Root.Raw)
 	return drivertest.Door{
-		Opened: e.open(t, map[string]string{"authorities": lab.File(t, "spare.pem", lab.CertificatePEM(e.others.Root.Raw))}), Host: host.Local(),
+		Opened: e.open(t, nil), Host: host.Local(),
 		Shown: e.server.Material, Next: e.servers.Localhost(t),
-		Client: alice, NextClient: e.others.Client(t, "alice"), CRLs: e.clients.CRLs(t, alice.Public),
+		Client: alice, NextClient: next, CRLs: e.clients.CRLs(t, alice.Public),
 		Listeners: e.listeners("alice"),
 		Good:      func() error { return e.signIn(e.bob) },
 		Reset:     e.reset,

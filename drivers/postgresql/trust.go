@@ -6,20 +6,23 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/anchors"
+	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
 // Trust lets a credential in that has the common name of the one that it comes after. One
 // with another common name gets the lines of pg_ident.conf that name the old one. Where its
-// CA is not one of the server's, that is added when the option authorities has it.
+// CA is not one of the server's, that is added, with its revocation lists where it wants some.
 func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.Changed, error) {
 	now, err := d.settings(ctx, request.Host)
 	if err != nil {
@@ -28,20 +31,14 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 	if !now.ssl || now.ca == "" || !now.byCertificate {
 		return driver.Changed{}, fmt.Errorf("%w: PostgreSQL lets nobody in by certificate (pg_hba.conf, ssl_ca_file)", tallystick.ErrNotFound)
 	}
-	text, err := request.Host.ReadFile(ctx, now.ca, maxFile)
+	text, err := request.Host.ReadFile(ctx, now.ca, blocking.MaxFile)
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	if !request.Withdraw {
-		if err := openSSL.Lets(request.Like, anchors.Parse(text), request.Now()); err != nil {
-			return driver.Changed{}, err
-		}
-	}
-	next, err := anchors.Change{Rules: openSSL, Path: now.ca, Spare: d.Authorities, Now: request.Now()}.Trust(ctx, request.Host, text, request.New, request.Withdraw)
+	files, err := d.certified(ctx, request, now, text)
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	files := []installing.File{{Path: now.ca, Content: next, Mode: 0o644}}
 	mapping, err := d.mapping(ctx, request, now)
 	if err != nil {
 		return driver.Changed{}, err
@@ -51,8 +48,11 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 	}
 	reread := false
 	for _, file := range files {
+		if path.Dir(file.Path) == now.dir {
+			continue // each connection reads those anew
+		}
 		unread, err := now.unread(ctx, request.Host, file.Path)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return driver.Changed{}, err
 		}
 		reread = reread || unread
@@ -64,6 +64,37 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 	return driver.Changed{Changed: true, How: []string{"reload"}, Detail: "wrote " + now.ca + ", where needed " + now.ident + ", and pg_reload_conf()"}, nil
 }
 
+// certified returns the file of the CAs as it has to be, behind the revocation lists that the
+// server wants of a new one.
+func (d *door) certified(ctx context.Context, request driver.TrustRequest, now settings, text []byte) ([]installing.File, error) {
+	if request.Withdraw {
+		return []installing.File{{Path: now.ca, Content: blocking.WithdrawAuthorities(text, request.New), Mode: 0o644}}, nil
+	}
+	if err := blocking.Trusted(request.Like.Chain, blocking.ReadCertificates(text), request.Now()); err != nil {
+		return nil, fmt.Errorf("%w: PostgreSQL does not let in the certificate that the new one shall be like: %w", tallystick.ErrNotFound, err)
+	}
+	next, err := blocking.AddAuthorities(text, request.New, request.Authorities, func(cas []*x509.Certificate) error {
+		return blocking.Trusted(request.New.Chain, cas, request.Now())
+	})
+	if err != nil {
+		return nil, err
+	}
+	file := installing.File{Path: now.ca, Content: next, Mode: 0o644}
+	if now.list == "" && now.dir == "" {
+		return []installing.File{file}, nil
+	}
+	have, err := d.revocations(ctx, request.Host, now)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := have.all().Merge(request.CRLs, request.New.Chain, blocking.ReadCertificates(next), request.Now())
+	if err != nil {
+		return nil, err
+	}
+	c, _, err := d.listChange(ctx, request.Host, now, have, lists)
+	return append(c.files, file), err
+}
+
 // mark ends the lines of pg_ident.conf that Trust adds; what follows is for whom.
 const mark = " # added by Tallystick for "
 
@@ -71,7 +102,7 @@ const mark = " # added by Tallystick for "
 func (d *door) mapping(ctx context.Context, request driver.TrustRequest, now settings) (*installing.File, error) {
 	end := mark + string(tallystick.FingerprintOf(request.New.Chain[0])) + "\n"
 	if request.Withdraw {
-		text, err := request.Host.ReadFile(ctx, now.ident, maxFile)
+		text, err := request.Host.ReadFile(ctx, now.ident, blocking.MaxFile)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +120,7 @@ func (d *door) mapping(ctx context.Context, request driver.TrustRequest, now set
 	if err != nil {
 		return nil, err
 	}
-	text, err := request.Host.ReadFile(ctx, now.ident, maxFile)
+	text, err := request.Host.ReadFile(ctx, now.ident, blocking.MaxFile)
 	if err != nil {
 		return nil, err
 	}

@@ -3,13 +3,14 @@
 package slapd
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/crls"
+	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
@@ -62,12 +63,11 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 	if err != nil {
 		return driver.Blocked{}, time.Time{}, err
 	}
-	cas = slices.Concat(cas, between(request.Old, cas, request.Now()))
-	lists, err := crls.Merge(have, request.CRLs, cas, request.Now())
+	lists, err := merged(have, request, cas)
 	if err != nil {
 		return driver.Blocked{}, time.Time{}, err
 	}
-	if !crls.Revoked(lists, old) {
+	if !lists.Name(old) {
 		return driver.Blocked{}, time.Time{}, invalid("slapd refuses one certificate by the revocation list of its CA and in no other way, and no list names this one: revoke it first")
 	}
 	next := now
@@ -83,7 +83,7 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 		return driver.Blocked{}, time.Time{}, err
 	}
 	changed, err := d.do(ctx, request.Host, s, change{
-		files: []installing.File{{Path: file, Content: crls.PEM(lists), Mode: 0o644}},
+		files: []installing.File{{Path: file, Content: lists.PEM(), Mode: 0o644}},
 		sets:  next.all(), back: now.all(), reread: unread || now.list == "", now: request.Now, listeners: listeners,
 		check: func() error { return handshakes(ctx, request, listeners) },
 	})
@@ -91,7 +91,7 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 		return driver.Blocked{}, time.Time{}, err
 	}
 	var since time.Time
-	if !unread && now.list != "" && crls.Revoked(have, old) {
+	if !unread && now.list != "" && have.Name(old) {
 		since = now.changed
 	}
 	if !changed {
@@ -103,17 +103,21 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 // ever says whether the CAs let a certificate in at any time: who has one that has ended
 // may still hold a connection open.
 func ever(public driver.Public, c *x509.Certificate, cas []*x509.Certificate, now time.Time) bool {
-	return slices.ContainsFunc([]time.Time{now, c.NotBefore, c.NotAfter}, func(at time.Time) bool { return gnuTLS.Lets(public, cas, at) == nil })
+	return slices.ContainsFunc([]time.Time{now, c.NotBefore, c.NotAfter}, func(at time.Time) bool { return lets(public.Chain, cas, at) == nil })
 }
 
-// between returns the CAs of a chain that stand between its certificate and the CAs of slapd.
-func between(old driver.Public, cas []*x509.Certificate, now time.Time) []*x509.Certificate {
-	var found []*x509.Certificate
-	for i := 1; i < len(old.Chain); i++ {
-		c, err := x509.ParseCertificate(old.Chain[i])
-		if err == nil && gnuTLS.Lets(driver.Public{Chain: old.Chain[i:]}, cas, now) == nil {
-			found = append(found, c)
+// merged puts the lists that slapd can make use of in their places: slapd may know a CA and
+// not the one above it, whose list is of no use to it then.
+func merged(have blocking.Lists, request driver.BlockRequest, cas []*x509.Certificate) (blocking.Lists, error) {
+	known := slices.Clone(cas)
+	for i := 1; i < len(request.Old.Chain); i++ {
+		if c, err := x509.ParseCertificate(request.Old.Chain[i]); err == nil && lets(request.Old.Chain[i:], cas, request.Now()) == nil {
+			known = append(known, c)
 		}
 	}
-	return found
+	ders := slices.DeleteFunc(slices.Clone(request.CRLs), func(der []byte) bool {
+		list, err := x509.ParseRevocationList(der)
+		return err == nil && !slices.ContainsFunc(known, func(ca *x509.Certificate) bool { return bytes.Equal(ca.RawSubject, list.RawIssuer) })
+	})
+	return have.Merge(ders, request.Old.Chain[:1], known, request.Now())
 }

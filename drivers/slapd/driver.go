@@ -26,13 +26,12 @@ import (
 
 // Options are what can be set.
 type Options struct {
-	Socket      string   `option:"socket" default:"/var/run/slapd/ldapi" help:"the socket of ldapi:///, on which the account of Tallystick may read and change cn=config"`
-	Listeners   []string `option:"listeners" help:"where slapd listens, such as ldaps://10.0.0.5:636, when it has no cn=monitor that says so"`
-	ServerName  string   `option:"server-name" help:"the name that is asked for by SNI"`
-	List        string   `option:"list" default:"/etc/ldap/tallystick-crl.pem" help:"where revocation lists are written when olcTLSCRLFile names no file yet"`
-	Authorities string   `option:"authorities" help:"a PEM file with CAs that may be added to olcTLSCACertificateFile when a new credential needs one of them"`
-	Hold        bool     `option:"hold" default:"true" help:"hold new connections back (nft) for the moment in which TLS settings change; slapd with GnuTLS may crash over a handshake that goes on then"`
-	Close       bool     `option:"close" default:"true" help:"close connections of a blocked credential; slapd tells credentials of one subject apart by nothing but the time"`
+	Socket     string   `option:"socket" default:"/var/run/slapd/ldapi" help:"the socket of ldapi:///, on which the account of Tallystick may read and change cn=config"`
+	Listeners  []string `option:"listeners" help:"where slapd listens, such as ldaps://10.0.0.5:636, when it has no cn=monitor that says so"`
+	ServerName string   `option:"server-name" help:"the name that is asked for by SNI"`
+	List       string   `option:"list" default:"/etc/ldap/tallystick-crl.pem" help:"where revocation lists are written when olcTLSCRLFile names no file yet"`
+	Hold       bool     `option:"hold" default:"true" help:"hold new connections back (nft) for the moment in which TLS settings change; slapd with GnuTLS may crash over a handshake that goes on then"`
+	Close      bool     `option:"close" default:"true" help:"close connections of a blocked credential; slapd tells credentials of one subject apart by nothing but the time"`
 }
 
 // Driver returns the driver.
@@ -41,7 +40,7 @@ func Driver() driver.Driver {
 }
 
 func open(o Options) (*door, error) {
-	for name, file := range map[string]string{"socket": o.Socket, "list": o.List, "authorities": o.Authorities} {
+	for name, file := range map[string]string{"socket": o.Socket, "list": o.List} {
 		if file != "" && !path.IsAbs(file) {
 			return nil, invalid("option %s: %q is not an absolute path", name, file)
 		}

@@ -3,6 +3,7 @@
 package slapd
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -17,14 +18,10 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/anchors"
-	"github.com/tallystick/tallystick/driver/crls"
+	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/probing"
 )
-
-// maxFile bounds a file that is read, in bytes.
-const maxFile = 16 << 20
 
 // Look says where slapd listens and what it shows there, which CAs it lets clients in by,
 // and what is on its revocation lists.
@@ -67,9 +64,16 @@ func (now settings) clients(ctx context.Context, h driver.Host, at time.Time, vi
 	if err != nil {
 		return err
 	}
-	view.Authorities, view.Denies = anchors.Raw(cas), crls.Names(lists)
-	view.Notes = append(view.Notes, crls.Ended(lists, at)...)
-	for _, ca := range crls.Without(lists, cas) {
+	for _, ca := range cas {
+		view.Authorities = append(view.Authorities, ca.Raw)
+	}
+	slices.SortFunc(view.Authorities, bytes.Compare)
+	var all bool
+	if view.Denies, all = lists.Names(); !all {
+		view.Notes = append(view.Notes, "has more on its revocation lists than is shown")
+	}
+	view.Notes = append(view.Notes, lists.Ended(at)...)
+	for _, ca := range lists.Uncovered(cas) {
 		view.Notes = append(view.Notes, fmt.Sprintf("has no revocation list of %q: whatever it has revoked gets in", ca.Subject.String()))
 	}
 	slices.Sort(view.Notes)
@@ -111,11 +115,11 @@ func credential(ctx context.Context, h driver.Host, now settings) (driver.Materi
 	if now.cert == "" || now.key == "" {
 		return driver.Material{}, fmt.Errorf("%w: cn=config names no certificate (%s, %s): set up TLS first", tallystick.ErrInvalid, attrCert, attrKey)
 	}
-	text, err := h.ReadFile(ctx, now.cert, maxFile)
+	text, err := h.ReadFile(ctx, now.cert, blocking.MaxFile)
 	if err != nil {
 		return driver.Material{}, err
 	}
-	key, err := h.ReadFile(ctx, now.key, maxFile)
+	key, err := h.ReadFile(ctx, now.key, blocking.MaxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return driver.Material{}, err
 	}
@@ -130,21 +134,21 @@ func authorities(ctx context.Context, h driver.Host, now settings) ([]*x509.Cert
 	if now.ca == "" {
 		return nil, nil
 	}
-	text, err := h.ReadFile(ctx, now.ca, maxFile)
+	text, err := h.ReadFile(ctx, now.ca, blocking.MaxFile)
 	if err != nil {
 		return nil, err
 	}
-	return anchors.Parse(text), nil
+	return blocking.ReadCertificates(text), nil
 }
 
 // revocations reads the lists in a file; "" and a file that is not there are none.
-func revocations(ctx context.Context, h driver.Host, file string) ([]*x509.RevocationList, error) {
+func revocations(ctx context.Context, h driver.Host, file string) (blocking.Lists, error) {
 	if file == "" {
 		return nil, nil
 	}
-	text, err := h.ReadFile(ctx, file, maxFile)
+	text, err := h.ReadFile(ctx, file, blocking.MaxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return crls.Parse(text)
+	return blocking.ReadLists(text)
 }

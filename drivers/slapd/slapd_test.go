@@ -28,11 +28,12 @@ func TestDoor(t *testing.T) {
 	t.Parallel()
 	drivertest.Doors(t, drivertest.DoorSuite{Start: func(t *testing.T) drivertest.Door {
 		e := newEstate(t, "try")
-		alice := e.clients.Client(t, "alice")
+		alice, next := e.clients.Client(t, "alice"), e.others.Client(t, "alice")
+		next.Chain = append(next.Chain, e.others.Root.Raw)
 		return drivertest.Door{
-			Opened: e.open(t, map[string]string{"authorities": lab.File(t, "spare.pem", lab.CertificatePEM(e.others.Root.Raw))}), Host: host.Local(),
+			Opened: e.open(t, nil), Host: host.Local(),
 			Shown: e.slapd.Material, Next: e.servers.Localhost(t),
-			Client: alice, NextClient: e.others.Client(t, "alice"), CRLs: e.clients.CRLs(t, alice.Public),
+			Client: alice, NextClient: next, CRLs: e.clients.CRLs(t, alice.Public),
 			Listeners: e.listeners(),
 			Good:      func() error { return e.bind(e.bob) },
 			Reset:     e.reset,

@@ -198,7 +198,7 @@ func TestReminders(t *testing.T) {
 	r := h.open(nil)
 	h.away("app2")
 	for _, left := range []time.Duration{100, 71, 70, 23, 22} {
-		h.clock.off.Store(int64(r.Deadline.Add(-left * time.Hour).Sub(time.Now())))
+		h.clock.off.Store(int64(time.Until(r.Deadline.Add(-left * time.Hour))))
 		h.turn()
 		h.turn()
 	}

@@ -132,10 +132,25 @@ func (l *laid) target(t *laidTarget) store.PlannedTarget {
 		p.Owner, p.Customer = cmp.Or(t.relying.Owner, p.Owner), cmp.Or(t.relying.Customer, p.Customer)
 		p.Grants = grantsOf(l.old, t.relying)
 		p.RelyingParty = partyOfDoor(t.relying)
-		facts.Like, facts.Listeners, facts.RelyingParty = l.old, t.relying.view.Listeners, p.RelyingParty
+		facts.Like, facts.Listeners, facts.RelyingParty = l.old, listenersFor(p.Grants, t.relying.view.Listeners), p.RelyingParty
 	}
 	p.Facts = encoded(facts)
 	return p
+}
+
+// listenersFor leaves out the listeners of accounts that a credential does not open:
+// there a new one is refused like the old.
+func listenersFor(grants []string, all []driver.Listener) []driver.Listener {
+	var list []driver.Listener
+	for _, one := range all {
+		if user := one.Details["user"]; user == "" || len(grants) == 0 || slices.Contains(grants, user) {
+			list = append(list, one)
+		}
+	}
+	if len(list) == 0 {
+		return all
+	}
+	return list
 }
 
 // partyOfDoor returns what uses call a door.

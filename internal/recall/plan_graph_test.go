@@ -228,3 +228,25 @@ func TestPlanOfARehearsal(t *testing.T) {
 		t.Errorf("the steps are not told what is blocked: %s", plan.Targets[0].Facts)
 	}
 }
+
+// A credential is tried as whom it lets in, and as nobody else.
+func TestPlanTriesWhatACredentialOpens(t *testing.T) {
+	at := func(user string) driver.Listener {
+		return driver.Listener{Address: "h:22", Protocol: "ssh", Details: map[string]string{"user": user}}
+	}
+	all := []driver.Listener{at("deploy"), at("root"), {Address: "h:443", Protocol: "https"}}
+	for _, c := range []struct {
+		grants []string
+		want   []driver.Listener
+	}{
+		{[]string{"deploy"}, []driver.Listener{all[0], all[2]}},
+		{nil, all},
+	} {
+		if d := cmp.Diff(c.want, listenersFor(c.grants, all)); d != "" {
+			t.Errorf("%v: %s", c.grants, d)
+		}
+	}
+	if d := cmp.Diff(all[:2], listenersFor([]string{"whom it certifies"}, all[:2])); d != "" {
+		t.Error(d)
+	}
+}

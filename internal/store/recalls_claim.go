@@ -122,16 +122,19 @@ func (c StepClaim) release(ctx context.Context, tx *writing) error {
 	return err
 }
 
+// free leaves out steps at doors where another one is at work that changes them.
+const free = ` AND NOT (alone = TRUE AND EXISTS (SELECT 1 FROM recall_steps o WHERE o.door = recall_steps.door AND o.state = 'running' AND o.alone = TRUE))`
+
 // pick returns the steps to take up.
 func (c StepClaim) pick(ctx context.Context, tx *writing) ([]int64, error) {
 	var ids []int64
-	add := func(query string, most int, args ...any) error {
-		args = append([]any{c.Agent, micros(c.Now), most}, args...)
+	add := func(query string, at time.Time, most int, args ...any) error {
+		args = append([]any{c.Agent, micros(at), most}, args...)
 		for _, name := range c.Busy {
 			args = append(args, name)
 			query += " AND counted <> $" + itoa(int64(len(args)))
 		}
-		stmt, err := tx.prepared(ctx, query+` ORDER BY next, id LIMIT $3`+tx.db.engine.locking())
+		stmt, err := tx.prepared(ctx, query+free+` ORDER BY next, id LIMIT $3`+tx.db.engine.locking())
 		if err != nil {
 			return err
 		}
@@ -144,21 +147,27 @@ func (c StepClaim) pick(ctx context.Context, tx *writing) ([]int64, error) {
 		})
 	}
 	const restoring = `SELECT id FROM recall_steps WHERE agent = $1 AND restores = TRUE AND state = 'ready' AND next <= $2`
-	if err := add(restoring, c.Most); err != nil {
+	if err := add(restoring, c.Now, c.Most); err != nil {
 		return nil, err
 	}
 	running, err := runningRecalls(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	const ready = `SELECT id FROM recall_steps WHERE agent = $1 AND recall_id = $4 AND state = 'ready' AND (next <= $2 OR next > $5) AND restores = FALSE AND act NOT IN ('gate', 'person')`
+	const ready = `SELECT id FROM recall_steps WHERE agent = $1 AND recall_id = $4 AND state = 'ready' AND restores = FALSE AND act NOT IN ('gate', 'person') AND `
 	for i, recall := range running {
 		share := (c.Most - len(ids)) / (len(running) - i)
-		if share == 0 {
+		if share <= 0 {
 			continue
 		}
-		if err := add(ready, share, recall, micros(c.Now.Add(longestStepRest))); err != nil {
+		before := len(ids)
+		if err := add(ready+`next <= $2`, c.Now, share, recall); err != nil {
 			return nil, err
+		}
+		if share -= len(ids) - before; share > 0 {
+			if err := add(ready+`next > $2`, c.Now.Add(longestStepRest), share, recall); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return ids, nil

@@ -48,7 +48,8 @@ type credentialPage struct {
 	PEMLabel     string
 	Tags         string
 	Uses         credentialUses
-	Named        bool // it is known by its uses alone
+	Named        bool   // it is known by its uses alone
+	RecallURL    string // leads to what a recall of it would do; "" where nothing is recalled
 }
 
 // Credential is one credential with all that is known about it.
@@ -80,6 +81,9 @@ func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.Named = c.Kind == tallystick.KindNamed
+	if s.Recalls != nil {
+		p.RecallURL = recallURL(c.Key.ID, c.ID)
+	}
 	p.Stick = stickOf(d.Holders, d.Opens, p.Trusted, p.Uses)
 	p.PEM, p.PEMLabel = pemOf(c)
 	s.render(w, r, http.StatusOK, "credential", p)

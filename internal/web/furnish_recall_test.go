@@ -128,3 +128,12 @@ func (h *house) fails(act tallystick.Act, door, why string) {
 		return nil
 	})
 }
+
+// war has a recall under way, of which one place does not go on.
+func (h *house) war() {
+	h.Helper()
+	was := h.clock()
+	defer h.at(was)
+	h.fails(tallystick.ActInstall, "web-3", "nginx: [emerg] cannot write /etc/nginx/tls/web3.pem: no space left on device")
+	h.work(h.begun("mail-sync-2026", h.stolen(12, 4)), tallystick.RecallStopped)
+}

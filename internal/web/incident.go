@@ -30,6 +30,7 @@ type incidentPage struct {
 	MadeURL   string         // all of it
 	CSV       string
 	Silent    []usage.Book // of holders
+	RecallURL string       // leads to what a recall would do, known to be needed since the first foreign use; "" without
 }
 
 // heldRows is how many of the holder's records stand beside an incident.
@@ -63,6 +64,10 @@ func (s *Site) fillIncident(r *http.Request, p *incidentPage) error {
 	f := usage.Filter{Credential: credentialOf(p.Credential)}
 	if f.Credential == "" {
 		return nil // or all of them would be shown
+	}
+	if s.Recalls != nil {
+		q := url.Values{"kind": {tallystick.BurntCredential}, "value": {f.Credential}, "plan": {"true"}, "since": {p.First.UTC().Format(formTime)}, "why": {fmt.Sprintf("Foreign uses, incident %d", p.ID)}}
+		p.RecallURL = "/recalls/new?" + q.Encode()
 	}
 	f.From, f.To = around(p.First, p.Last)
 	chart, err := s.Usage.Chart(ctx, actor, f)

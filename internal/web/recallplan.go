@@ -38,6 +38,17 @@ func recallKinds() []recallKind {
 	}
 }
 
+// recallURL leads to the plan of a recall: of a key, because that is what gets stolen, where
+// it is known, and otherwise of one credential.
+func recallURL(key tallystick.KeyID, id tallystick.Fingerprint) string {
+	q := url.Values{"kind": {tallystick.BurntCredential}, "value": {string(id)}, "plan": {"true"}}
+	if key != "" {
+		q.Set("kind", tallystick.BurntKey)
+		q.Set("value", string(key))
+	}
+	return "/recalls/new?" + q.Encode()
+}
+
 // Value is what the form has in a field.
 func (p *recallPlanPage) Value(name string) string { return p.Values.Get(name) }
 

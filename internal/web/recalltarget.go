@@ -26,9 +26,9 @@ type recallTargetPage struct {
 	Live   bool
 	// LastEvent is the number of the last event that the page has in it.
 	LastEvent int64
-	Steps  []stepRow
-	More   int64
-	Can    struct{ Retry, Skip, Undo, Done bool }
+	Steps     []stepRow
+	More      int64
+	Can       struct{ Retry, Skip, Undo, Done bool }
 }
 
 // A stepRow is one step with what came of it.

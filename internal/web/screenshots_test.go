@@ -28,6 +28,7 @@ func TestScreenshots(t *testing.T) {
 	used := "/credentials/" + string(credential.ID)
 	b := h.newBrowser()
 	b.signIn()
+	h.war()
 	one := firstMatch(h, h.page(admin, "/credentials?q=mail1&kind=certificate&scheme=tls"), `href="(/credentials/[0-9a-f]{64})"`)
 	incident := firstMatch(h, h.page(admin, "/uses"), `href="(/incidents/\d+)"`)
 	use := firstMatch(h, h.page(admin, "/uses?verdict=foreign"), `href="(/uses/[^"]+)"`)
@@ -46,6 +47,7 @@ func TestScreenshots(t *testing.T) {
 		{"issuers", "/issuers", desktop}, {"issuers-phone", "/issuers", phone}, {"issuer", "/issuers/mail", desktop}, {"issued", "/issued", desktop},
 		{"certificate", "/issued/" + string(first.Serial), desktop}, {"requests", "/requests", desktop}, {"orders", "/orders", desktop},
 		{"policies", "/policies?authority=servers&names=intranet.example.net&as=est/printer-4&role=client&via=est", desktop}, {"renewals", "/renewals", desktop}, {"renewals-phone", "/renewals?lifetime=47", phone},
+		{"recall", "/recalls/mail-sync-2026", desktop}, {"recall-phone", "/recalls/mail-sync-2026", phone}, {"recalls", "/recalls", desktop}, {"evidence", "/recalls/mail-sync-2026/evidence", desktop},
 	} {
 		b.as(picture.look)
 		b.open(picture.path)

@@ -97,11 +97,11 @@ CREATE TABLE recall_steps (
     progress  TEXT NOT NULL DEFAULT '',   -- what the issuer's driver wants to be told again
     result    TEXT NOT NULL DEFAULT ''    -- JSON
 );
-CREATE INDEX recall_steps_ready ON recall_steps (agent, recall_id, next, counted) WHERE state = 'ready';
+CREATE INDEX recall_steps_ready ON recall_steps (agent, recall_id, next, id, counted) WHERE state = 'ready';
 CREATE INDEX recall_steps_running ON recall_steps (agent, lease) WHERE state = 'running';
 CREATE UNIQUE INDEX recall_steps_alone ON recall_steps (door) WHERE state = 'running' AND alone = TRUE;
 CREATE INDEX recall_steps_gates ON recall_steps (recall_id, wave) WHERE act = 'gate';
-CREATE INDEX recall_steps_restores ON recall_steps (agent, next) WHERE restores = TRUE AND state = 'ready';
+CREATE INDEX recall_steps_restores ON recall_steps (agent, next, id) WHERE restores = TRUE AND state = 'ready';
 CREATE INDEX recall_steps_of ON recall_steps (recall_id, target_id, id);
 -- The targets of steps that several share.
 CREATE TABLE recall_shared (
