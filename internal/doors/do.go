@@ -153,7 +153,7 @@ func (s *Set) keptOld(ctx context.Context, j job) (*driver.Public, error) {
 
 // trust lets the new credential in beside the others, or takes that back.
 func (s *Set) trust(ctx context.Context, j job) (Result, error) {
-	changed, err := j.at.verbs.(driver.Truster).Trust(ctx, driver.TrustRequest{Host: j.host, New: j.New, Like: j.Like, Withdraw: j.Withdraw, Now: s.Now})
+	changed, err := j.at.verbs.(driver.Truster).Trust(ctx, driver.TrustRequest{Host: j.host, New: j.New, Like: j.Like, Authorities: j.Authorities, CRLs: j.CRLs, Withdraw: j.Withdraw, Now: s.Now})
 	if err != nil {
 		return Result{}, err
 	}

@@ -75,10 +75,13 @@ type Task struct {
 	// Listeners are where a credential is tried: those of the relying door; of a place its own.
 	Listeners []driver.Listener `json:"listeners,omitempty"`
 	// RelyingParty is what uses call it, for the record of our own tries.
-	RelyingParty string   `json:"relying_party,omitempty"`
-	CRLs         [][]byte `json:"crls,omitempty"`     // of block
-	Lift         bool     `json:"lift,omitempty"`     // of block: undo it
-	Withdraw     bool     `json:"withdraw,omitempty"` // of trust: undo it
+	RelyingParty string `json:"relying_party,omitempty"`
+	// CRLs are complete lists of the CAs above Old (of block) or New (of trust), DER, and
+	// Authorities the certificates of those above New.
+	CRLs        [][]byte `json:"crls,omitempty"`
+	Authorities [][]byte `json:"authorities,omitempty"`
+	Lift        bool     `json:"lift,omitempty"`     // of block: undo it
+	Withdraw    bool     `json:"withdraw,omitempty"` // of trust: undo it
 }
 
 // A Result is what came of a Task. It holds no secret.

@@ -22,11 +22,33 @@ func (e *Engine) Open(ctx context.Context, who gate.Actor, r Request) (tallystic
 	if err := e.Gate.Check(ctx, who, gate.OpenRecall, r.What.String()); err != nil {
 		return tallystick.Recall{}, err
 	}
-	_, laid, err := e.plan(ctx, who, r)
+	p, laid, err := e.plan(ctx, who, r)
 	if err != nil {
 		return tallystick.Recall{}, err
 	}
-	return e.open(ctx, laid)
+	opened, err := e.open(ctx, laid)
+	if err != nil {
+		return opened, err
+	}
+	return opened, e.sayDoubts(ctx, opened.ID, p)
+}
+
+// sayDoubts writes what the plan does not hold, so that nobody takes it for all there is.
+func (e *Engine) sayDoubts(ctx context.Context, id int64, p Plan) error {
+	var events []store.RecallEvent
+	add := func(text string) {
+		events = append(events, store.RecallEvent{At: e.Now(), Kind: store.EventFailure, Text: text})
+	}
+	for _, door := range p.Unseen {
+		add("Not in the plan, because nobody could look: " + door)
+	}
+	for _, warning := range p.Warnings {
+		add("Warning: " + warning + ".")
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return e.DB.AddRecallEvents(ctx, id, events...)
 }
 
 // open keeps a plan.

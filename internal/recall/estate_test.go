@@ -103,7 +103,9 @@ func (e *estate) startDirectories() {
 	e.door("slapd", "slapd", "", map[string]string{"socket": s.Socket, "server-name": "localhost"})
 	e.client("slapd", binder(s.LDAPS))
 	p := lab.StartPostgres(e.T, lab.PostgresSettings{PKI: e.pki, Server: e.server("postgresql"), CRLs: e.pki.CRLs(e.T)})
-	e.door("postgresql", "postgresql", "", map[string]string{"socket": p.Socket})
+	e.door("postgresql", "postgresql", "", map[string]string{
+		"socket": p.Socket, "user": lab.PostgresAdmin, "password": lab.PostgresPassword, "server-name": "localhost", "client-user": "alice",
+	})
 	e.client("postgresql", querier(p.Address))
 }
 
@@ -219,6 +221,10 @@ func (l lists) Lists(context.Context, driver.Public) ([][]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.pki.CRLs(l.t, l.revoked...), nil
+}
+
+func (l lists) Authorities(context.Context, driver.Public) ([][]byte, error) {
+	return [][]byte{l.pki.Sub.Raw, l.pki.Root.Raw}, nil
 }
 
 func (l lists) Burnt(_ context.Context, p driver.Public) (string, error) {

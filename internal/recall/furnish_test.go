@@ -103,6 +103,8 @@ func (c *deskCA) Revoke(context.Context, [][]byte, tallystick.Recall) error { re
 
 func (c *deskCA) Lists(context.Context, driver.Public) ([][]byte, error) { return nil, nil }
 
+func (c *deskCA) Authorities(context.Context, driver.Public) ([][]byte, error) { return nil, nil }
+
 func (c *deskCA) Burnt(_ context.Context, p driver.Public) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

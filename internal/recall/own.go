@@ -60,35 +60,53 @@ func (o OwnCA) Revoke(ctx context.Context, certificates [][]byte, r tallystick.R
 
 // Lists returns the complete list of each of our CAs above a certificate.
 func (o OwnCA) Lists(ctx context.Context, of driver.Public) ([][]byte, error) {
-	if len(of.Chain) == 0 {
-		return nil, nil
-	}
-	certificate, err := x509.ParseCertificate(of.Chain[0])
-	if err != nil {
-		return nil, fmt.Errorf("%w: the certificate cannot be read", tallystick.ErrInvalid)
-	}
-	all, err := o.DB.Authorities(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var lists [][]byte
-	for range len(all) { // from its issuer up; a loop of cross-signed CAs ends here
-		above, at := issuerAmong(all, certificate)
-		if above == nil {
-			break
-		}
-		list, err := o.DB.CRL(ctx, at, store.CompleteList)
+	err := o.above(ctx, of, func(_ *x509.Certificate, authority int64) error {
+		list, err := o.DB.CRL(ctx, authority, store.CompleteList)
 		if err == nil {
 			lists = append(lists, list.List)
 		} else if !errors.Is(err, tallystick.ErrNotFound) {
-			return nil, err
+			return err
 		}
-		if bytes.Equal(above.RawSubject, above.RawIssuer) {
-			break
+		return nil
+	})
+	return lists, err
+}
+
+// Authorities returns our CAs above a certificate.
+func (o OwnCA) Authorities(ctx context.Context, of driver.Public) ([][]byte, error) {
+	var list [][]byte
+	err := o.above(ctx, of, func(c *x509.Certificate, _ int64) error {
+		list = append(list, c.Raw)
+		return nil
+	})
+	return list, err
+}
+
+// above calls fn for each of our CAs above a certificate, from its issuer up.
+func (o OwnCA) above(ctx context.Context, of driver.Public, fn func(c *x509.Certificate, authority int64) error) error {
+	if len(of.Chain) == 0 {
+		return nil
+	}
+	certificate, err := x509.ParseCertificate(of.Chain[0])
+	if err != nil {
+		return fmt.Errorf("%w: the certificate cannot be read", tallystick.ErrInvalid)
+	}
+	all, err := o.DB.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	for range len(all) { // a loop of cross-signed CAs ends here
+		above, at := issuerAmong(all, certificate)
+		if above == nil {
+			return nil
+		}
+		if err := fn(above, at); err != nil || bytes.Equal(above.RawSubject, above.RawIssuer) {
+			return err
 		}
 		certificate = above
 	}
-	return lists, nil
+	return nil
 }
 
 // issuerAmong returns the authority that signed a certificate, with its number.

@@ -58,6 +58,8 @@ type Revoker interface {
 	Revoke(ctx context.Context, certificates [][]byte, recall tallystick.Recall) error
 	// Lists returns the complete lists of a credential's CAs, from its issuer up; none of those that are not ours.
 	Lists(ctx context.Context, of driver.Public) ([][]byte, error)
+	// Authorities returns the certificates (DER) of those CAs, in the same order.
+	Authorities(ctx context.Context, of driver.Public) ([][]byte, error)
 	// Burnt says why a credential must not be used: it is revoked, or its key is blocked; "" that
 	// nothing speaks against it.
 	Burnt(ctx context.Context, public driver.Public) (string, error)

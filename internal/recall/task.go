@@ -78,6 +78,10 @@ func (e *Engine) taskOf(ctx context.Context, s store.ClaimedStep) (doors.Task, e
 		t.OldKeyName = "" // of a place it is looked at what is shown
 	case s.Act == tallystick.ActBlock && e.CA != nil:
 		t.CRLs, err = e.CA.Lists(ctx, t.Old)
+	case s.Act == tallystick.ActTrust && e.CA != nil:
+		if t.CRLs, err = e.CA.Lists(ctx, t.New); err == nil {
+			t.Authorities, err = e.CA.Authorities(ctx, t.New)
+		}
 	}
 	if s.Act == tallystick.ActProve && !s.Active {
 		t.New = driver.Public{} // the deadline came before the new one: its own probe tries it

@@ -100,11 +100,19 @@ const (
 	EventDeadline = "deadline" // a reminder, or the deadline itself
 )
 
-// addEvents writes events of one recall with the change that they tell of.
-func addEvents(ctx context.Context, tx *writing, recall int64, list ...RecallEvent) error {
+// addEvents has events of a recall written with the change that they tell of.
+func addEvents(tx *writing, recall int64, list ...RecallEvent) {
 	if len(list) == 0 {
-		return nil
+		return
 	}
+	if tx.last.events == nil {
+		tx.last.events = map[int64][]RecallEvent{}
+	}
+	tx.last.events[recall] = append(tx.last.events[recall], list...)
+}
+
+// writeEvents gives events their numbers.
+func writeEvents(ctx context.Context, tx *writing, recall int64, list []RecallEvent) error {
 	count, err := tx.prepared(ctx, `UPDATE recalls SET events = events + $1 WHERE id = $2 RETURNING events`)
 	if err != nil {
 		return err
@@ -124,7 +132,10 @@ func addEvents(ctx context.Context, tx *writing, recall int64, list ...RecallEve
 
 // AddRecallEvents writes events that no change goes with.
 func (db *DB) AddRecallEvents(ctx context.Context, recall int64, list ...RecallEvent) error {
-	err := db.grouped(ctx, func(tx *writing) error { return addEvents(ctx, tx, recall, list...) })
+	err := db.grouped(ctx, func(tx *writing) error {
+		addEvents(tx, recall, list...)
+		return nil
+	})
 	return db.wrap("couldn't write the log of the recall", err)
 }
 
@@ -182,7 +193,8 @@ func moveRecall(ctx context.Context, tx *writing, id int64, m RecallMove) error 
 	if err := changedOne(result, err); err != nil {
 		return err
 	}
-	return addEvents(ctx, tx, id, RecallEvent{At: m.At, Kind: eventOfMove(m.To), Text: m.Event})
+	addEvents(tx, id, RecallEvent{At: m.At, Kind: eventOfMove(m.To), Text: m.Event})
+	return nil
 }
 
 func eventOfMove(to tallystick.RecallState) string {
@@ -215,9 +227,7 @@ func (db *DB) ApproveRecall(ctx context.Context, id int64, deadline time.Time, w
 		if _, err := tx.ExecContext(ctx, add, id, micros(deadline), who, micros(at)); err != nil {
 			return err
 		}
-		if err := addEvents(ctx, tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s approved the deadline %s.", who, deadline.UTC().Format(time.DateTime))}); err != nil {
-			return err
-		}
+		addEvents(tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s approved the deadline %s.", who, deadline.UTC().Format(time.DateTime))})
 		var given int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM recall_approvals WHERE recall_id = $1 AND deadline = $2`, id, micros(deadline)).Scan(&given); err != nil || given < r.Needs {
 			return err
@@ -260,7 +270,8 @@ func (db *DB) WantDeadline(ctx context.Context, id int64, deadline time.Time, wh
 		if _, err := tx.ExecContext(ctx, `DELETE FROM recall_approvals WHERE recall_id = $1 AND deadline = $2 AND deadline <> (SELECT deadline FROM recalls WHERE id = $1)`, id, micros(deadline)); err != nil {
 			return err
 		}
-		return addEvents(ctx, tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s asked for the deadline %s.", who, deadline.UTC().Format(time.DateTime))})
+		addEvents(tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s asked for the deadline %s.", who, deadline.UTC().Format(time.DateTime))})
+		return nil
 	})
 	return db.wrap("couldn't ask for another deadline", err)
 }

@@ -36,9 +36,7 @@ func (db *DB) FinishRecallStep(ctx context.Context, s RecallStepRow, o StepOutco
 				return err
 			}
 		}
-		if err := lowerWaits(ctx, tx, s.ID); err != nil {
-			return err
-		}
+		tx.last.done = append(tx.last.done, s.ID)
 		if o.Fresh != "" {
 			if err := nameFresh(ctx, tx, s, o.Fresh); err != nil {
 				return err
@@ -51,7 +49,8 @@ func (db *DB) FinishRecallStep(ctx context.Context, s RecallStepRow, o StepOutco
 		for _, id := range proven {
 			events = append(events, RecallEvent{At: o.At, Target: id, Kind: EventStep, Text: "Proven."})
 		}
-		return addEvents(ctx, tx, s.Recall, events...)
+		addEvents(tx, s.Recall, events...)
+		return nil
 	})
 	return db.wrap("couldn't finish a step", err)
 }
@@ -145,7 +144,8 @@ func (db *DB) RetryRecallStep(ctx context.Context, s RecallStepRow, events ...Re
 		if err := writeStep(ctx, tx, s, set, s.Failures, micros(s.Trouble), cleanText(s.Error), micros(s.Next), string(s.Result)); err != nil {
 			return err
 		}
-		return addEvents(ctx, tx, s.Recall, events...)
+		addEvents(tx, s.Recall, events...)
+		return nil
 	})
 	return db.wrap("couldn't put a step down", err)
 }
@@ -169,9 +169,7 @@ func (db *DB) FailRecallStep(ctx context.Context, s RecallStepRow, o StepOutcome
 		if err := failTargets(ctx, tx, s, s.Error+next); err != nil {
 			return err
 		}
-		if err := addEvents(ctx, tx, s.Recall, o.Events...); err != nil {
-			return err
-		}
+		addEvents(tx, s.Recall, o.Events...)
 		return stopByBudget(ctx, tx, s.Recall, o.At)
 	})
 	return db.wrap("couldn't end a step", err)

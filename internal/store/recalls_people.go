@@ -61,7 +61,8 @@ func (db *DB) SkipTarget(ctx context.Context, c TargetCall) error {
 				return err
 			}
 		}
-		return addEvents(ctx, tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		addEvents(tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		return nil
 	})
 	return db.wrap("couldn't skip the target", err)
 }
@@ -111,7 +112,8 @@ func (db *DB) RetryTarget(ctx context.Context, c TargetCall) error {
 				return err
 			}
 		}
-		return addEvents(ctx, tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		addEvents(tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		return nil
 	})
 	return db.wrap("couldn't try the target again", err)
 }
@@ -226,7 +228,8 @@ func (db *DB) DoneByPerson(ctx context.Context, c TargetCall, result []byte) err
 				return err
 			}
 		}
-		return addEvents(ctx, tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		addEvents(tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		return nil
 	})
 	return db.wrap("couldn't note what was done", err)
 }

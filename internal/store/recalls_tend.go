@@ -44,9 +44,7 @@ func (db *DB) OpenGates(ctx context.Context, recall int64, at time.Time) (int, e
 			}
 			opened++
 			event := RecallEvent{At: at, Kind: EventWave, Text: fmt.Sprintf("Wave %d is through %s: the next one may begin it.", g.Wave, g.Phase)}
-			if err := addEvents(ctx, tx, recall, event); err != nil {
-				return err
-			}
+			addEvents(tx, recall, event)
 		}
 		return nil
 	})
@@ -109,7 +107,8 @@ func (db *DB) RemindRecall(ctx context.Context, r RecallRow, n int, left time.Du
 		if count > 0 {
 			text = fmt.Sprintf("%s until the deadline. %d targets are not ready: %s.", left.Round(time.Minute), count, names)
 		}
-		return addEvents(ctx, tx, r.ID, RecallEvent{At: at, Kind: EventDeadline, Text: text})
+		addEvents(tx, r.ID, RecallEvent{At: at, Kind: EventDeadline, Text: text})
+		return nil
 	})
 	return db.wrap("couldn't remind of the deadline", err)
 }
@@ -184,14 +183,13 @@ func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, e
 			text = fmt.Sprintf("The deadline has come. %d targets are late: %s.", count, names)
 		}
 		if then != tallystick.AtDeadlineBlock {
-			return addEvents(ctx, tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " Nothing is blocked that is not ready."})
+			addEvents(tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " Nothing is blocked that is not ready."})
+			return nil
 		}
 		if state != string(tallystick.RecallRunning) {
 			text += " The recall was " + state + " and goes on."
 		}
-		if err := addEvents(ctx, tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " The old one is blocked everywhere."}); err != nil {
-			return err
-		}
+		addEvents(tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " The old one is blocked everywhere."})
 		if _, err := tx.ExecContext(ctx, `UPDATE recalls SET state = 'running', reason = '' WHERE id = $1`, id); err != nil {
 			return err
 		}

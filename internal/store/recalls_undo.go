@@ -55,7 +55,8 @@ func (db *DB) UndoTarget(ctx context.Context, c TargetCall) error {
 				return err
 			}
 		}
-		return addEvents(ctx, tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		addEvents(tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventPeople, Text: c.Event})
+		return nil
 	})
 	return db.wrap("couldn't roll the target back", err)
 }
@@ -198,7 +199,8 @@ func (db *DB) BeginAgain(ctx context.Context, s RecallStepRow, c TargetCall, mos
 				return err
 			}
 		}
-		return addEvents(ctx, tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventFailure, Text: c.Event})
+		addEvents(tx, t.Recall, RecallEvent{At: c.At, Target: c.Target, Kind: EventFailure, Text: c.Event})
+		return nil
 	})
 	return db.wrap("couldn't begin the target again", err)
 }

@@ -11,7 +11,8 @@ import (
 // A writing is a transaction that knows the statements prepared before it.
 type writing struct {
 	*sql.Tx
-	db *DB
+	db   *DB
+	last afterwards
 }
 
 // prepared returns a statement of the transaction. The first time it is

@@ -134,7 +134,11 @@ func (db *DB) tx(ctx context.Context, fn func(*writing) error) error {
 	if err != nil {
 		return err
 	}
-	if err := fn(&writing{tx, db}); err != nil {
+	w := &writing{Tx: tx, db: db}
+	if err := fn(w); err != nil {
+		return errors.Join(err, ignoreDone(tx.Rollback()))
+	}
+	if err := w.finish(ctx); err != nil {
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
 	return tx.Commit()

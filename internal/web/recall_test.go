@@ -63,7 +63,7 @@ func TestRecallNamesWhoHoldsItUp(t *testing.T) {
 	r := h.begun("mail-2026", what)
 	h.work(r, tallystick.RecallStopped)
 	page := h.page(operator, "/recalls/mail-2026")
-	h.contains(page, "stopped", "1 failed", "web-1", "the disk &lt;script&gt; is full", "Go on all the same", "Then retry the target, or skip it")
+	h.contains(page, "stopped", "1 failed", "web-1", "the disk &lt;script&gt; is full", ">Resume<", "Retry what failed, or skip it with a reason; then resume.", "Then retry the target, or skip it")
 	target := firstMatch(h, page, `href="(/recalls/mail-2026/targets/\d+)">web-1<`)
 	h.contains(h.page(operator, target), ">Try again<", "Skip it", "install", "failed")
 	h.lacks(h.page(viewer, target), "Try again", "Skip it")
@@ -139,7 +139,7 @@ func TestRecallEvents(t *testing.T) {
 	h := newHouse(t)
 	r := h.opened("mail-2026", h.stolen(1, 0))
 	server := httptest.NewServer(h.as(viewer))
-	defer server.Close()
+	t.Cleanup(server.Close) // behind the streams, for which it waits
 	first := h.stream(server.URL+"/recalls/mail-2026/events", "")
 	if id, text := first(); id != "1" || !strings.Contains(text, "otto opened the recall") {
 		t.Errorf("%s %s", id, text)
@@ -158,6 +158,25 @@ func TestRecallEvents(t *testing.T) {
 	}
 	if w := h.ask(viewer, "/recalls/none/events", nil); w.Code != http.StatusNotFound {
 		t.Errorf("of none: %d", w.Code)
+	}
+}
+
+// A server that bounds requests lets streams go on.
+func TestRecallEventsOutlastRequests(t *testing.T) {
+	h := newHouse(t)
+	r := h.opened("mail-2026", h.stolen(1, 0))
+	server := httptest.NewUnstartedServer(h.as(viewer))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
+	next := h.stream(server.URL+"/recalls/mail-2026/events", "")
+	next()
+	time.Sleep(time.Second)
+	if err := h.recalls.Approve(t.Context(), admin, r.ID, r.Deadline); err != nil {
+		t.Fatal(err)
+	}
+	if id, _ := next(); id != "2" {
+		t.Errorf("then comes %s", id)
 	}
 }
 
