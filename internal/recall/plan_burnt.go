@@ -87,7 +87,7 @@ func (e *Engine) resolve(ctx context.Context, what tallystick.Burnt) (*burnt, er
 		err = e.burntWrapping(ctx, b, what.Value)
 	default:
 		err = problem.With(fmt.Errorf("%w: %q cannot be recalled", tallystick.ErrInvalid, what.Kind),
-			"say credential:FINGERPRINT, key:ID, issuer:ca/NAME, place:PLACE or wrapping-key:NAME")
+			"say credential:FINGERPRINT, key:ID, issuer:ca/NAME, place:PLACE or wrapping:NAME")
 	}
 	if err == nil && len(b.known) > mostKnown {
 		err = fmt.Errorf("%w: that is more than %d credentials; recall it in parts", tallystick.ErrInvalid, mostKnown)
