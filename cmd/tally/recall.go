@@ -350,7 +350,7 @@ func (p *program) recallAt(verb, short, done string, act func(*recall.Engine) re
 	var reason string
 	cmd := &cobra.Command{
 		Use: verb + " TARGET", Short: short,
-		Long:    short + ". \"tally recall targets NAME\" lists targets with their numbers.\n\n" + recallStatuses(),
+		Long:    short + ".\n\"tally recall targets NAME\" lists targets with their numbers.\n\n" + recallStatuses(),
 		Example: "  tally recall " + verb + " 4711 --reason \"the customer did it by telephone\"", Args: exactly(1, "the number of a target"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseInt(args[0], 10, 64)
