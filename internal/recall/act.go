@@ -179,7 +179,7 @@ func (e *Engine) revoke(ctx context.Context, s store.ClaimedStep) outcome {
 	for i, der := range certificates {
 		names[i] = "cert-sha256:" + string(tallystick.FingerprintOf(der))
 	}
-	return outcome{result: revokedResult{names}, said: fmt.Sprintf("%s has revoked %d certificates.", wanted.Issuer, len(names))}
+	return outcome{result: revokedResult{names}, said: fmt.Sprintf("%s has revoked %s.", wanted.Issuer, counted(len(names), "certificate"))}
 }
 
 // revokedResult is what a revoke step keeps as its result.

@@ -64,7 +64,7 @@ func (e *Engine) open(ctx context.Context, laid store.RecallPlan) (tallystick.Re
 	if err != nil {
 		return r, err
 	}
-	return r, e.say(ctx, r.ID, 0, fmt.Sprintf("%s opened the recall: %d targets, %d steps.", r.OpenedBy, len(laid.Targets), len(laid.Steps)))
+	return r, e.say(ctx, r.ID, 0, fmt.Sprintf("%s opened the recall: %s, %s.", r.OpenedBy, counted(len(laid.Targets), "target"), counted(len(laid.Steps), "step")))
 }
 
 // say writes what people did.
@@ -225,4 +225,12 @@ func because(what, reason string) string {
 		what += ": " + reason
 	}
 	return strings.TrimSuffix(what, ".") + "."
+}
+
+// counted writes a number with its noun.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -210,7 +210,7 @@ func TestReminders(t *testing.T) {
 			given = append(given, e.Text)
 		}
 	}
-	if len(given) != 2 || !strings.Contains(given[0], "71h") || !strings.Contains(given[1], "app2 to mail1") {
+	if len(given) != 2 || !strings.Contains(given[0], "in 71 hours") || !strings.Contains(given[1], "app2 to mail1") {
 		t.Errorf("reminders: %q", given)
 	}
 }

@@ -57,7 +57,7 @@ func blockedWords(s store.ClaimedStep, r doors.Result) string {
 		text += " (" + strings.Join(r.Blocked.How, ", ") + ")"
 	}
 	if r.Blocked != nil && r.Blocked.Closed > 0 {
-		text += fmt.Sprintf("; %d connections were closed", r.Blocked.Closed)
+		text += fmt.Sprintf("; %s closed", counted(r.Blocked.Closed, "open connection"))
 	}
 	if r.Blocked != nil && len(r.Blocked.Left) > 0 {
 		text += "; still open: " + strings.Join(r.Blocked.Left, ", ")

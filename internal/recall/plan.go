@@ -322,7 +322,7 @@ func (e *Engine) recallOf(who gate.Actor, r Request) (tallystick.Recall, error) 
 		return tallystick.Recall{}, fmt.Errorf("%w: "+format, append([]any{tallystick.ErrInvalid}, args...)...)
 	}
 	switch {
-	case !goodName.MatchString(one.Name):
+	case !goodName.MatchString(one.Name) || one.Name == "new":
 		return wrong("%.80q cannot be the name of a recall: it is of lower-case letters, digits and hyphens, 64 at most", one.Name)
 	case one.AtDeadline != tallystick.AtDeadlineBlock && one.AtDeadline != tallystick.AtDeadlineHold:
 		return wrong("%.80q is not what can happen at the deadline: it is block or hold", one.AtDeadline)

@@ -103,9 +103,9 @@ func (db *DB) RemindRecall(ctx context.Context, r RecallRow, n int, left time.Du
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprintf("%s until the deadline. Every target is ready.", left.Round(time.Minute))
+		text := fmt.Sprintf("The deadline is in %s. Every target is ready.", aboutHours(left))
 		if count > 0 {
-			text = fmt.Sprintf("%s until the deadline. %d targets are not ready: %s.", left.Round(time.Minute), count, names)
+			text = fmt.Sprintf("The deadline is in %s. Not ready, %d in all: %s.", aboutHours(left), count, names)
 		}
 		addEvents(tx, r.ID, RecallEvent{At: at, Kind: EventDeadline, Text: text})
 		return nil
@@ -180,7 +180,7 @@ func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, e
 		}
 		text := "The deadline has come, and every target is ready."
 		if count > 0 {
-			text = fmt.Sprintf("The deadline has come. %d targets are late: %s.", count, names)
+			text = fmt.Sprintf("The deadline has come. Late, %d in all: %s.", count, names)
 		}
 		if then != tallystick.AtDeadlineBlock {
 			addEvents(tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " Nothing is blocked that is not ready."})
@@ -274,4 +274,12 @@ func (db *DB) EndRecall(ctx context.Context, id int64, at time.Time) (bool, erro
 		return false, nil
 	}
 	return err == nil, db.wrap("couldn't end the recall", err)
+}
+
+// aboutHours writes how far a deadline is away.
+func aboutHours(d time.Duration) string {
+	if d < 2*time.Hour {
+		return fmt.Sprintf("%.0f minutes", d.Minutes())
+	}
+	return fmt.Sprintf("%.0f hours", d.Hours())
 }
