@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/pemfile"
 	"github.com/tallystick/tallystick/drivers/postfix"
 	"github.com/tallystick/tallystick/drivers/postgresql"
+	"github.com/tallystick/tallystick/drivers/samba"
 	"github.com/tallystick/tallystick/drivers/slapd"
 	"github.com/tallystick/tallystick/drivers/ssh"
 	"github.com/tallystick/tallystick/drivers/sshd"
@@ -44,6 +45,7 @@ func All() []driver.Driver {
 		pemfile.Driver(),
 		postfix.Driver(),
 		postgresql.Driver(),
+		samba.Driver(),
 		slapd.Driver(),
 		ssh.Driver(),
 		sshd.Driver(),

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/recall"
 )
@@ -62,7 +63,7 @@ func (h *house) recallNamed(ctx context.Context, name string) (tallystick.Recall
 }
 
 // A recallVerb does something with a recall, or with a target of one.
-type recallVerb = func(ctx context.Context, who actorOfCommand, id int64, reason string) error
+type recallVerb = func(ctx context.Context, who gate.Actor, id int64, reason string) error
 
 // requestFlags are what a recall is asked for with.
 type requestFlags struct {

@@ -20,9 +20,6 @@ import (
 	"github.com/tallystick/tallystick/internal/recall"
 )
 
-// actorOfCommand is whoever runs a command.
-type actorOfCommand = gate.Actor
-
 // withoutReason fits a verb that takes no reason among those that do.
 func withoutReason(do func(context.Context, gate.Actor, int64) error) recallVerb {
 	return func(ctx context.Context, who gate.Actor, id int64, _ string) error { return do(ctx, who, id) }
@@ -189,15 +186,9 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 		fmt.Fprintf(p.out, "%s asks for the deadline %s\n", clean(s.WantedBy), s.Wanted.Format(time.RFC3339))
 	}
 	fmt.Fprintln(p.out, phaseLine(s))
-	late, err := e.Targets(ctx, h.actor, id, recall.Filter{}, 0, 1000)
+	stuck, err := stuckTargets(ctx, h, e, id)
 	if err != nil {
 		return err
-	}
-	var stuck []tallystick.RecallTarget
-	for _, t := range late {
-		if t.State == tallystick.TargetFailed || t.Error != "" && t.State != tallystick.TargetProven || t.Kind == tallystick.TargetPerson && t.State != tallystick.TargetProven && t.State != tallystick.TargetSkipped {
-			stuck = append(stuck, t)
-		}
 	}
 	if len(stuck) > 0 && !s.State.Over() {
 		fmt.Fprintf(p.out, "\nholding it up:\n")
@@ -206,6 +197,21 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 		}
 	}
 	return p.sayBroken(ctx, h, e, s)
+}
+
+// stuckTargets returns what has failed, and what people have to do: a page of each.
+func stuckTargets(ctx context.Context, h *house, e *recall.Engine, id int64) ([]tallystick.RecallTarget, error) {
+	stuck, err := e.Targets(ctx, h.actor, id, recall.Filter{State: tallystick.TargetFailed}, 0, 100)
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := e.Targets(ctx, h.actor, id, recall.Filter{Kind: tallystick.TargetPerson}, 0, 1000)
+	for _, t := range tasks {
+		if t.State != tallystick.TargetProven && t.State != tallystick.TargetSkipped && t.State != tallystick.TargetFailed {
+			stuck = append(stuck, t)
+		}
+	}
+	return stuck, err
 }
 
 // sayBroken says who would have been left without, after a rehearsal.
@@ -407,31 +413,9 @@ the database is PostgreSQL. It goes on until it is stopped.
 ` + recallStatuses(),
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.insideServing(cmd.Context(), flags)
+			return p.workAtRecalls(cmd.Context(), flags)
 		},
 	}
 	flags.addTo(cmd)
 	return cmd
-}
-
-// insideServing works at recalls until it is stopped.
-func (p *program) insideServing(ctx context.Context, flags dataFlags) error {
-	return p.inside(ctx, flags, func(ctx context.Context, h *house) (err error) {
-		if _, err := h.openCustody(ctx); err != nil {
-			return err
-		}
-		log := p.newLog(false)
-		authorities, err := h.openCA()
-		if err != nil {
-			return err
-		}
-		r, err := p.openRecalling(h, recallWith{flush: p.newPublisher(h, authorities, true).Flush, elsewhere: true})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, r.close()) }()
-		p.say("working at recalls as %s", nodeName())
-		keep(ctx, log, "recalls of credentials", r.engine.Run)
-		return nil
-	})
 }

@@ -67,12 +67,10 @@ func (p *program) openRecalling(h *house, with recallWith) (*recalling, error) {
 	own := recall.OwnCA{CA: authorities, DB: h.db, Flush: with.flush, Now: h.now}
 	c := recall.Config{
 		DB: h.db, Gate: h.gate, Log: h.log, Doors: r.doors, Agents: agentDoors{r.agents}, CA: own, Now: h.now, Node: nodeName(),
-		Issuers: issuersFor(own, issuers), Account: renewals.Account, Defaults: recallDefaults(h),
+		Issuers: issuersFor(own, issuers), Account: renewals.Account, Defaults: recallDefaults(h), BooksElsewhere: with.elsewhere,
 	}
 	if with.uses != nil {
 		c.Uses = books{with.uses}
-	} else if with.elsewhere {
-		c.Uses = booksElsewhere{}
 	}
 	if r.engine, err = recall.New(c); err != nil {
 		return nil, errors.Join(err, r.doors.Close())
@@ -109,6 +107,8 @@ func issuersFor(own recall.OwnCA, list []renewal.Issuer) func(string) (driver.Is
 // agentDoors are the doors of agents as a recall wants them.
 type agentDoors struct{ agents *agent.Agents }
 
+func (a agentDoors) Look(ctx context.Context) ([]string, error) { return a.agents.WantLook(ctx) }
+
 func (a agentDoors) Doors(ctx context.Context) ([]recall.AgentDoor, error) {
 	standing, err := a.agents.Doors(ctx)
 	if err != nil {
@@ -129,19 +129,11 @@ func (a agentDoors) Doors(ctx context.Context) ([]recall.AgentDoor, error) {
 type books struct{ usage *usage.Usage }
 
 func (b books) Quiet(ctx context.Context, q recall.DrainQuestion) (recall.DrainAnswer, error) {
-	a, err := b.usage.Quiet(ctx, usage.QuietQuestion{Names: q.Credential, RelyingParty: q.RelyingParty, Since: q.Since, Until: q.Until})
+	a, err := b.usage.Quiet(ctx, usage.QuietQuestion{Names: q.Credential, RelyingParties: q.RelyingParties, Since: q.Since, Until: q.Until})
 	return recall.DrainAnswer{
 		Books: len(a.Books), Closed: a.ClosedTo, Open: a.Silent, Uses: a.HolderUses, Last: a.LastHolder, Refused: a.Refused,
 		Others: a.Foreign, OthersLast: a.LastForeign,
 	}, err
-}
-
-// booksElsewhere are those of the server, for a process that helps it: whether a holder is
-// quiet can be told there alone.
-type booksElsewhere struct{}
-
-func (booksElsewhere) Quiet(context.Context, recall.DrainQuestion) (recall.DrainAnswer, error) {
-	return recall.DrainAnswer{}, fmt.Errorf("%w: the books are at the server", tallystick.ErrUnavailable)
 }
 
 // openServing is openRecalling for a server, which has everything at hand.
@@ -163,4 +155,26 @@ func (r *recalling) run(ctx context.Context, parts *sync.WaitGroup, log *slog.Lo
 	if r.tries != nil {
 		parts.Go(func() { keep(ctx, log, "record of tries", r.tries.run) })
 	}
+}
+
+// workAtRecalls works at recalls until it is stopped.
+func (p *program) workAtRecalls(ctx context.Context, flags dataFlags) error {
+	return p.inside(ctx, flags, func(ctx context.Context, h *house) (err error) {
+		if _, err := h.openCustody(ctx); err != nil {
+			return err
+		}
+		log := p.newLog(false)
+		authorities, err := h.openCA()
+		if err != nil {
+			return err
+		}
+		r, err := p.openRecalling(h, recallWith{flush: p.newPublisher(h, authorities, true).Flush, elsewhere: true})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.close()) }()
+		p.say("working at recalls as %s", nodeName())
+		keep(ctx, log, "recalls of credentials", r.engine.Run)
+		return nil
+	})
 }

@@ -16,11 +16,12 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/network"
 )
 
 // MaxFile bounds the files of lists and of certificates that are read, in bytes.
-const MaxFile = 64 << 20
+const MaxFile = installing.MaxFile
 
 // Lists are the revocation lists in one file of a server, in their order.
 type Lists []*x509.RevocationList

@@ -12,6 +12,8 @@ import (
 
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/host"
+	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
@@ -76,6 +78,41 @@ func TestLongListsAreNotListed(t *testing.T) {
 	lists, err := blocking.ReadLists([]byte(lab.CRLPEM(der)))
 	if names, all := lists.Names(); err != nil || all || len(names) > 0 {
 		t.Errorf("%d names, all: %v, %v", len(names), all, err)
+	}
+}
+
+// What a server reads can be replaced and put back, however long it is.
+func TestLongListsAreReplaced(t *testing.T) {
+	pki := lab.NewPKI(t)
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
+	serial := new(big.Int).Lsh(big.NewInt(1), 150) // as long as serials are
+	for i := range 350_000 {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
+			SerialNumber: new(big.Int).Add(serial, big.NewInt(int64(i))), RevocationTime: time.Now(),
+		})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, template, pki.Sub, pki.SubKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := lab.CRLPEM(der)
+	if len(text) < 17<<20 {
+		t.Fatalf("the list has %d bytes alone", len(text))
+	}
+	path := lab.File(t, "clients.crl", text)
+	swapped, err := installing.Swap(t.Context(), host.Local(), []installing.File{{Path: path, Content: []byte("next")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := swapped.Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := host.Local().ReadFile(t.Context(), path, blocking.MaxFile)
+	if err != nil || string(again) != text {
+		t.Errorf("%d of %d bytes are there again: %v", len(again), len(text), err)
+	}
+	if lists, err := blocking.ReadLists(again); err != nil || len(lists) != 1 {
+		t.Errorf("%d lists, %v", len(lists), err)
 	}
 }
 

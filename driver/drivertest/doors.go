@@ -282,7 +282,11 @@ func (r *running) refuses(t *testing.T, install installFunc) {
 	before := r.look(t)
 	r.host.Fail(0, Never, nil)
 	mixed := driver.Material{Public: r.Next.Public, Key: r.Shown.Key}
-	for what, m := range map[string]driver.Material{"another key": mixed, "no key": {Public: r.Next.Public}, "nothing": {}} {
+	bad := map[string]driver.Material{"another key": mixed, "no key": {Public: r.Next.Public}, "nothing": {}}
+	if len(r.Shown.Chain) > 0 {
+		bad["an SSH key"] = sshKey(t)
+	}
+	for what, m := range bad {
 		if _, err := install(t.Context(), m, nil); !errors.Is(err, tallystick.ErrInvalid) {
 			t.Errorf("%s gives %v, want ErrInvalid", what, err)
 		}
@@ -302,6 +306,19 @@ func (r *running) refuses(t *testing.T, install installFunc) {
 	if err := r.Good(); err != nil {
 		t.Error(err)
 	}
+}
+
+func sshKey(t *testing.T) driver.Material {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return driver.Material{Public: driver.Public{SSH: signer.PublicKey().Marshal()}, Key: key}
 }
 
 // keeps looks that Keep is told once what is replaced, with its key, before it is.

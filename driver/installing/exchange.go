@@ -35,7 +35,7 @@ type Exchange struct {
 
 // Do exchanges them, by a Change.
 func (e Exchange) Do(ctx context.Context) (driver.Installed, error) {
-	if err := Check(e.Request.New, e.Request.Now()); err != nil {
+	if err := CheckCertificate(e.Request.New, e.Request.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	old, err := e.Read(ctx)
@@ -57,10 +57,8 @@ func (e Exchange) Do(ctx context.Context) (driver.Installed, error) {
 			return driver.Installed{Shown: shown}, err
 		}
 	}
-	if len(old.Chain) > 0 && !old.Is(e.Request.New.Public) {
-		if err := Replaceable(e.Request, old); err != nil {
-			return driver.Installed{}, err
-		}
+	if err := Replaceable(e.Request, old); err != nil {
+		return driver.Installed{}, err
 	}
 	var shown []driver.Shown
 	change := Change{
@@ -119,12 +117,20 @@ func (e Exchange) detail(how []string, files []File) string {
 }
 
 // Replaceable looks that the certificate of a request is for all that the old one is for,
-// and has the old one kept. Nothing has been changed when it fails.
+// and has the old one kept, without a key that is not its own: then a call was killed between
+// two files. What is not there, or is the new one already, is not kept. Nothing has been
+// changed when it fails.
 func Replaceable(r driver.InstallRequest, old driver.Material) error {
-	if len(old.Chain) > 0 && len(r.New.Chain) > 0 {
+	if len(old.Chain)+len(old.SSH)+len(old.Account) == 0 || old.Is(r.New.Public) {
+		return nil
+	}
+	if len(old.Chain) > 0 {
 		was, err := x509.ParseCertificate(old.Chain[0])
 		if err != nil {
 			return invalid("couldn't read the certificate that is replaced: %v", err)
+		}
+		if len(r.New.Chain) == 0 {
+			return invalid("the new credential is no certificate, as the old one is")
 		}
 		next, err := x509.ParseCertificate(r.New.Chain[0])
 		if err != nil {
@@ -132,6 +138,9 @@ func Replaceable(r driver.InstallRequest, old driver.Material) error {
 		}
 		if err := Covers(next, was); err != nil {
 			return err
+		}
+		if fits(old.Key, was.PublicKey) != nil {
+			old.Key = nil
 		}
 	}
 	if r.Keep == nil {

@@ -60,6 +60,14 @@ func Check(m driver.Material, now time.Time) error {
 	return nil
 }
 
+// CheckCertificate is Check for doors whose credentials are certificates (X.509) alone.
+func CheckCertificate(m driver.Material, now time.Time) error {
+	if len(m.Chain) == 0 {
+		return invalid("there is no certificate to install")
+	}
+	return Check(driver.Material{Public: driver.Public{Chain: m.Chain}, Key: m.Key}, now)
+}
+
 func checkSSH(m driver.Material, now time.Time) error {
 	public, err := ssh.ParsePublicKey(m.SSH)
 	if err != nil {

@@ -14,12 +14,12 @@ import (
 	"github.com/tallystick/tallystick/driver"
 )
 
-const (
-	// maxFile bounds the files that are replaced, in bytes.
-	maxFile = 16 << 20
-	// undoing is the time that putting back has, also when the caller's has run out.
-	undoing = 2 * time.Minute
-)
+// MaxFile bounds the files of doors that are read and replaced, in bytes: what can be read can
+// be put back. Revocation lists of large CAs are the longest.
+const MaxFile = 64 << 20
+
+// undoing is the time that putting back has, also when the caller's has run out.
+const undoing = 2 * time.Minute
 
 // A File is what a file shall be.
 type File struct {
@@ -50,7 +50,7 @@ func Swap(ctx context.Context, h driver.Host, files []File) (*Swapped, error) {
 	s := &Swapped{host: h}
 	var differ []File
 	for _, f := range files {
-		content, err := h.ReadFile(ctx, f.Path, maxFile)
+		content, err := h.ReadFile(ctx, f.Path, MaxFile)
 		missing := errors.Is(err, fs.ErrNotExist)
 		if err != nil && !missing {
 			return nil, err
@@ -89,7 +89,7 @@ func (s *Swapped) putBack(ctx context.Context, was before) error {
 	if was.missing {
 		return s.host.Remove(ctx, was.path)
 	}
-	now, err := s.host.ReadFile(ctx, was.path, maxFile)
+	now, err := s.host.ReadFile(ctx, was.path, MaxFile)
 	if err == nil && bytes.Equal(now, was.content) {
 		return nil
 	}

@@ -60,7 +60,7 @@ func imapAgain(t *talk) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	return imapVerdict(answer), nil
+	return t.parting(imapVerdict(answer))
 }
 
 // imapVerdict reads a tagged answer. Codes of RFC 5530 section 3 tell a server in
@@ -124,7 +124,7 @@ func pop3Again(t *talk) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	return pop3Verdict(answer), nil
+	return t.parting(pop3Verdict(answer))
 }
 
 // pop3Verdict reads an answer. Codes of RFC 3206 and RFC 2449 section 8.1 tell a server

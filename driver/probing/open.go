@@ -23,7 +23,8 @@ type openTLS struct {
 }
 
 // Try uses the connection once more, as its protocol does: a request, a NOOP, a query.
-// One that the other side has closed is refused: nobody gets in by it any more.
+// One that the other side has closed is refused: nobody gets in by it any more. So is one
+// on which a server of IMAP or POP3 says that it ends, and closes it then.
 func (o *openTLS) Try(ctx context.Context) driver.Attempt {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -37,7 +38,7 @@ func (o *openTLS) Try(ctx context.Context) driver.Attempt {
 		d, _ := dialogueOf(o.talk.Protocol)
 		v, err := d.again(o.talk)
 		if err != nil {
-			v = ended(ctx, err)
+			v = ended(ctx, v, err)
 			o.over = &v
 			o.talk.conn.Close()
 		}
@@ -51,16 +52,20 @@ func (o *openTLS) Try(ctx context.Context) driver.Attempt {
 // Close ends the connection.
 func (o *openTLS) Close() error { return o.talk.conn.Close() }
 
-// ended is the verdict on an open connection that broke when it was used.
-func ended(ctx context.Context, err error) verdict {
+// ended is the verdict on an open connection that broke when it was used, after the last
+// words of the server, if it said any.
+func ended(ctx context.Context, last verdict, err error) verdict {
+	const closed = "the server closed the connection"
 	alert, isAlert := alertIn(err)
 	switch {
 	case isAlert:
-		return refused(fmt.Sprintf("the server closed the connection: %v", alert))
+		return refused(fmt.Sprintf(closed+": %v", alert))
 	case ctx.Err() != nil:
 		return failed(because(ctx, err))
+	case isClosed(err) && last.answer != "":
+		return refused(last.answer + " (" + closed + ")")
 	case isClosed(err):
-		return refused("the server closed the connection")
+		return refused(closed)
 	}
 	return failed(err.Error())
 }

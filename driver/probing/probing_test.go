@@ -3,6 +3,7 @@
 package probing_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -229,4 +230,41 @@ func TestSessionsHoldNoPrivateKey(t *testing.T) {
 	}
 	other := at("https", "127.0.0.1:1")
 	want(t, "sessions of elsewhere", probe(t, alice, held.Sessions, false, other).Attempts, "fresh-tls1.2 failed", "fresh-tls1.3 failed")
+}
+
+// A POP3 server in trouble says nothing about a credential; that it hangs up then, says
+// that the connection is over.
+func TestTroubleOnOpenConnections(t *testing.T) {
+	t.Parallel()
+	pki := lab.NewPKI(t)
+	for what, one := range map[string]struct {
+		answers  []string // to NOOP; after the last one the server hangs up
+		outcomes []string
+	}{
+		"it passes":   {[]string{"-ERR [SYS/TEMP] wait", "+OK"}, []string{"failed", "accepted"}},
+		"it hangs up": {[]string{"+OK", "-ERR [SYS/TEMP] shutting down"}, []string{"accepted", "refused", "refused"}},
+	} {
+		config := &tls.Config{Certificates: []tls.Certificate{pair(pki.Localhost(t))}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+		address := listen(t, func(c net.Conn) {
+			conn := tls.Server(c, config)
+			defer conn.Close()
+			in := bufio.NewReader(conn)
+			fmt.Fprint(conn, "+OK hello\r\n")
+			for _, answer := range append([]string{"+ ", "+OK"}, one.answers...) {
+				if _, err := in.ReadString('\n'); err != nil {
+					return
+				}
+				fmt.Fprintf(conn, "%s\r\n", answer)
+			}
+		})
+		held := probe(t, pki.Client(t, "alice"), nil, true, at("pop3s", address))
+		if len(held.Open) != 1 {
+			t.Fatalf("%s: %d connections are open: %+v", what, len(held.Open), held.Attempts)
+		}
+		for i, outcome := range one.outcomes {
+			if a := held.Open[0].Try(t.Context()); a.Outcome != outcome {
+				t.Errorf("%s, try %d: %s (%s), want %s", what, i+1, a.Outcome, a.Answer, outcome)
+			}
+		}
+	}
 }

@@ -122,6 +122,19 @@ func TestDovecot(t *testing.T) {
 	want(t, "open", tryOpen(t, held.Open), times(8, "open accepted")...)
 	want(t, "a stranger", probe(t, mallory, nil, false, all...).Attempts, append(times(4, "fresh-tls1.2 refused"), times(4, "fresh-tls1.3 refused")...)...)
 	want(t, "unknown", probe(t, d.PKI.Client(t, "bob"), nil, false, all...).Attempts, append(times(4, "fresh-tls1.2 refused"), times(4, "fresh-tls1.3 refused")...)...)
+	// To POP3 it says that it shuts down, which says nothing of alice, and hangs up.
+	if out, err := exec.Command(lab.Program(t, "doveadm"), "-c", d.Config, "kick", "alice").CombinedOutput(); err != nil {
+		t.Fatalf("doveadm kick: %v\n%s", err, out)
+	}
+	ended := tryOpen(t, held.Open)
+	for range 20 { // doveadm does not wait for it
+		if slices.Equal(outcomes(ended), times(8, "open refused")) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+		ended = tryOpen(t, held.Open)
+	}
+	want(t, "open, ended by the server", ended, times(8, "open refused")...)
 }
 
 func TestSlapd(t *testing.T) {

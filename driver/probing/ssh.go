@@ -107,7 +107,7 @@ func (o *openSSH) Try(ctx context.Context) driver.Attempt {
 	_, _, err := o.client.SendRequest("keepalive@openssh.com", true, nil)
 	v := accepted("answered")
 	if err != nil {
-		v = ended(ctx, err)
+		v = ended(ctx, verdict{}, err)
 	}
 	attempt.Outcome, attempt.Answer = v.outcome, v.answer
 	return attempt

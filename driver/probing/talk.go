@@ -22,7 +22,7 @@ type talk struct {
 	in    *bufio.Reader
 	raw   *limited
 	asked bool       // the server asked for a certificate of the client
-	said  chan error // of listen: the server has said something
+	said  chan error // of hear: the server has said something
 }
 
 // A verdict is what came of a try.
@@ -61,6 +61,7 @@ const lineLimit = 8 << 10
 
 // line reads a line without its end.
 func (t *talk) line() (string, error) {
+	t.awaitListener()
 	line, err := t.in.ReadSlice('\n')
 	if err != nil {
 		if err == bufio.ErrBufferFull {
@@ -85,6 +86,7 @@ func (t *talk) sent(err error) error {
 	if err == nil {
 		return nil
 	}
+	t.awaitListener()
 	if _, said := t.in.Peek(1); said != nil {
 		if _, ok := alertIn(said); ok {
 			return said
@@ -93,7 +95,8 @@ func (t *talk) sent(err error) error {
 	return err
 }
 
-// quiet is how long a server of which nothing is known has for an alert.
+// quiet is how long a server has for an alert, where nothing else is known of it, and for
+// closing a connection after its last words.
 const quiet = time.Second
 
 // listen is the dialogue of servers that are only known to speak TLS: it waits a
@@ -103,6 +106,31 @@ func listen(t *talk) (verdict, error) {
 	if c, ok := t.conn.(*tls.Conn); ok && c.ConnectionState().Version < tls.VersionTLS13 {
 		return accepted("the handshake is done"), nil // which says yes or no in TLS 1.2
 	}
+	heard, err := t.hear()
+	switch {
+	case err != nil:
+		return verdict{}, err
+	case !heard:
+		return accepted("no alert"), nil
+	}
+	t.in.Discard(t.in.Buffered()) // which cannot fail
+	return accepted("the server speaks"), nil
+}
+
+// parting is the verdict on what a server answered on an open connection, of which one that
+// is in trouble, or ends, says nothing about the credential. Where it then closes the
+// connection, that is the error.
+func (t *talk) parting(v verdict) (verdict, error) {
+	if v.outcome != driver.OutcomeFailed {
+		return v, nil
+	}
+	_, err := t.hear()
+	return v, err
+}
+
+// hear waits a moment for the server to say something, or to close the connection. When
+// neither happens it goes on listening behind the next use.
+func (t *talk) hear() (heard bool, err error) {
 	if t.said == nil {
 		t.said = make(chan error, 1)
 		go func(said chan<- error) { // ends with the connection at the latest
@@ -113,13 +141,17 @@ func listen(t *talk) (verdict, error) {
 	select {
 	case err := <-t.said:
 		t.said = nil
-		if err != nil {
-			return verdict{}, err
-		}
-		t.in.Discard(t.in.Buffered()) // which cannot fail
-		return accepted("the server speaks"), nil
+		return true, err
 	case <-time.After(quiet):
-		return accepted("no alert"), nil
+		return false, nil
+	}
+}
+
+// awaitListener waits until a hear that went on has heard something: one at a time may read.
+func (t *talk) awaitListener() {
+	if t.said != nil {
+		<-t.said
+		t.said = nil
 	}
 }
 

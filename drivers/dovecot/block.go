@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -136,27 +137,17 @@ func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []inst
 	if err != nil {
 		return nil, err
 	}
-	var before []blocking.Process
+	var unheeded error
 	serves := func(ctx context.Context) error {
-		if err := d.replaced(ctx, h, c, before); err != nil {
-			return err
-		}
 		_, err := installing.ServedEverywhere(ctx, h, s.listeners, shown.Public, d.Patience, now)
-		return err
+		return errors.Join(unheeded, err)
 	}
 	change := installing.Change{
 		Host: h, Files: files, Mark: mark,
 		Check: func(ctx context.Context) error { return d.check(ctx, h) },
 		Reload: func(ctx context.Context) error {
-			master, err := d.master(ctx, h, c)
-			if err != nil {
-				return err
-			}
-			if before, err = blocking.Children(ctx, h, master); err != nil {
-				return err
-			}
-			_, err = installing.Run(ctx, h, "doveadm", "-c", d.Config, "reload")
-			return err
+			unheeded = d.reload(ctx, h, c)
+			return unheeded
 		},
 		Arrived: func(ctx context.Context) error {
 			if err := serves(ctx); err != nil {
@@ -164,59 +155,9 @@ func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []inst
 			}
 			return then(ctx)
 		},
-		Returned: serves,
+		Returned: serves, // which shows no lists: what tells is whether the reload was heeded
 	}
 	return change.Do(ctx)
-}
-
-func (d *door) master(ctx context.Context, h driver.Host, c *block) (int, error) {
-	return blocking.Master(ctx, h, c.values["base_dir"]+"/master.pid")
-}
-
-// replaced waits until the master has heeded a reload: it begins a further process that
-// writes the log then. Processes that wait for clients are told in the same moment, and
-// settling is the time in which they hear it. Those that are left pass on what
-// clients say who are signed in.
-func (d *door) replaced(ctx context.Context, h driver.Host, c *block, before []blocking.Process) error {
-	master, err := d.master(ctx, h, c)
-	if err != nil {
-		return err
-	}
-	for began, wait := time.Now(), 10*time.Millisecond; ; wait = 50 * time.Millisecond {
-		children, err := blocking.Children(ctx, h, master)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(children, func(p blocking.Process) bool {
-			return isLog(p) && !slices.ContainsFunc(before, func(old blocking.Process) bool { return old.PID == p.PID })
-		}) {
-			return pause(ctx, settling)
-		}
-		if time.Since(began) > d.Patience {
-			return fmt.Errorf("dovecot has not heeded the reload within %s", d.Patience)
-		}
-		if err := pause(ctx, wait); err != nil {
-			return err
-		}
-	}
-}
-
-const settling = 300 * time.Millisecond
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// isLog says whether a process writes the log: "dovecot/log", or "dovecot-NAME/log" with
-// an instance_name.
-func isLog(p blocking.Process) bool {
-	program, _, _ := strings.Cut(p.Title, " ")
-	return strings.HasPrefix(program, "dovecot") && strings.HasSuffix(program, "/log")
 }
 
 // kick ends the sessions of the user whom a certificate names.
@@ -225,11 +166,7 @@ func (d *door) kick(ctx context.Context, h driver.Host, c *block, leaf *x509.Cer
 	if user == "" {
 		return driver.Blocked{Left: []string{"sessions of the certificate that were open: Dovecot does not tell whose they are (auth_ssl_username_from_cert, ssl_cert_username_field); end them with doveadm kick"}}, nil
 	}
-	sessions := func() (int, error) {
-		output, err := h.Run(ctx, driver.Command{Args: []string{"doveadm", "-c", d.Config, "-f", "tab", "who", "-1", user}})
-		return countSessions(string(output.Stdout)), err
-	}
-	open, err := sessions()
+	open, err := d.sessions(ctx, h, user)
 	if err != nil || open == 0 {
 		return driver.Blocked{}, err
 	}
@@ -238,7 +175,7 @@ func (d *door) kick(ctx context.Context, h driver.Host, c *block, leaf *x509.Cer
 		return driver.Blocked{}, fmt.Errorf("couldn't end the sessions of %s: exit status %d: %w", user, output.Exit, err)
 	}
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		left, err := sessions()
+		left, err := d.sessions(ctx, h, user)
 		if err != nil {
 			return driver.Blocked{}, err
 		}

@@ -126,6 +126,11 @@ func TestDoors(t *testing.T) {
 	drivertest.Doors(t, drivertest.DoorSuite{
 		Start: func(t *testing.T) drivertest.Door {
 			s := start(t, lab.DovecotSettings{})
+			// A hold that is cut off costs seconds each time: TestInstallUnderLoad has one.
+			var err error
+			if s.door, err = dovecot.Driver().Open(map[string]string{"config": s.Config, "hold": "false"}); err != nil {
+				t.Fatal(err)
+			}
 			return drivertest.Door{
 				Opened: s.door, Host: host.Local(), Shown: s.Server, Next: s.PKI.Localhost(t), Client: s.alice, NextClient: s.next,
 				CRLs: s.PKI.CRLs(t, s.alice.Public), Listeners: s.one(), Reset: s.reset,
@@ -215,5 +220,47 @@ func TestBlockWantsLists(t *testing.T) {
 	s := start(t, lab.DovecotSettings{NoLists: true})
 	if _, err := s.block(t, s.PKI.CRLs(t, s.alice.Public)); !errors.Is(err, tallystick.ErrInvalid) || !strings.Contains(err.Error(), "ssl_require_crl") {
 		t.Errorf("it gives %v, want ErrInvalid that names the setting", err)
+	}
+}
+
+// A CA of which Dovecot has neither certificate nor list comes with both, and not without
+// its lists, without which Dovecot would refuse all clients of it.
+func TestTrustBringsCAsAndLists(t *testing.T) {
+	t.Parallel()
+	s := start(t, lab.DovecotSettings{})
+	other := lab.NewPKI(t)
+	next, ended := other.Client(t, "alice"), other.Client(t, "alice")
+	request := driver.TrustRequest{Host: host.Local(), New: next.Public, Like: s.alice.Public, Authorities: [][]byte{other.Sub.Raw, other.Root.Raw}, Now: time.Now}
+	truster := s.door.(driver.Truster)
+	lists := other.CRLs(t, ended.Public)
+	for what, some := range map[string][][]byte{"no list": nil, "a list of one CA of two": lists[:1], "lists that name it": other.CRLs(t, next.Public)} {
+		request.CRLs = some
+		if _, err := truster.Trust(t.Context(), request); !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("%s gives %v, want ErrInvalid", what, err)
+		}
+	}
+	if text, err := os.ReadFile(s.CAFile); err != nil || string(text) != string(s.files[s.CAFile]) {
+		t.Errorf("what was refused was written: %v", err)
+	}
+	request.CRLs = lists
+	for i, want := range []bool{true, false} {
+		if changed, err := truster.Trust(t.Context(), request); err != nil || changed.Changed != want {
+			t.Errorf("call %d: %+v, %v; want a change: %v", i+1, changed, err, want)
+		}
+	}
+	for _, m := range []driver.Material{next, s.alice, s.carol} {
+		if probed := s.probe(t, driver.ProbeRequest{Credential: m}); !in(probed) {
+			t.Errorf("%s does not get in: %+v", m, probed.Attempts)
+		}
+	}
+	if in(s.probe(t, driver.ProbeRequest{Credential: ended, Listeners: s.one()})) {
+		t.Error("one on the new list gets in")
+	}
+	request.Withdraw = true
+	if _, err := truster.Trust(t.Context(), request); err != nil {
+		t.Error(err)
+	}
+	if in(s.probe(t, driver.ProbeRequest{Credential: next, Listeners: s.one()})) || !in(s.probe(t, driver.ProbeRequest{Credential: s.alice, Listeners: s.one()})) {
+		t.Error("withdrawn, the new one gets in, or the other does not")
 	}
 }

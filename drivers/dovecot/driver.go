@@ -22,6 +22,7 @@ type Options struct {
 	Config      string        `option:"config" default:"/etc/dovecot/dovecot.conf" help:"the configuration file"`
 	Certificate string        `option:"certificate" help:"the certificate file that this door is about, where Dovecot has several"`
 	Patience    time.Duration `option:"patience" default:"30s" help:"how long a reload may take"`
+	Hold        bool          `option:"hold" default:"true" help:"hold new connections back (nft) until those that are signing in have done so, and Dovecot has reloaded; it closes those that have not signed in then"`
 }
 
 // Driver describes the driver.

@@ -48,7 +48,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 			return driver.Installed{}, fmt.Errorf("couldn't keep the old credential: %w", err)
 		}
 	}
-	return d.swap(ctx, h, s, old, request)
+	return d.swap(ctx, h, c, s, old, request)
 }
 
 // replaces returns what would be replaced, and whether that is the new one already.
@@ -78,7 +78,7 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request dri
 }
 
 // swap writes the files and makes Dovecot use them, or puts everything back.
-func (d *door) swap(ctx context.Context, h driver.Host, s *slot, old driver.Material, request driver.InstallRequest) (driver.Installed, error) {
+func (d *door) swap(ctx context.Context, h driver.Host, c *block, s *slot, old driver.Material, request driver.InstallRequest) (driver.Installed, error) {
 	files, err := s.files(request.New)
 	if err != nil {
 		return driver.Installed{}, err
@@ -96,11 +96,8 @@ func (d *door) swap(ctx context.Context, h driver.Host, s *slot, old driver.Mate
 	var shown []driver.Shown
 	change := installing.Change{
 		Host: h, Files: files,
-		Check: func(ctx context.Context) error { return d.check(ctx, h) },
-		Reload: func(ctx context.Context) error {
-			_, err := installing.Run(ctx, h, "doveadm", "-c", d.Config, "reload")
-			return err
-		},
+		Check:  func(ctx context.Context) error { return d.check(ctx, h) },
+		Reload: func(ctx context.Context) error { return d.reload(ctx, h, c) },
 		Arrived: func(ctx context.Context) error {
 			shown, err = served(ctx, request.New.Public)
 			return err

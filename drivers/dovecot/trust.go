@@ -17,8 +17,9 @@ import (
 )
 
 // Trust adds the CAs above the new certificate to the files of ssl_ca by which the other
-// one gets in, where they are not in them. The user is who the certificate names, so that
-// both name the same.
+// one gets in, where they are not in them, and their lists where Dovecot wants lists. The
+// user is who the certificate names, so that both name the same. Lists stay when the CAs
+// are taken away again: they let nobody in.
 func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.Changed, error) {
 	h := request.Host
 	next, err := leafOf(request.New)
@@ -77,21 +78,26 @@ func (d *door) admit(c *block, text []byte, request driver.TrustRequest) ([]byte
 	if err := blocking.Trusted(request.Like.Chain, blocking.ReadCertificates(text), now); err != nil || like == nil {
 		return nil, fmt.Errorf("%w: %w", tallystick.ErrNotFound, err)
 	}
-	after, err := blocking.AddAuthorities(text, request.New, nil, func(authorities []*x509.Certificate) error {
+	after, err := blocking.AddAuthorities(text, request.New, request.Authorities, func(authorities []*x509.Certificate) error {
 		return blocking.Trusted(request.New.Chain, authorities, now)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the root of the new certificate has to be put into ssl_ca first: %w", err)
 	}
-	if next, err := leafOf(request.New); err != nil || wantsLists(c) && lists.Name(next) {
-		return nil, errors.Join(invalid("the new certificate is on a revocation list of Dovecot"), err)
+	if !wantsLists(c) {
+		return after, nil
 	}
-	if wantsLists(c) {
-		if _, err := lists.Merge(nil, request.New.Chain, nil, now); err != nil {
-			return nil, err
-		}
+	merged, err := lists.Merge(request.CRLs, slices.Concat(request.New.Chain, request.Authorities), blocking.ReadCertificates(after), now)
+	if err != nil {
+		return nil, err
 	}
-	return after, nil
+	if next, err := leafOf(request.New); err != nil || merged.Name(next) {
+		return nil, errors.Join(invalid("the new certificate is on a revocation list"), err)
+	}
+	if slices.Equal(merged, lists) {
+		return after, nil
+	}
+	return withLists(after, merged), nil
 }
 
 // trusted makes Dovecot read what was added or taken away.

@@ -29,10 +29,8 @@ func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Ins
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if len(old.Names()) > 0 && !old.Is(r.New.Public) {
-		if err := installing.Replaceable(r, old); err != nil {
-			return driver.Installed{}, err
-		}
+	if err := installing.Replaceable(r, old); err != nil {
+		return driver.Installed{}, err
 	}
 	changed, err := d.install(ctx, r, r.New)
 	var seen []driver.Shown

@@ -215,7 +215,7 @@ func differ(ctx context.Context, h driver.Host, changes []change) (bool, error) 
 const undoing = time.Minute
 
 // undo puts files back and makes HAProxy go by them, also when the caller's time has run
-// out. Nothing is said where that worked.
+// out. Nothing is said where that worked; else the error wraps ErrDamaged.
 func (d *Door) undo(ctx context.Context, h driver.Host, swapped *installing.Swapped, changes []change) error {
 	if !swapped.Changed() {
 		return nil
@@ -225,6 +225,14 @@ func (d *Door) undo(ctx context.Context, h driver.Host, swapped *installing.Swap
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.options.Patience+undoing)
 	defer cancel()
+	if err := d.goBack(ctx, h, changes); err != nil {
+		return fmt.Errorf("%w: the files are as they were, and whether HAProxy goes by them is not known before its next reload: %w", tallystick.ErrDamaged, err)
+	}
+	return nil
+}
+
+// goBack makes HAProxy go by files that were put back.
+func (d *Door) goBack(ctx context.Context, h driver.Host, changes []change) error {
 	var old []change
 	for _, c := range changes {
 		content, err := h.ReadFile(ctx, c.Path, blocking.MaxFile)
@@ -243,15 +251,10 @@ func (d *Door) undo(ctx context.Context, h driver.Host, swapped *installing.Swap
 	if d.options.Socket != "" {
 		settle = func() error { return d.settled(ctx, h, old) }
 		behind, err := d.behind(ctx, h, old)
-		if err != nil {
-			return fmt.Errorf("the files are as they were, and whether HAProxy goes by them is not known: %w", err)
-		}
-		if len(behind) == 0 {
-			return nil
+		if err != nil || len(behind) == 0 {
+			return err
 		}
 	}
-	if _, err := d.converge(ctx, h, old, false, settle); err != nil {
-		return fmt.Errorf("the files are as they were, and HAProxy goes by them after its next reload: %w", err)
-	}
-	return nil
+	_, err := d.converge(ctx, h, old, false, settle)
+	return err
 }

@@ -4,7 +4,6 @@ package haproxy
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +20,7 @@ import (
 // running process, and looks at every listener that shows it, and at every other one
 // that showed what was replaced.
 func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Installed, error) {
-	if err := installing.Check(r.New, r.Now()); err != nil {
+	if err := installing.CheckCertificate(r.New, r.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	s, err := d.load(ctx, r.Host)
@@ -47,7 +46,7 @@ func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Ins
 		return driver.Installed{}, err
 	}
 	if differs {
-		if err := mayReplace(r, old); err != nil {
+		if err := installing.Replaceable(r, old); err != nil {
 			return driver.Installed{}, err
 		}
 	}
@@ -87,29 +86,6 @@ func (d *Door) awake(ctx context.Context, h driver.Host, served func(patience ti
 		return nil, err
 	}
 	return []string{"reload"}, served(min(d.options.Patience, soon))
-}
-
-// mayReplace looks whether the new one stands for all that the old one did, and hands
-// the old one over.
-func mayReplace(r driver.InstallRequest, old driver.Material) error {
-	if len(old.Chain) == 0 || old.Is(r.New.Public) {
-		return nil
-	}
-	before, err := x509.ParseCertificate(old.Chain[0])
-	if err != nil {
-		return invalid("couldn't read what is installed: %v", err)
-	}
-	after, err := x509.ParseCertificate(r.New.Chain[0])
-	if err != nil {
-		return invalid("couldn't read the new certificate: %v", err)
-	}
-	if err := installing.Covers(after, before); err != nil || r.Keep == nil {
-		return err
-	}
-	if installing.Check(old, before.NotBefore) != nil {
-		old.Key = nil // of another certificate: a call before this one was killed between two files
-	}
-	return r.Keep(old)
 }
 
 // chosen returns the file that Install replaces.

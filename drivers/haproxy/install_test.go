@@ -193,6 +193,51 @@ func ownPEM(t *testing.T, m driver.Material) string {
 	return chain + key
 }
 
+// A deaf host has an HAProxy that hears neither signals nor its socket, once a path was
+// written.
+type deaf struct {
+	driver.Host
+	path    string
+	written bool
+}
+
+func (h *deaf) WriteFile(ctx context.Context, path string, content []byte, mode fs.FileMode) error {
+	h.written = h.written || path == h.path
+	return h.Host.WriteFile(ctx, path, content, mode)
+}
+
+func (h *deaf) Run(ctx context.Context, c driver.Command) (driver.Output, error) {
+	if h.written && slices.Contains(c.Args, "USR2") {
+		return driver.Output{}, nil
+	}
+	return h.Host.Run(ctx, c)
+}
+
+func (h *deaf) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if h.written && network == "unix" {
+		return nil, syscall.ECONNREFUSED
+	}
+	return h.Host.Dial(ctx, network, address)
+}
+
+// Where HAProxy cannot be made to go by the old files again, the door may be worse than before.
+func TestNothingIsHeardOfWhatIsPutBack(t *testing.T) {
+	t.Parallel()
+	for _, socket := range []bool{true, false} {
+		n := lab.StartHAProxy(t, lab.HAProxySettings{NoSocket: !socket})
+		if !socket {
+			n.Socket = ""
+		}
+		_, err := install(t, opened(t, n, "patience", "300ms"), &deaf{Host: host.Local(), path: n.PEM}, n.PKI.Localhost(t))
+		if !errors.Is(err, tallystick.ErrDamaged) || !errors.Is(err, tallystick.ErrUnavailable) {
+			t.Errorf("with a socket (%v) it says %v, want ErrDamaged and ErrUnavailable", socket, err)
+		}
+		if read(t, n.PEM) != ownPEM(t, n.Server) {
+			t.Error("the file is another")
+		}
+	}
+}
+
 // A full is a host on whose disk there is no room at one path.
 type full struct {
 	driver.Host

@@ -137,7 +137,7 @@ func differ(ctx context.Context, h driver.Host, files []installing.File) (bool, 
 const undoing = time.Minute
 
 // undo puts files back and makes nginx read them, also when the caller's time has run
-// out. Nothing is said where that worked.
+// out. Nothing is said where that worked; else the error wraps ErrDamaged.
 func (d *Door) undo(ctx context.Context, h driver.Host, s *site, swapped *installing.Swapped) error {
 	if !swapped.Changed() {
 		return nil
@@ -148,7 +148,7 @@ func (d *Door) undo(ctx context.Context, h driver.Host, s *site, swapped *instal
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.options.Patience+undoing)
 	defer cancel()
 	if err := d.reload(ctx, h, s); err != nil {
-		return fmt.Errorf("the files are as they were, and nginx reads them at its next reload: %w", err)
+		return fmt.Errorf("%w: the files are as they were, and nginx reads them at its next reload: %w", tallystick.ErrDamaged, err)
 	}
 	return nil
 }

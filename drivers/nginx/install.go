@@ -18,7 +18,7 @@ import (
 // Install writes certificate and key, has nginx -t check them, reloads, and looks at
 // every listener that shows them, and at every other one that showed what was replaced.
 func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Installed, error) {
-	if err := installing.Check(r.New, r.Now()); err != nil {
+	if err := installing.CheckCertificate(r.New, r.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	s, err := d.load(ctx, r.Host)
@@ -48,33 +48,10 @@ func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Ins
 	if !differs {
 		return d.awake(ctx, r, s, p, listeners)
 	}
-	if err := d.mayReplace(r, old); err != nil {
+	if err := installing.Replaceable(r, old); err != nil {
 		return driver.Installed{}, err
 	}
 	return d.replace(ctx, r, s, p, files, listeners)
-}
-
-// mayReplace looks whether the new one stands for all that the old one did, and hands
-// the old one over.
-func (d *Door) mayReplace(r driver.InstallRequest, old driver.Material) error {
-	if len(old.Chain) == 0 || old.Is(r.New.Public) {
-		return nil
-	}
-	before, err := x509.ParseCertificate(old.Chain[0])
-	if err != nil {
-		return invalid("couldn't read what is installed: %v", err)
-	}
-	after, err := x509.ParseCertificate(r.New.Chain[0])
-	if err != nil {
-		return invalid("couldn't read the new certificate: %v", err)
-	}
-	if err := installing.Covers(after, before); err != nil || r.Keep == nil {
-		return err
-	}
-	if installing.Check(driver.Material{Public: old.Public, Key: old.Key}, before.NotBefore) != nil {
-		old.Key = nil // of another certificate: a call before this one was killed between the two files
-	}
-	return r.Keep(old)
 }
 
 // replace does what Install does where the files differ.
@@ -92,7 +69,7 @@ func (d *Door) replace(ctx context.Context, r driver.InstallRequest, s *site, p 
 		shown, err = installing.ServedEverywhere(ctx, r.Host, listeners, r.New.Public, d.options.Patience, r.Now)
 	}
 	if err != nil {
-		return driver.Installed{}, errors.Join(fmt.Errorf("couldn't install the certificate, what was there is put back: %w", err), d.undo(ctx, r.Host, s, swapped))
+		return driver.Installed{}, errors.Join(fmt.Errorf("couldn't install the certificate: %w", err), d.undo(ctx, r.Host, s, swapped))
 	}
 	return installed(p, shown, true), nil
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,6 +124,39 @@ func TestReloadThatTakesLong(t *testing.T) {
 	installed, err := install(t, opened(t, n), host.Local(), next)
 	if err != nil || len(installed.Shown) != 1 || !installed.Shown[0].Is(next.Public) {
 		t.Errorf("a while: %+v, %v", installed, err)
+	}
+}
+
+// A mute host has an nginx that is told of no reload after the first few.
+type mute struct {
+	driver.Host
+	heeds int
+}
+
+func (h *mute) Run(ctx context.Context, c driver.Command) (driver.Output, error) {
+	if !slices.Contains(c.Args, "reload") {
+		return h.Host.Run(ctx, c)
+	}
+	if h.heeds--; h.heeds < 0 {
+		return driver.Output{Exit: 1}, nil
+	}
+	return h.Host.Run(ctx, c)
+}
+
+// Where nginx has read the new files and does not read the old ones again, the door is
+// worse than before.
+func TestNoReloadOfWhatIsPutBack(t *testing.T) {
+	t.Parallel()
+	n := lab.StartNginx(t, lab.NginxSettings{Listeners: []lab.NginxListener{{}, {Own: true}}}) // the second goes on showing the old one
+	door := opened(t, n, "certificate", n.Chain, "patience", "300ms")
+	for heeds, damaged := range []bool{true, true, false} {
+		_, err := install(t, door, &mute{host.Local(), heeds}, n.PKI.Localhost(t))
+		if err == nil || errors.Is(err, tallystick.ErrDamaged) != damaged {
+			t.Errorf("after %d reloads it says %v; want ErrDamaged: %v", heeds, err, damaged)
+		}
+		if chain, _ := lab.MaterialPEM(t, n.Server); read(t, n.Chain) != chain {
+			t.Errorf("after %d reloads the file is another", heeds)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // that are open go on as they are, so that no message is lost or doubled.
 func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driver.Installed, error) {
 	h := request.Host
-	if err := installing.Check(request.New, request.Now()); err != nil {
+	if err := installing.CheckCertificate(request.New, request.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	c, err := d.read(ctx, h)
@@ -36,7 +36,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	old, err := d.replaces(ctx, h, s, request)
+	there, err := d.replaces(ctx, h, s, request)
 	if err != nil {
 		return driver.Installed{}, err
 	}
@@ -44,14 +44,10 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if d.Role == roleClient { // nobody sees what it signs in with
 		mark = installing.MarkFor(s.certificate)
 	}
-	if old == nil {
+	if there {
 		done, shown, err := d.installed(ctx, h, s, mark, request)
 		if err != nil || done {
 			return driver.Installed{Shown: shown}, err
-		}
-	} else if request.Keep != nil {
-		if err := request.Keep(*old); err != nil {
-			return driver.Installed{}, fmt.Errorf("couldn't keep the old credential: %w", err)
 		}
 	}
 	return d.swap(ctx, h, s, files, mark, request)
@@ -67,30 +63,22 @@ func (d *door) installed(ctx context.Context, h driver.Host, s *stand, mark stri
 	return err == nil, shown, nil
 }
 
-// replaces returns what would be replaced: nil where the new one is in the files already.
-func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) (*driver.Material, error) {
+// replaces has kept what would be replaced, and says whether the new one is in the files already.
+func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) (there bool, err error) {
 	old, err := s.credential(ctx, h)
 	if errors.Is(err, tallystick.ErrUnavailable) {
-		return nil, err
+		return false, err
 	}
 	if err != nil { // nothing that could be kept
-		return &driver.Material{}, nil
+		return false, nil
 	}
 	if old.Is(request.New.Public) && installing.Check(driver.Material{Public: request.New.Public, Key: old.Key}, request.Now()) == nil {
-		return nil, nil
+		return true, nil
 	}
 	if algorithmOf(old.Public) != algorithmOf(request.New.Public) && len(s.listeners) > 0 && s.listeners[0].Details["algorithm"] != "" {
-		return nil, invalid("the new key is of another kind than the one in %s, and Postfix has a certificate for each kind: ask for a key of the same kind", s.certificate)
+		return false, invalid("the new key is of another kind than the one in %s, and Postfix has a certificate for each kind: ask for a key of the same kind", s.certificate)
 	}
-	previous, err := x509.ParseCertificate(old.Chain[0])
-	if err != nil || d.Role == roleClient {
-		return &old, nil
-	}
-	next, err := x509.ParseCertificate(request.New.Chain[0])
-	if err != nil {
-		return nil, invalid("couldn't read the new certificate: %v", err)
-	}
-	return &old, installing.Covers(next, previous)
+	return false, installing.Replaceable(request, old)
 }
 
 // swap writes the files and makes Postfix use them, or puts everything back.

@@ -4,7 +4,6 @@ package postgresql
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -21,7 +20,7 @@ const shownWithin = 2 * time.Second
 // Install writes certificate and key into the files that the server reads, and has it read
 // them.
 func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driver.Installed, error) {
-	if err := installing.Check(request.New, request.Now()); err != nil {
+	if err := installing.CheckCertificate(request.New, request.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	now, err := d.settings(ctx, request.Host)
@@ -36,17 +35,12 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if err := covers(request.New, old); err != nil {
-		return driver.Installed{}, err
-	}
 	files, err := now.files(request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if request.Keep != nil && !old.Is(request.New.Public) {
-		if err := request.Keep(old); err != nil {
-			return driver.Installed{}, err
-		}
+	if err := installing.Replaceable(request, old); err != nil {
+		return driver.Installed{}, err
 	}
 	shown, differs := installing.ServedEverywhere(ctx, request.Host, listeners, request.New.Public, 0, request.Now)
 	changed, err := d.do(ctx, request.Host, now, change{files: files, reread: differs != nil, check: func() (err error) {
@@ -59,18 +53,6 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	return driver.Installed{Shown: shown, Changed: driver.Changed{
 		Changed: true, How: []string{"reload"}, Detail: "wrote " + now.cert + " and " + now.key + ", and pg_reload_conf()",
 	}}, nil
-}
-
-func covers(next, old driver.Material) error {
-	before, err := x509.ParseCertificate(old.Chain[0])
-	if err != nil {
-		return err
-	}
-	after, err := x509.ParseCertificate(next.Chain[0])
-	if err != nil {
-		return err
-	}
-	return installing.Covers(after, before)
 }
 
 // files returns what the server reads a credential from. The certificate goes first: who

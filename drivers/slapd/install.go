@@ -4,7 +4,6 @@ package slapd
 
 import (
 	"context"
-	"crypto/x509"
 	"slices"
 	"time"
 
@@ -20,7 +19,7 @@ const shownWithin = 200 * time.Millisecond
 // Install writes certificate and key into the files that cn=config names, and sets both
 // attributes again.
 func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driver.Installed, error) {
-	if err := installing.Check(request.New, request.Now()); err != nil {
+	if err := installing.CheckCertificate(request.New, request.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	s, err := d.dial(ctx, request.Host)
@@ -40,17 +39,12 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if err := covers(request.New, old); err != nil {
-		return driver.Installed{}, err
-	}
 	files, err := now.files(request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if request.Keep != nil && !old.Is(request.New.Public) {
-		if err := request.Keep(old); err != nil {
-			return driver.Installed{}, err
-		}
+	if err := installing.Replaceable(request, old); err != nil {
+		return driver.Installed{}, err
 	}
 	shown, differs := installing.ServedEverywhere(ctx, request.Host, listeners, request.New.Public, 0, request.Now)
 	sets := []setting{{attrCert, now.cert}, {attrKey, now.key}}
@@ -67,18 +61,6 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	return driver.Installed{Shown: shown, Changed: driver.Changed{
 		Changed: true, How: []string{"cn=config"}, Detail: "wrote " + now.cert + " and " + now.key + ", and set " + attrCert + " and " + attrKey + " again",
 	}}, nil
-}
-
-func covers(next, old driver.Material) error {
-	before, err := x509.ParseCertificate(old.Chain[0])
-	if err != nil {
-		return err
-	}
-	after, err := x509.ParseCertificate(next.Chain[0])
-	if err != nil {
-		return err
-	}
-	return installing.Covers(after, before)
 }
 
 // files returns what slapd reads a credential from. The certificate goes first: who finds

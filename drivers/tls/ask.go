@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/drivers/tls/hello"
 	"github.com/tallystick/tallystick/driver/starttls"
+	"github.com/tallystick/tallystick/drivers/tls/hello"
 )
 
 // patience bounds how often an endpoint may let a connection run into its

@@ -46,8 +46,8 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/network"
-	"github.com/tallystick/tallystick/drivers/tls/hello"
 	"github.com/tallystick/tallystick/driver/starttls"
+	"github.com/tallystick/tallystick/drivers/tls/hello"
 )
 
 // Options are what can be set.

@@ -6,8 +6,8 @@ import (
 	"errors"
 
 	"github.com/tallystick/tallystick/driver/network"
-	"github.com/tallystick/tallystick/drivers/tls/hello"
 	"github.com/tallystick/tallystick/driver/starttls"
+	"github.com/tallystick/tallystick/drivers/tls/hello"
 )
 
 // word says in one word why an endpoint has no certificate to show: a word of

@@ -30,7 +30,7 @@ type Steps interface {
 	// are done.
 	Claim(ctx context.Context, agent string, limit int) ([]Leased, error)
 	// Extend makes a lease as long again as it was. It is ErrConflict when the fence is no
-	// longer that of the step, or somebody has paused or skipped it: then the agent stops.
+	// longer that of the step, or somebody has skipped it: then the agent stops.
 	Extend(ctx context.Context, agent string, step, fence int64) error
 	// Finish says what came of a step: result, or an error, whose kind is one of those that
 	// KindOf returns. It is ErrConflict when the fence is not that of the step; to say the same

@@ -76,6 +76,8 @@ type Task struct {
 	Listeners []driver.Listener `json:"listeners,omitempty"`
 	// RelyingParty is what uses call it, for the record of our own tries.
 	RelyingParty string `json:"relying_party,omitempty"`
+	// RelyingParties are all names that uses may have for it.
+	RelyingParties []string `json:"relying_parties,omitempty"`
 	// CRLs are complete lists of the CAs above Old (of block) or New (of trust), DER, and
 	// Authorities the certificates of those above New.
 	CRLs        [][]byte `json:"crls,omitempty"`

@@ -58,18 +58,8 @@ func memberNames() []string {
 // listed is how many members the manifest lists: all but itself and the proof.
 const listed = 8
 
-// What the audit log calls what the evidence reads in it.
-const (
-	// SealAction is the action of the record that holds the SHA-256 of a manifest.
-	SealAction = "seal-evidence"
-	// StepAction is the action of the records that hold the SHA-256 of what came of a step; their
-	// object is "recall/NAME/STEP".
-	StepAction = "recall-step"
-)
-
-// ObjectOf is what the audit log calls a recall. What is about a part of it begins with
-// this and a slash.
-func ObjectOf(recall string) string { return "recall/" + recall }
+// SealAction is the action of the record of the audit log that holds the SHA-256 of a manifest.
+const SealAction = "seal-evidence"
 
 // A Manifest says what is in the file.
 type Manifest struct {

@@ -5,9 +5,7 @@ package evidence_test
 import (
 	"archive/zip"
 	"bytes"
-	"crypto/sha256"
 	"encoding/csv"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -117,8 +115,8 @@ func (s *story) addTarget(t testing.TB, n int64) {
 		must(t, err)
 		step := tallystick.RecallStep{ID: 1000 + 10*n + int64(i), Recall: 7, Target: one.ID, Phase: tallystick.PhaseRevoke, Act: act, State: tallystick.StepDone, Ended: noon.Add(time.Duration(i) * time.Minute), Result: text}
 		s.steps = append(s.steps, evidence.Step{RecallStep: step})
-		sum := sha256.Sum256(text)
-		s.record(t, "node-1", evidence.StepAction, fmt.Sprintf("recall/sync-2026/%d", step.ID), "done, result sha256:"+hex.EncodeToString(sum[:]))
+		done := audit.StepRecord("sync-2026", step.ID, "done", text)
+		s.record(t, "node-1", done.Action, done.Object, done.Detail)
 	}
 	s.steps = append(s.steps, evidence.Step{RecallStep: tallystick.RecallStep{ID: 1009 + 10*n, Recall: 7, Act: tallystick.ActGate, State: tallystick.StepDone}})
 }

@@ -128,7 +128,7 @@ func (e *export) timeline(context.Context) error {
 // ours says whether a record of the log is about the recall: about its name, or about
 // opening one of what was burnt, which is asked before it has a name.
 func ours(recall string, what tallystick.Burnt) func(audit.Entry) bool {
-	object, burnt := ObjectOf(recall), what.String()
+	object, burnt := audit.RecallObject(recall), what.String()
 	return func(r audit.Entry) bool {
 		return r.Object == object || strings.HasPrefix(r.Object, object+"/") || r.Action == string(gate.OpenRecall) && r.Object == burnt
 	}
@@ -155,7 +155,7 @@ func (e *export) words(context.Context) error {
 		return err
 	}
 	page := report{
-		Document: doc, Verdict: e.summary.verdict(), Key: e.Log.VerifierKey(), Made: e.Now, By: e.By.Name,
+		Document: doc, Verdict: e.summary.verdict(e.Recall), Key: e.Log.VerifierKey(), Made: e.Now, By: e.By.Name,
 		Targets: e.summary.rows, Events: e.events, Missing: e.further,
 	}
 	if len(page.Targets) > reportRows {
@@ -186,7 +186,7 @@ func (e *export) seal(ctx context.Context) error {
 	}
 	sealed := audit.Record{
 		Time: e.Now, Actor: e.By.Name, Role: e.By.Role.String(), Via: e.By.Via, Action: SealAction,
-		Object: ObjectOf(e.Recall.Name), Allowed: true, Detail: sealDetail(e.packer.parts[manifestName].SHA256),
+		Object: audit.RecallObject(e.Recall.Name), Allowed: true, Detail: sealDetail(e.packer.parts[manifestName].SHA256),
 	}
 	if err := e.Log.Append(ctx, sealed); err != nil {
 		return err

@@ -24,12 +24,12 @@ type Exporter struct {
 	Gate *gate.Gate
 	Log  *audit.Log
 	// Uses counts what the books have; nil where there are none.
-	Uses Charter
+	Uses Books
 	Now  func() time.Time
 }
 
-// A Charter counts uses of a credential: *usage.Usage.
-type Charter interface {
+// Books are those of both sides, from which uses of a credential are counted: *usage.Usage.
+type Books interface {
 	Chart(ctx context.Context, actor gate.Actor, f usage.Filter) (usage.Chart, error)
 }
 
@@ -40,7 +40,7 @@ func (e Exporter) Export(ctx context.Context, who gate.Actor, recall int64, w io
 	if err != nil {
 		return Manifest{}, err
 	}
-	if err := e.Gate.Check(ctx, who, gate.ExportEvidence, ObjectOf(r.Name)); err != nil {
+	if err := e.Gate.Check(ctx, who, gate.ExportEvidence, audit.RecallObject(r.Name)); err != nil {
 		return Manifest{}, err
 	}
 	uses, err := e.uses(ctx, who, r.Recall)

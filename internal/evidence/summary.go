@@ -28,6 +28,8 @@ type row struct {
 	Hands  []string                     // who did it: the server, agents
 	How    []string                     // by which ways the old one is refused
 	Tried  tries                        // of the old one, to prove that it is dead
+	Looked bool                         // instead, that nothing shows it and that the door does not say that it lets it in
+	Looks  int                          // at what listeners serve
 	Fresh  tries                        // of the new one
 	Closed int                          // open connections that were closed
 	Left   []string                     // open connections that were left, and why
@@ -70,6 +72,7 @@ func (s *summary) addTarget(t tallystick.RecallTarget) {
 // A came is what came of a step, as far as the report tells it. The rest is in steps.ndjson.
 type came struct {
 	Blocked     *driver.Blocked  `json:"blocked"`
+	View        *struct{}        `json:"view"` // only whether there is one
 	Attempts    []driver.Attempt `json:"attempts"`
 	NewAttempts []driver.Attempt `json:"new_attempts"`
 	Note        string           `json:"note"`
@@ -109,16 +112,43 @@ func (r *row) add(step tallystick.RecallStep, result came) {
 	if b := result.Blocked; b != nil && step.Act == tallystick.ActBlock {
 		r.How, r.Closed, r.Left = append(r.How, b.How...), r.Closed+b.Closed, append(r.Left, b.Left...)
 	}
-	switch step.Act {
-	case tallystick.ActProve:
+	switch {
+	case step.Act == tallystick.ActProve && result.View != nil:
+		// Nobody signed in with anything: "accepted" says of a look that there was an answer.
+		r.Looked, r.Looks = true, r.Looks+len(result.Attempts)
+	case step.Act == tallystick.ActProve:
 		r.Tried.add(result.Attempts, driver.OutcomeRefused)
 		r.Fresh.add(result.NewAttempts, driver.OutcomeAccepted)
-	case tallystick.ActProbe:
+	case step.Act == tallystick.ActProbe:
 		r.Fresh.add(result.Attempts, driver.OutcomeAccepted)
 	}
 }
 
-// Proof says in words what was tried.
+// The ways in which it is known of a target that the old one is dead there, as
+// ProvenBy tells them.
+const (
+	byTry  = "try"
+	byLook = "look"
+	byHand = "hand" // somebody said so
+)
+
+// ProvenBy is the best of the ways in which a target is proven, "" when it is not, or by
+// nothing that this file has.
+func (r *row) ProvenBy() string {
+	switch {
+	case r.State != tallystick.TargetProven:
+		return ""
+	case r.Tried.Refused > 0:
+		return byTry
+	case r.Looked:
+		return byLook
+	case !r.Done[tallystick.ActPerson].IsZero():
+		return byHand
+	}
+	return ""
+}
+
+// Proof says in words what was tried, looked at, or only said.
 func (r *row) Proof() string {
 	var parts []string
 	if r.Tried.Refused > 0 {
@@ -127,11 +157,19 @@ func (r *row) Proof() string {
 	if r.Tried.NotResumed > 0 {
 		parts = append(parts, fmt.Sprintf("old not resumed %d×", r.Tried.NotResumed))
 	}
-	if r.Tried.Accepted > 0 && r.Kind == tallystick.TargetConnection {
+	if r.Tried.Accepted > 0 {
 		parts = append(parts, fmt.Sprintf("old accepted %d×", r.Tried.Accepted))
 	}
-	if r.Kind == tallystick.TargetPlace && !r.Done[tallystick.ActProve].IsZero() {
-		parts = append(parts, "every listener looked at")
+	switch {
+	case r.Looked && r.Kind == tallystick.TargetPlace:
+		parts = append(parts, "looked at, not tried: nothing shows the old one")
+	case r.Looked:
+		parts = append(parts, "looked at, not tried: the door does not say that it lets the old one in")
+	case r.ProvenBy() == byHand:
+		parts = append(parts, "done by hand, and neither tried nor looked at")
+	}
+	if r.Looks > 0 {
+		parts = append(parts, fmt.Sprintf("what listeners serve looked at %d×", r.Looks))
 	}
 	if r.Fresh.Accepted > 0 {
 		parts = append(parts, fmt.Sprintf("new accepted %d×", r.Fresh.Accepted))
@@ -158,27 +196,4 @@ func (r *row) Acts() []tallystick.Act {
 	}
 	slices.SortFunc(acts, func(a, b tallystick.Act) int { return cmp.Or(r.Done[a].Compare(r.Done[b]), cmp.Compare(a, b)) })
 	return acts
-}
-
-// verdict is the first sentence of the report.
-func (s *summary) verdict() string {
-	all := int64(len(s.rows))
-	proven := s.states[tallystick.TargetProven]
-	if all == 0 {
-		return "This recall has no targets."
-	}
-	if proven == all {
-		return fmt.Sprintf("All %d targets are proven: the old credential was tried and is refused, and the new one works.", all)
-	}
-	var rest []string
-	for _, state := range []string{tallystick.TargetFailed, tallystick.TargetSkipped, tallystick.TargetUndone} {
-		if n := s.states[state]; n > 0 {
-			rest = append(rest, fmt.Sprintf("%d %s", n, state))
-			all -= n
-		}
-	}
-	if left := all - proven; left > 0 {
-		rest = append(rest, fmt.Sprintf("%d not finished", left))
-	}
-	return fmt.Sprintf("%d of %d targets are proven: %s.", proven, len(s.rows), strings.Join(rest, ", "))
 }

@@ -17,7 +17,7 @@ func columns() []string {
 	return []string{
 		"target", "kind", "wave", "state", "late", "old", "subject", "holder", "relying", "relying_party", "customer", "owner", "grants",
 		"installed", "drained", "blocked", "proven", "blocked_by", "connections_closed", "connections_left",
-		"old_refused", "old_not_resumed", "old_accepted", "ways_tried", "new_accepted", "done_by", "notes", "error",
+		"old_refused", "old_not_resumed", "old_accepted", "ways_tried", "new_accepted", "done_by", "notes", "error", "proven_by",
 	}
 }
 
@@ -34,7 +34,7 @@ func (s *summary) writeTable(w io.Writer) error {
 			r.at(tallystick.ActInstall), r.at(tallystick.ActDrain), r.at(tallystick.ActBlock), r.at(tallystick.ActProve),
 			strings.Join(r.How, " "), fmt.Sprint(r.Closed), strings.Join(r.Left, "; "),
 			fmt.Sprint(r.Tried.Refused), fmt.Sprint(r.Tried.NotResumed), fmt.Sprint(r.Tried.Accepted), strings.Join(r.Tried.Ways, " "), fmt.Sprint(r.Fresh.Accepted),
-			strings.Join(r.Hands, ", "), strings.Join(r.Notes, "; "), r.Error,
+			strings.Join(r.Hands, ", "), strings.Join(r.Notes, "; "), r.Error, r.ProvenBy(),
 		}
 		for i, cell := range cells {
 			cells[i] = harmless(cell)

@@ -3,14 +3,11 @@
 package evidence
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -101,7 +98,7 @@ func (v *verification) sealed(verifier audit.Verifier, digest string) error {
 		return broken("the signature is not by this key, or what it signs was changed (%v)", err)
 	}
 	e, err := v.tree.Check(first.Proof)
-	if err != nil || e.Action != SealAction || !e.Allowed || e.Object != ObjectOf(v.manifest.Recall) || e.Actor != v.manifest.By || e.Detail != sealDetail(digest) {
+	if err != nil || e.Action != SealAction || !e.Allowed || e.Object != audit.RecallObject(v.manifest.Recall) || e.Actor != v.manifest.By || e.Detail != sealDetail(digest) {
 		return broken("the log has not sealed this manifest")
 	}
 	v.report.Seal, v.report.LogSize, v.report.Checkpoint = e.ID, v.tree.Size, first.Checkpoint
@@ -174,14 +171,11 @@ func (v *verification) records(r io.Reader) error {
 
 // note takes from a record what the others are compared with.
 func (v *verification) note(e audit.Entry) {
-	switch {
-	case e.Action == StepAction:
+	if step, sum, is := audit.StepIn(v.manifest.Recall, e.Record); is {
 		// More than one: it was done again, or by a node that was taken for dead. What came of it
 		// must be one of them.
-		if step, err := strconv.ParseInt(strings.TrimPrefix(e.Object, ObjectOf(v.manifest.Recall)+"/"), 10, 64); err == nil {
-			v.results[step] = append(v.results[step], hashIn(e.Detail))
-		}
-	case e.Allowed:
+		v.results[step] = append(v.results[step], sum)
+	} else if e.Allowed {
 		v.decided[e.Action+" "+e.Actor] = true
 	}
 }
@@ -202,15 +196,6 @@ func (v *verification) approvals() error {
 		}
 	}
 	return nil
-}
-
-// hashIn returns the SHA-256 that a detail ends with, "" when it does not.
-func hashIn(detail string) string {
-	i := strings.LastIndex(detail, "sha256:")
-	if i < 0 {
-		return ""
-	}
-	return detail[i+len("sha256:"):]
 }
 
 // recall reads the document.
@@ -259,21 +244,21 @@ func (v *verification) steps(r io.Reader) error {
 			}
 			continue
 		}
-		sum := sha256.Sum256(step.Result)
-		if !slices.Contains(recorded, hex.EncodeToString(sum[:])) {
+		if !slices.Contains(recorded, audit.SumOf(step.Result)) {
 			return broken("what came of step %d (%s) is not what the log has recorded", step.ID, step.Act)
 		}
 		v.report.Bound++
 	}
 }
 
-// byHand compares who did a task by hand with the record of that they said so.
+// byHand compares who did a task by hand with the records of what they were let do. None
+// names the task: that they controlled this recall at all is what can be compared.
 func (v *verification) byHand(step Step) error {
 	var said struct {
 		By string `json:"by"`
 	}
 	if err := json.Unmarshal(step.Result, &said); err != nil || !v.did(gate.ControlRecall, said.By) {
-		return broken("%.100q has done step %d by hand, and the log has no record that they said so", said.By, step.ID)
+		return broken("%.100q has done step %d by hand, and the log has no record of them", said.By, step.ID)
 	}
 	return nil
 }

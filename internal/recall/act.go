@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,12 @@ func (e *Engine) burnt(ctx context.Context, s store.ClaimedStep) (string, error)
 	return e.CA.Burnt(ctx, public)
 }
 
+// orderOf names the order of an issue step, the same at every try. Names of recalls have
+// no dot.
+func orderOf(recall string, s store.ClaimedStep) string {
+	return fmt.Sprintf("recall-%s.%d-%d", recall, s.Target, s.Round)
+}
+
 // errNoIssuer says that nobody was named who makes the new certificate.
 var errNoIssuer = fmt.Errorf("%w: nothing says which issuer makes the new certificate", tallystick.ErrInvalid)
 
@@ -93,8 +100,12 @@ func (e *Engine) issue(ctx context.Context, s store.ClaimedStep) outcome {
 	if s.Key == nil || json.Unmarshal(s.Key.Result, &key) != nil {
 		return outcome{err: fmt.Errorf("couldn't read the certificate request: %w", tallystick.ErrDamaged)}
 	}
+	r, err := e.recall(ctx, s.Recall)
+	if err != nil {
+		return outcome{err: err}
+	}
 	request := driver.IssueRequest{
-		Order: fmt.Sprintf("recall-%d-%d-%d", s.Recall, s.Target, s.Round), CSR: key.CSR, Profile: wanted.Profile, Lifetime: wanted.Lifetime, State: s.Progress, Now: e.Now,
+		Order: orderOf(r.Name, s), CSR: key.CSR, Profile: wanted.Profile, Lifetime: wanted.Lifetime, State: s.Progress, Now: e.Now,
 		Keep: func(state string) error {
 			s.Progress = state
 			return e.DB.KeepRecallStep(context.WithoutCancel(ctx), s.RecallStepRow, e.Now().Add(leaseTime))
@@ -144,7 +155,7 @@ func later(at, now time.Time) time.Time {
 	return now.Add(min(max(at.Sub(now), 5*time.Second), 5*time.Minute))
 }
 
-func isOwn(issuer string) bool { return strings.HasPrefix(issuer, ownPrefix) }
+func isOwn(issuer string) bool { return strings.HasPrefix(issuer, order.OwnPrefix) }
 
 func (e *Engine) issuer(name string) (driver.Issuer, error) {
 	if e.Issuers == nil {
@@ -244,18 +255,24 @@ func (e *Engine) drain(ctx context.Context, s store.ClaimedStep) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	target, err := e.DB.RecallTarget(ctx, s.Target)
-	if err != nil {
-		return outcome{err: err}
-	}
 	var answer DrainAnswer
 	if e.Uses != nil {
-		q := DrainQuestion{Credential: facts.Old.Names(), Holder: target.Holder, RelyingParty: facts.RelyingParty, Since: s.Began}
+		q := DrainQuestion{Credential: facts.Old.Names(), RelyingParties: partiesOf(facts), Since: s.Began}
 		if answer, err = e.Uses.Quiet(ctx, q); err != nil {
 			return outcome{err: fmt.Errorf("couldn't look into the books: %w", err)}
 		}
 	}
 	return drained(answer, s.Began, r.Quiet, e.Now())
+}
+
+// partiesOf returns all names that uses may have for the relying party of a task.
+func partiesOf(t doors.Task) []string {
+	list := slices.Clone(t.RelyingParties)
+	if t.RelyingParty != "" {
+		list = append(list, t.RelyingParty)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // drained judges what the books say. They must be closed: that nothing was heard says

@@ -21,6 +21,9 @@ import (
 // remote has the doors of app2 worked at by an agent.
 type remote struct{ *house }
 
+// Look finds every agent at its place.
+func (r remote) Look(context.Context) ([]string, error) { return nil, nil }
+
 // Doors says how the agent's doors stand.
 func (r remote) Doors(ctx context.Context) ([]recall.AgentDoor, error) {
 	var list []recall.AgentDoor

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -381,7 +382,7 @@ func TestDrain(t *testing.T) {
 	busy := true
 	h.ledger.says(func(q recall.DrainQuestion) recall.DrainAnswer {
 		a := recall.DrainAnswer{Books: 2, Closed: h.clock.now(), Others: 7, OthersLast: h.clock.now()}
-		if q.Holder == "app1" && busy {
+		if slices.Equal(q.Credential, h.olds["app1"].Names()) && busy {
 			a.Uses, a.Last = 3, h.clock.now()
 		}
 		return a
@@ -411,7 +412,7 @@ func TestRehearsal(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			h := onSQLite(t, func(c *recall.Config) { c.Defaults.Waves = tallystick.Waves{Canary: 100, Growth: 1} })
 			h.ledger.says(func(q recall.DrainQuestion) recall.DrainAnswer {
-				if q.Holder == "app1" {
+				if slices.Equal(q.Credential, h.olds["app1"].Names()) {
 					return recall.DrainAnswer{Books: 1, Uses: 2, Refused: 2, Closed: h.clock.now()}
 				}
 				return recall.DrainAnswer{Books: 1, Closed: h.clock.now()}

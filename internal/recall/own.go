@@ -36,7 +36,10 @@ func (o OwnCA) Issuer(authority string) driver.Issuer {
 
 // actorOf returns as whom the private CA is asked, by the name of an order: its policy can
 // say what recalls may have.
-func actorOf(name string) gate.Actor { return actor(strings.TrimPrefix(name, "recall-")) }
+func actorOf(name string) gate.Actor {
+	recall, _, _ := strings.Cut(strings.TrimPrefix(name, "recall-"), ".")
+	return actor(recall)
+}
 
 // Revoke revokes certificates because their keys are in other hands, blocks the keys, and
 // waits until that is published.

@@ -14,7 +14,9 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/doors"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/order"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -71,6 +73,9 @@ func issueTaskOf(g *group, issuer string, what tallystick.Burnt) issueTask {
 	}
 	i := g.holder.Issue
 	task := issueTask{Issuer: cmp.Or(i.Issuer, issuer), Profile: cmp.Or(i.Profile, profileOf(g.old)), Lifetime: i.Lifetime}
+	if g.holder.Agent != "" {
+		task.Issuer = cmp.Or(issuer, i.Issuer)
+	}
 	if what.Kind == tallystick.BurntIssuer && (task.Issuer == what.Value || i.Issuer == "") {
 		task.Issuer = ""
 	}
@@ -227,7 +232,7 @@ func (e *Engine) revokers(ctx context.Context) (func(*group) string, error) {
 		}
 		for _, a := range bySubject[string(chain[0].RawIssuer)] {
 			if signed(parseChain([][]byte{a.Certificate})[0], chain[0]) {
-				return ownPrefix + a.Name
+				return order.OwnPrefix + a.Name
 			}
 		}
 		return e.foreignRevoker(g)
@@ -237,7 +242,7 @@ func (e *Engine) revokers(ctx context.Context) (func(*group) string, error) {
 // foreignRevoker returns the issuer of the configuration that a group's holder has its
 // certificates from, when that can revoke.
 func (e *Engine) foreignRevoker(g *group) string {
-	if g.holder == nil || g.holder.Issue.Issuer == "" || strings.HasPrefix(g.holder.Issue.Issuer, ownPrefix) || e.Issuers == nil {
+	if g.holder == nil || g.holder.Issue.Issuer == "" || strings.HasPrefix(g.holder.Issue.Issuer, order.OwnPrefix) || e.Issuers == nil {
 		return ""
 	}
 	issuer, err := e.Issuers(g.holder.Issue.Issuer)
@@ -286,7 +291,10 @@ func (e *Engine) allDoors(ctx context.Context) ([]*seen, error) {
 			return nil, fmt.Errorf("couldn't read the doors of agents: %w", err)
 		}
 		for _, d := range theirs {
-			s := &seen{Door: d.Door, view: d.View}
+			s := &seen{Door: d.Door, view: d.View, looked: d.Looked}
+			// An agent may be in wrong hands: what it gets is what the old one is for, from the
+			// issuer of that, whatever it would like.
+			s.Issue = doors.Issue{Issuer: d.Issue.Issuer}
 			if d.Error != "" {
 				s.err = fmt.Errorf("%w: %s", tallystick.ErrUnavailable, d.Error)
 			}
@@ -296,9 +304,6 @@ func (e *Engine) allDoors(ctx context.Context) ([]*seen, error) {
 	slices.SortFunc(list, func(a, b *seen) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }
-
-// ownPrefix stands before the name of a CA of ours where it is an issuer.
-const ownPrefix = "ca/"
 
 // recallOf completes a request. Its deadline is kept to the second, so that what is
 // approved is what is written.
@@ -322,7 +327,7 @@ func (e *Engine) recallOf(who gate.Actor, r Request) (tallystick.Recall, error) 
 		return tallystick.Recall{}, fmt.Errorf("%w: "+format, append([]any{tallystick.ErrInvalid}, args...)...)
 	}
 	switch {
-	case !goodName.MatchString(one.Name) || one.Name == "new":
+	case !goodName.MatchString(one.Name) || len(one.Name) > 64 || one.Name == "new":
 		return wrong("%.80q cannot be the name of a recall: it is of lower-case letters, digits and hyphens, 64 at most", one.Name)
 	case one.AtDeadline != tallystick.AtDeadlineBlock && one.AtDeadline != tallystick.AtDeadlineHold:
 		return wrong("%.80q is not what can happen at the deadline: it is block or hold", one.AtDeadline)
@@ -343,7 +348,7 @@ func (e *Engine) recallOf(who gate.Actor, r Request) (tallystick.Recall, error) 
 // longestRehearsal bounds for how long doors refuse what should get in.
 const longestRehearsal = time.Hour
 
-var goodName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+){0,63}$`)
+var goodName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // defaultName makes a name that tells of the day and of what is burnt.
 func defaultName(r tallystick.Recall, now time.Time) string {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -21,6 +22,8 @@ type seen struct {
 	doors.Door
 	view driver.View
 	err  error // why nobody could look
+	// looked is when an agent did; zero of doors of this process.
+	looked time.Time
 }
 
 // A group is one burnt credential, the door that holds it, and the doors that let it
@@ -36,11 +39,30 @@ type group struct {
 // looksAtOnce bounds how many doors a plan looks at together.
 const looksAtOnce = 32
 
-// lookAtAll looks at every door. Those of agents are as they last said.
+// agentsLook is how long agents may take to look at their doors for a plan.
+const agentsLook = 20 * time.Second
+
+// lookAtAll looks at every door. Those of an agent that does not answer were not seen,
+// whatever it said before.
 func (e *Engine) lookAtAll(ctx context.Context) ([]*seen, error) {
+	var silent []string
+	if e.Agents != nil {
+		looking, cancel := context.WithTimeout(ctx, agentsLook)
+		defer cancel()
+		var err error
+		if silent, err = e.Agents.Look(looking); err != nil {
+			return nil, fmt.Errorf("couldn't have agents look at their doors: %w", err)
+		}
+	}
 	list, err := e.allDoors(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, s := range list {
+		if s.Agent != "" && s.err == nil && slices.Contains(silent, s.Agent) {
+			s.err = fmt.Errorf("%w: the agent %s does not answer; it last looked at %s", tallystick.ErrUnavailable, s.Agent, s.looked.UTC().Format(time.DateTime))
+			s.view = driver.View{}
+		}
 	}
 	var wg sync.WaitGroup
 	room := make(chan struct{}, looksAtOnce)
@@ -201,7 +223,7 @@ const mostManual = 10_000
 // manuals finds the copies and connections that no door covers.
 func (e *Engine) manuals(ctx context.Context, b *burnt, all []*seen, groups []*group) ([]manual, error) {
 	var list []manual
-	covered, parties := coverage(all)
+	covered, letting := placesOf(all), partiesLetting(groups)
 	done := map[string]bool{}
 	for _, k := range b.known {
 		if k.Key == "" || done[string(k.Key)] {
@@ -225,7 +247,7 @@ func (e *Engine) manuals(ctx context.Context, b *burnt, all []*seen, groups []*g
 			return nil, err
 		}
 		for _, row := range rows {
-			if parties[row.Party] || row.Party == "" {
+			if letting[bestName(k.Public)][row.Party] || row.Party == "" {
 				continue
 			}
 			t := person(k, fmt.Sprintf("%s lets this credential in (last use %s), and no driver reaches it. Have its people trust the new one beside the old, "+
@@ -252,23 +274,36 @@ func person(k known, instructions string) store.PlannedTarget {
 	}}
 }
 
-// coverage returns the places and the relying parties that doors stand for.
-func coverage(all []*seen) (places, parties map[string]bool) {
-	places, parties = map[string]bool{}, map[string]bool{}
+// placesOf returns the files of doors of this machine.
+func placesOf(all []*seen) map[string]bool {
+	places := map[string]bool{}
 	for _, s := range all {
 		for _, shown := range s.view.Shown {
 			if strings.HasPrefix(shown.At, "/") && s.Host == "" && s.Agent == "" {
 				places[string(tallystick.FilePlace(shown.At))] = true
 			}
 		}
-		for _, party := range s.RelyingParties {
-			parties[party] = true
+	}
+	return places
+}
+
+// partiesLetting returns, by bestName, what uses call the doors that were seen to let a
+// credential in. A door that could not be looked at, or does not let it in, stands for no
+// relying party: a use there is somebody's task.
+func partiesLetting(groups []*group) map[string]map[string]bool {
+	letting := map[string]map[string]bool{}
+	for _, g := range groups {
+		name := bestName(g.old)
+		if letting[name] == nil {
+			letting[name] = map[string]bool{}
 		}
-		for _, l := range s.view.Listeners {
-			parties[partyOf(l)] = true
+		for _, s := range g.relying {
+			for _, party := range partiesAt(s) {
+				letting[name][party] = true
+			}
 		}
 	}
-	return places, parties
+	return letting
 }
 
 // partyOf returns what uses call a listener where nobody said otherwise.

@@ -17,6 +17,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/ca"
+	"github.com/tallystick/tallystick/internal/order"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
 )
@@ -196,7 +197,7 @@ func fromCA(c store.Issued) known {
 // burntIssuer takes all that a CA has signed: one of ours by its name, or any of the
 // inventory by its fingerprint.
 func (e *Engine) burntIssuer(ctx context.Context, b *burnt, value string) error {
-	name, ours := strings.CutPrefix(value, "ca/")
+	name, ours := strings.CutPrefix(value, order.OwnPrefix)
 	if !ours {
 		f, err := e.DB.Resolve(ctx, value)
 		if err != nil {

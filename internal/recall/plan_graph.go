@@ -5,7 +5,9 @@ package recall
 import (
 	"cmp"
 	"encoding/json"
+	"net"
 	"slices"
+	"strings"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -133,6 +135,7 @@ func (l *laid) target(t *laidTarget) store.PlannedTarget {
 		p.Grants = grantsOf(l.old, t.relying)
 		p.RelyingParty = partyOfDoor(t.relying)
 		facts.Like, facts.Listeners, facts.RelyingParty = l.old, listenersFor(p.Grants, t.relying.view.Listeners), p.RelyingParty
+		facts.RelyingParties = partiesAt(t.relying)
 	}
 	p.Facts = encoded(facts)
 	return p
@@ -162,6 +165,27 @@ func partyOfDoor(s *seen) string {
 		return partyOf(s.view.Listeners[0])
 	}
 	return ""
+}
+
+// partiesAt returns all names that uses may have for a door: those of the configuration,
+// and its addresses by each of the schemes that readers of logs write.
+func partiesAt(s *seen) []string {
+	list := slices.Clone(s.RelyingParties)
+	for _, one := range s.view.Listeners {
+		host, port, err := net.SplitHostPort(one.Address)
+		if err != nil {
+			continue
+		}
+		for _, scheme := range []string{one.Protocol, strings.TrimSuffix(one.Protocol, "s")} {
+			for _, name := range []string{host, one.ServerName} {
+				if name != "" {
+					list = append(list, scheme+":"+net.JoinHostPort(name, port))
+				}
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // grantsOf says as whom a credential gets in.
@@ -233,7 +257,7 @@ func (g *graph) activate() {
 			}
 			t.latest = l.steps.install
 			if t.relying != nil && len(t.relying.view.Listeners) > 0 {
-				t.latest = g.stepAt(l, t, tallystick.ActProbe, tallystick.PhaseActivate, l.holder, unique(append(slices.Clone(before), l.steps.install))...)
+				t.latest = g.step(l, t, tallystick.ActProbe, tallystick.PhaseActivate, l.holder, unique(append(slices.Clone(before), l.steps.install))...)
 			}
 		})
 		g.gate(tallystick.PhaseActivate, wave)
@@ -311,7 +335,7 @@ func (g *graph) revokeStep(issuer string, holdUps []int) int {
 // refuse makes one door refuse the old one, and has that tried.
 func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 	if t.relying == nil {
-		g.stepAt(l, t, tallystick.ActProve, tallystick.PhaseProve, l.holder, after...)
+		g.step(l, t, tallystick.ActProve, tallystick.PhaseProve, l.holder, after...)
 		return
 	}
 	if !can(t.relying, "block") {
@@ -319,7 +343,7 @@ func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 		after = []int{g.step(l, t, tallystick.ActPerson, tallystick.PhaseRevoke, nil, after...)}
 	} else {
 		if l.holder != nil && len(t.relying.view.Listeners) > 0 {
-			after = append(after, g.stepAt(l, t, tallystick.ActHold, tallystick.PhaseRevoke, l.holder, after...))
+			after = append(after, g.step(l, t, tallystick.ActHold, tallystick.PhaseRevoke, l.holder, after...))
 		}
 		after = []int{g.step(l, t, tallystick.ActBlock, tallystick.PhaseRevoke, t.relying, after...)}
 	}
@@ -327,7 +351,7 @@ func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 	if l.holder != nil {
 		prover = l.holder
 	}
-	g.stepAt(l, t, tallystick.ActProve, tallystick.PhaseProve, prover, after...)
+	g.step(l, t, tallystick.ActProve, tallystick.PhaseProve, prover, after...)
 }
 
 // each calls fn for the targets of a wave that have doors.
@@ -359,10 +383,6 @@ func (g *graph) gate(phase tallystick.Phase, wave int) {
 
 // step adds a step of one target, at a door or, with nil, at the server.
 func (g *graph) step(l *laid, t *laidTarget, act tallystick.Act, phase tallystick.Phase, at *seen, after ...int) int {
-	return g.stepAt(l, t, act, phase, at, after...)
-}
-
-func (g *graph) stepAt(l *laid, t *laidTarget, act tallystick.Act, phase tallystick.Phase, at *seen, after ...int) int {
 	return g.add(l.planned(act, phase, t.wave, at, l.steps.gives, []int{t.index}, after))
 }
 

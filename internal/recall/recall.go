@@ -39,6 +39,9 @@ type Doors interface {
 
 // Agents know the doors of agents.
 type Agents interface {
+	// Look has all agents look at their doors now, and returns when they have or when ctx
+	// ends, with the names of those that have not.
+	Look(ctx context.Context) (silent []string, err error)
 	// Doors returns them with how they last said that they stand, by AGENT/DOOR.
 	Doors(ctx context.Context) ([]AgentDoor, error)
 }
@@ -72,11 +75,12 @@ type Ledger interface {
 
 // A DrainQuestion asks for the uses of a credential at one relying party.
 type DrainQuestion struct {
-	Credential   []string  // its names, as driver.Public has them
-	Holder       string    // who is meant to use it; "" is not known
-	RelyingParty string    // as uses name it
-	Since        time.Time // uses before it do not count
-	Until        time.Time // nor those from then on; zero is without an end
+	Credential []string // its names, as driver.Public has them
+	// RelyingParties are all names that uses may have for it. When none of them was ever
+	// seen, uses anywhere count: nobody knows what the holder calls it.
+	RelyingParties []string
+	Since          time.Time // uses before it do not count
+	Until          time.Time // nor those from then on; zero is without an end
 }
 
 // A DrainAnswer is what the books say.
@@ -108,9 +112,12 @@ type Config struct {
 	Account func(ctx context.Context, issuer string) (crypto.Signer, error)
 	CA      Revoker // nil without a CA of our own
 	Uses    Ledger  // nil: nobody records uses
-	Now     func() time.Time
-	Node    string // a name for this process, for leases
-	Workers int    // how many steps go on at once; 0 is 16
+	// BooksElsewhere says that another process on the store has the books: whether a holder
+	// is quiet is told there.
+	BooksElsewhere bool
+	Now            func() time.Time
+	Node           string // a name for this process, for leases
+	Workers        int    // how many steps go on at once; 0 is 16
 	// Defaults are what a Request leaves open.
 	Defaults Defaults
 }

@@ -92,7 +92,7 @@ func (c *crew) turn(ctx context.Context) error {
 	if free < (c.Workers+1)/2 { // the next one that ends makes room for several
 		return err
 	}
-	steps, claimErr := c.DB.ClaimRecallSteps(ctx, store.StepClaim{Owner: c.Node, Now: c.Now(), Lease: leaseTime, Most: min(free, c.most()), Busy: busy})
+	steps, claimErr := c.DB.ClaimRecallSteps(ctx, store.StepClaim{Owner: c.Node, Now: c.Now(), Lease: leaseTime, Most: min(free, c.most()), Busy: busy, NoBooks: c.BooksElsewhere})
 	for _, s := range steps {
 		c.begin(ctx, s)
 	}

@@ -4,8 +4,6 @@ package recall
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,23 +81,14 @@ func (e *Engine) finish(ctx context.Context, s store.ClaimedStep, o outcome, now
 // record puts what came of a step on record, before it counts. The result is named by
 // its SHA-256, so that it cannot be changed afterwards without notice.
 func (e *Engine) record(ctx context.Context, r tallystick.Recall, s store.ClaimedStep, how string, result []byte) error {
-	sum := sha256.Sum256(result)
 	who := actor(r.Name)
 	if s.Agent != "" {
 		who.Name = "agent/" + s.Agent
 	}
-	where := ""
-	if s.Door != "" {
-		where = " at " + s.Door
-	}
-	return e.Log.Append(ctx, audit.Record{
-		Time: e.Now(), Actor: who.Name, Role: who.Role.String(), Via: who.Via, Action: stepAction, Object: fmt.Sprintf("recall/%s/%d", r.Name, s.ID), Allowed: true,
-		Detail: fmt.Sprintf("%s%s: %s; result sha256:%s", s.Act, where, how, hex.EncodeToString(sum[:])),
-	})
+	record := audit.StepRecord(r.Name, s.ID, fmt.Sprintf("%s%s: %s", s.Act, at(s), how), result)
+	record.Time, record.Actor, record.Role, record.Via = e.Now(), who.Name, who.Role.String(), who.Via
+	return e.Log.Append(ctx, record)
 }
-
-// stepAction is what the audit log calls the outcome of a step.
-const stepAction = "recall-step"
 
 // fail puts a step down until it is tried again, or for good.
 func (e *Engine) fail(ctx context.Context, s store.ClaimedStep, o outcome, now time.Time) error {

@@ -165,7 +165,7 @@ func (e *Engine) brokenAt(ctx context.Context, s store.RecallStepRow) (Broken, e
 		return b, err
 	}
 	until := s.Began.Add(r.Rehearse)
-	if b.Answer, err = e.Uses.Quiet(ctx, DrainQuestion{Credential: facts.Old.Names(), Holder: b.Target.Holder, RelyingParty: facts.RelyingParty, Since: s.Began, Until: until}); err != nil {
+	if b.Answer, err = e.Uses.Quiet(ctx, DrainQuestion{Credential: facts.Old.Names(), RelyingParties: partiesOf(facts), Since: s.Began, Until: until}); err != nil {
 		b.Error = err.Error()
 	}
 	return b, nil

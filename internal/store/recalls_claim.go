@@ -68,6 +68,8 @@ type StepClaim struct {
 	Lease time.Duration
 	Most  int
 	Busy  []string // limits that are reached: nothing that is counted by them is taken up
+	// NoBooks leaves drains to who has the books.
+	NoBooks bool
 }
 
 // longestStepRest is the farthest that a step is put off: what is farther was put off
@@ -154,7 +156,10 @@ func (c StepClaim) pick(ctx context.Context, tx *writing) ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	const ready = `SELECT id FROM recall_steps WHERE agent = $1 AND recall_id = $4 AND state = 'ready' AND restores = FALSE AND act NOT IN ('gate', 'person') AND `
+	ready := `SELECT id FROM recall_steps WHERE agent = $1 AND recall_id = $4 AND state = 'ready' AND restores = FALSE AND act NOT IN ('gate', 'person') AND `
+	if c.NoBooks {
+		ready += `act <> 'drain' AND `
+	}
 	for i, recall := range running {
 		share := (c.Most - len(ids)) / (len(running) - i)
 		if share <= 0 {

@@ -14,8 +14,11 @@ import (
 
 // A QuietQuestion asks whether whoever is meant to have a credential still uses it.
 type QuietQuestion struct {
-	Names        []string // of the credential
-	RelyingParty string   // "" is any
+	Names []string // of the credential
+	// RelyingParties are all names that uses may have for the place in question; none is
+	// any place. When none of them was ever seen, uses anywhere count: nobody knows what
+	// the place is called in the books.
+	RelyingParties []string
 	// Since is from when on uses count, such as when its holder was given another one;
 	// from Until on they do not, unless it is zero.
 	Since, Until time.Time
@@ -57,19 +60,26 @@ const bookAge = 90 * 24 * time.Hour
 // have the credential at any relying party: who keeps one for a credential records
 // all of its uses. A use that names no relying party may have been there.
 func (u *Usage) Quiet(ctx context.Context, q QuietQuestion) (Quiet, error) {
-	var answer Quiet
+	var answer, anywhere Quiet
+	met := false
 	query := ledger.Query{Names: q.Names, From: q.Since.Add(-bookAge), To: u.Now().Add(time.Hour)}
 	err := u.Ledger.Scan(ctx, query, func(use *tallystick.Use) error {
 		if use.Side == tallystick.SideHolder && !slices.Contains(answer.Books, use.Source) {
 			answer.Books = append(answer.Books, use.Source)
 		}
-		if q.RelyingParty == "" || use.RelyingParty == "" || use.RelyingParty == q.RelyingParty {
+		anywhere.count(use, q)
+		here := slices.Contains(q.RelyingParties, use.RelyingParty)
+		if met = met || here; here || use.RelyingParty == "" {
 			answer.count(use, q)
 		}
 		return nil
 	})
 	if err != nil {
 		return Quiet{}, err
+	}
+	if !met {
+		anywhere.Books = answer.Books
+		answer, q.RelyingParties = anywhere, []string{""}
 	}
 	slices.Sort(answer.Books)
 	books, err := u.books(ctx)
@@ -93,16 +103,22 @@ func (u *Usage) foreign(ctx context.Context, q QuietQuestion, answer *Quiet) err
 		}
 	}
 	slices.Sort(used)
-	filter := store.VerdictFilter{Used: slices.Compact(used), Verdict: tallystick.VerdictForeign, Party: q.RelyingParty, From: q.Since, To: q.Until}
-	var err error
-	if answer.Foreign, err = u.DB.CountVerdicts(ctx, filter); err != nil || answer.Foreign == 0 {
-		return err
+	for _, party := range q.RelyingParties {
+		filter := store.VerdictFilter{Used: slices.Compact(used), Verdict: tallystick.VerdictForeign, Party: party, From: q.Since, To: q.Until}
+		n, err := u.DB.CountVerdicts(ctx, filter)
+		if err != nil {
+			return err
+		}
+		newest, err := u.DB.Verdicts(ctx, filter, store.PageRequest{Desc: true, Limit: 1})
+		if err != nil {
+			return err
+		}
+		answer.Foreign += n
+		if len(newest.Items) > 0 && newest.Items[0].Use.Time.After(answer.LastForeign) {
+			answer.LastForeign = newest.Items[0].Use.Time
+		}
 	}
-	newest, err := u.DB.Verdicts(ctx, filter, store.PageRequest{Desc: true, Limit: 1})
-	if err == nil && len(newest.Items) > 0 {
-		answer.LastForeign = newest.Items[0].Use.Time
-	}
-	return err
+	return nil
 }
 
 // count adds one use. A counted record may reach over Since: it counts as a whole,

@@ -31,7 +31,7 @@ func TestQuiet(t *testing.T) {
 	}
 	since := noon.Add(-time.Hour)
 	ask := func() usage.Quiet {
-		q, err := u.Quiet(t.Context(), usage.QuietQuestion{Names: []string{old}, RelyingParty: graph, Since: since})
+		q, err := u.Quiet(t.Context(), usage.QuietQuestion{Names: []string{old}, RelyingParties: []string{graph, "entra:t1/other name"}, Since: since})
 		must(t, err)
 		return q
 	}
