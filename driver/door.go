@@ -3,7 +3,11 @@
 package driver
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,6 +59,20 @@ type Prober interface {
 	Probe(ctx context.Context, request ProbeRequest) (Probed, error)
 }
 
+// A Verbed door may have fewer verbs than its driver, because its options take some
+// away: a Postfix that only signs in elsewhere lets nobody in. One that is none has all.
+type Verbed interface {
+	// Verbs returns those that the door has, of "look", "install", "trust", "block" and
+	// "probe". All others are ErrInvalid.
+	Verbs() []string
+}
+
+// Offers says whether the options of an opened driver leave it a verb that it implements.
+func Offers(door any, verb string) bool {
+	narrowed, ok := door.(Verbed)
+	return !ok || slices.Contains(narrowed.Verbs(), verb)
+}
+
 // A LookRequest asks how a door stands.
 type LookRequest struct {
 	Host Host
@@ -77,6 +95,29 @@ type View struct {
 	Denies []string `json:"denies,omitempty"`
 	// Notes say what else is worth knowing, such as "reads no CRL", for people.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Tidy sorts the lists, and leaves out what is in one of them twice. Listeners of the same
+// address, name and protocol are one.
+func (v *View) Tidy() {
+	slices.SortFunc(v.Listeners, Listener.compare)
+	v.Listeners = slices.CompactFunc(v.Listeners, func(a, b Listener) bool { return a.compare(b) == 0 })
+	slices.SortFunc(v.Shown, func(a, b Shown) int {
+		return cmp.Or(strings.Compare(a.At, b.At), slices.CompareFunc(a.Chain, b.Chain, bytes.Compare), slices.Compare(a.Names(), b.Names()))
+	})
+	slices.SortFunc(v.Accepts, func(a, b Accepted) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.As, b.As), strings.Compare(a.At, b.At))
+	})
+	slices.SortFunc(v.Authorities, bytes.Compare)
+	v.Authorities = slices.CompactFunc(v.Authorities, bytes.Equal)
+	slices.Sort(v.Denies)
+	v.Denies = slices.Compact(v.Denies)
+	slices.Sort(v.Notes)
+	v.Notes = slices.Compact(v.Notes)
+}
+
+func (l Listener) compare(other Listener) int {
+	return cmp.Or(strings.Compare(l.Address, other.Address), strings.Compare(l.ServerName, other.ServerName), strings.Compare(l.Protocol, other.Protocol))
 }
 
 // A Listener is one address of a door, with what a prober must know to sign in there.

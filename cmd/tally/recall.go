@@ -129,8 +129,8 @@ func readTime(flag, text string, now time.Time, sign time.Duration) (time.Time, 
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(text); err == nil {
-		return now.Add(sign * d.Abs()), nil
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return now.Add(sign * d), nil
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {

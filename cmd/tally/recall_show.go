@@ -170,7 +170,11 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "recall %s of %s is %s", s.Name, clean(s.What.String()), s.State)
+	kind := "recall"
+	if s.Rehearse > 0 {
+		kind = "rehearsal"
+	}
+	fmt.Fprintf(p.out, "%s %s of %s is %s", kind, s.Name, clean(s.What.String()), s.State)
 	if s.Reason != "" {
 		fmt.Fprintf(p.out, ": %s", clean(s.Reason))
 	}
@@ -179,8 +183,18 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 		fmt.Fprintf(p.out, ", in %s", roughly(left))
 	}
 	fmt.Fprintln(p.out)
-	if s.State == tallystick.RecallWaiting {
-		fmt.Fprintf(p.out, "approved by %d of %d\n", len(s.ApprovedBy), s.Needs)
+	switch s.State {
+	case tallystick.RecallWaiting:
+		fmt.Fprintf(p.out, "opened by %s, approved by %d of %d\n", clean(s.OpenedBy), len(s.ApprovedBy), s.Needs)
+		p.say("next, somebody else: tally recall approve %s, or the page of the recall (docs/recall.md says who is somebody else)", s.Name)
+	case tallystick.RecallApproved:
+		p.say("next: tally recall start %s", s.Name)
+	case tallystick.RecallStopped:
+		p.say("next: tally recall retry TARGET, or skip it with a reason; then tally recall resume %s", s.Name)
+	case tallystick.RecallRunning:
+		if h.unattended() != nil {
+			p.say("nobody works at it: it goes on as soon as \"tally up\" works on %s", h.config.Data)
+		}
 	}
 	if !s.Wanted.IsZero() {
 		fmt.Fprintf(p.out, "%s asks for the deadline %s\n", clean(s.WantedBy), s.Wanted.Format(time.RFC3339))
@@ -227,7 +241,7 @@ func (p *program) sayBroken(ctx context.Context, h *house, e *recall.Engine, s r
 		fmt.Fprintf(p.out, "would have broken: %s at %s, %d uses\n", clean(b.Target.Holder), clean(b.Target.Relying), b.Answer.Uses)
 	}
 	if len(broken) == 0 {
-		fmt.Fprintln(p.out, "nobody used it while it was blocked, as far as the books show")
+		fmt.Fprintln(p.out, "no holder's book has a use of it while it was blocked; of a holder that keeps no book nobody can tell")
 	}
 	return nil
 }
@@ -269,12 +283,12 @@ func (p *program) watchRecall(ctx context.Context, h *house, e *recall.Engine, i
 			p.say("%s", now)
 			line = now
 		}
-		if s.State.Over() {
+		if s.State.Over() || s.State == tallystick.RecallStopped {
 			return p.sayRecall(ctx, h, e, id)
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case <-time.After(watchStep):
 		}
 	}

@@ -51,8 +51,8 @@ func (l Lists) PEM() []byte {
 	return text.Bytes()
 }
 
-// Name says whether one of the lists has the certificate.
-func (l Lists) Name(leaf *x509.Certificate) bool {
+// Has says whether a certificate is on one of the lists.
+func (l Lists) Has(leaf *x509.Certificate) bool {
 	return slices.ContainsFunc(l, func(list *x509.RevocationList) bool {
 		return bytes.Equal(list.RawIssuer, leaf.RawIssuer) &&
 			slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(leaf.SerialNumber) == 0 })

@@ -47,8 +47,8 @@ func TestNewerListsTakeThePlaceOfOlderOnes(t *testing.T) {
 		}
 		return c
 	}
-	if len(lists) != 2 || lists.Name(leaf(alice)) || !lists.Name(leaf(bob)) {
-		t.Errorf("%d lists; they name alice: %v, bob: %v", len(lists), lists.Name(leaf(alice)), lists.Name(leaf(bob)))
+	if len(lists) != 2 || lists.Has(leaf(alice)) || !lists.Has(leaf(bob)) {
+		t.Errorf("%d lists; they name alice: %v, bob: %v", len(lists), lists.Has(leaf(alice)), lists.Has(leaf(bob)))
 	}
 	names, all := lists.Names()
 	if c := leaf(bob); !all || !slices.Equal(names, []string{driver.SerialName(c.RawIssuer, c.SerialNumber)}) {

@@ -4,6 +4,8 @@ package drivertest
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -29,8 +32,7 @@ type DoorSuite struct {
 	// Asks is set where a verb runs a command that finds out itself that nothing is to be
 	// done, so that one is also run when a verb is repeated.
 	Asks bool
-	// Verbs are those that the door has where its driver has more, because options decide;
-	// nil: all of the driver.
+	// Verbs are those that are tried; nil: all that the door has.
 	Verbs []string
 }
 
@@ -65,7 +67,10 @@ func Doors(t *testing.T, s DoorSuite) {
 		t.Fatal("a driver of a door looks: every write has a look")
 	}
 	t.Run("look", func(t *testing.T) { door.looks(t) })
-	has := func(verb string) bool { return s.Verbs == nil || slices.Contains(s.Verbs, verb) }
+	has := func(verb string) bool {
+		return (s.Verbs == nil || slices.Contains(s.Verbs, verb)) && driver.Offers(door.Opened, verb)
+	}
+	t.Run("verbs", func(t *testing.T) { door.keepsToVerbs(t) })
 	if _, ok := door.Opened.(driver.Installer); ok && has("install") {
 		t.Run("install", func(t *testing.T) { s.installs(t) })
 	}
@@ -74,6 +79,31 @@ func Doors(t *testing.T, s DoorSuite) {
 	}
 	if _, ok := door.Opened.(driver.Blocker); ok && has("block") {
 		t.Run("block", func(t *testing.T) { s.blocks(t) })
+	}
+}
+
+// keepsToVerbs looks that what options have taken away is refused, and nothing written.
+func (r *running) keepsToVerbs(t *testing.T) {
+	refused := func(verb string, err error) {
+		if !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("the door does not offer %s, and says %v to it; want ErrInvalid", verb, err)
+		}
+	}
+	r.host.Fail(0, Never, nil)
+	if d, ok := r.Opened.(driver.Installer); ok && !driver.Offers(d, "install") {
+		_, err := d.Install(t.Context(), driver.InstallRequest{Host: r.host, New: r.Next, Now: time.Now})
+		refused("install", err)
+	}
+	if d, ok := r.Opened.(driver.Truster); ok && !driver.Offers(d, "trust") {
+		_, err := d.Trust(t.Context(), driver.TrustRequest{Host: r.host, New: r.NextClient.Public, Like: r.Client.Public, Now: time.Now})
+		refused("trust", err)
+	}
+	if d, ok := r.Opened.(driver.Blocker); ok && !driver.Offers(d, "block") {
+		_, err := d.Block(t.Context(), driver.BlockRequest{Host: r.host, Old: r.Client.Public, CRLs: r.CRLs, Now: time.Now})
+		refused("block", err)
+	}
+	if writes := r.host.Writes(); len(writes) > 0 {
+		t.Errorf("what it does not offer led to %q", writes)
 	}
 }
 

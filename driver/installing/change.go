@@ -21,6 +21,8 @@ type Change struct {
 	Check func(context.Context) error
 	// Reload makes the system read the files; nil: it does so by itself.
 	Reload func(context.Context) error
+	// Eager says that processes of the system read the files as they begin, reload or not.
+	Eager bool
 	// Arrived returns when the system shows what has been written, and Returned when it shows
 	// what was there before. nil: nobody can see it, and then Mark is wanted.
 	Arrived, Returned func(context.Context) error
@@ -58,6 +60,7 @@ func (c Change) Do(ctx context.Context) ([]string, error) {
 	if r.swapped, err = Swap(ctx, c.Host, c.Files); err != nil {
 		return nil, errors.Join(err, r.unmark(ctx))
 	}
+	r.taken = c.Eager
 	if !r.swapped.Changed() {
 		how = nil
 	}

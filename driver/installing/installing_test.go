@@ -391,3 +391,40 @@ func TestServedEverywhere(t *testing.T) {
 		}
 	}
 }
+
+func TestReplaceable(t *testing.T) {
+	t.Parallel()
+	p := lab.NewPKI(t)
+	old, next, elsewhere := server(t, p, "www.lab.test"), server(t, p, "www.lab.test"), server(t, p, "elsewhere.lab.test")
+	key := driver.Material{Public: driver.Public{SSH: []byte("key")}, Key: next.Key}
+	mixed := driver.Material{Public: old.Public, Key: next.Key}
+	full := errors.New("full")
+	for what, row := range map[string]struct {
+		next, old driver.Material
+		keep      error
+		kept      bool
+		want      error
+	}{
+		"another":           {next, old, nil, true, nil},
+		"nothing there":     {next, driver.Material{}, nil, false, nil},
+		"the new one there": {next, driver.Material{Public: next.Public, Key: old.Key}, nil, false, nil},
+		"not its own key":   {next, mixed, nil, true, nil},
+		"other names":       {elsewhere, old, nil, false, tallystick.ErrInvalid},
+		"no certificate":    {key, old, nil, false, tallystick.ErrInvalid},
+		"two SSH keys":      {key, driver.Material{Public: driver.Public{SSH: []byte("old")}}, nil, true, nil},
+		"an account":        {next, driver.Material{Public: driver.Public{Account: "account:a"}}, nil, true, nil},
+		"cannot be kept":    {next, old, full, true, full},
+	} {
+		kept := false
+		err := installing.Replaceable(driver.InstallRequest{New: row.next, Now: time.Now, Keep: func(m driver.Material) error {
+			kept = true
+			if !m.Is(row.old.Public) || what == "another" && m.Key == nil || what == "not its own key" && m.Key != nil {
+				t.Errorf("%s: %v is kept, with a key: %v", what, m, m.Key != nil)
+			}
+			return row.keep
+		}}, row.old)
+		if kept != row.kept || !errors.Is(err, row.want) {
+			t.Errorf("%s: kept %v, %v; want %v, %v", what, kept, err, row.kept, row.want)
+		}
+	}
+}

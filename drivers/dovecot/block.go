@@ -84,14 +84,14 @@ func (d *door) listed(ctx context.Context, h driver.Host, c *block, leaf *x509.C
 		if err != nil {
 			return nil, fmt.Errorf("couldn't read %s: %w", path, err)
 		}
-		if lists.Name(leaf) {
+		if lists.Has(leaf) {
 			continue
 		}
 		merged, err := lists.Merge(request.CRLs, request.Old.Chain, authorities, request.Now())
 		if err != nil {
 			return nil, err
 		}
-		if !merged.Name(leaf) {
+		if !merged.Has(leaf) {
 			return nil, invalid("no revocation list names the certificate: revoke it first, and hand over the list of its CA")
 		}
 		files = append(files, installing.File{Path: path, Content: withLists(text, merged), Mode: 0o644})

@@ -4,7 +4,6 @@ package dovecot
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -17,7 +16,7 @@ import (
 // look at every listener. Those who are signed in stay so where shutdown_clients is no.
 func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driver.Installed, error) {
 	h := request.Host
-	if err := installing.Check(request.New, request.Now()); err != nil {
+	if err := installing.CheckCertificate(request.New, request.Now()); err != nil {
 		return driver.Installed{}, err
 	}
 	c, err := d.read(ctx, h)
@@ -43,15 +42,11 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 		if err == nil {
 			return driver.Installed{Shown: shown}, nil
 		}
-	} else if request.Keep != nil {
-		if err := request.Keep(old); err != nil {
-			return driver.Installed{}, fmt.Errorf("couldn't keep the old credential: %w", err)
-		}
 	}
 	return d.swap(ctx, h, c, s, old, request)
 }
 
-// replaces returns what would be replaced, and whether that is the new one already.
+// replaces has kept what would be replaced, and returns it and whether that is the new one already.
 func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request driver.InstallRequest) (old driver.Material, same bool, err error) {
 	old, err = s.credential(ctx, h)
 	if errors.Is(err, tallystick.ErrUnavailable) {
@@ -66,15 +61,7 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request dri
 	if s.listeners[0].Details["algorithm"] != "" && algorithmOf(old.Public) != algorithmOf(request.New.Public) {
 		return old, false, invalid("the new key is of another kind than the one in %s, and Dovecot has a certificate for each kind: ask for a key of the same kind", s.certificate)
 	}
-	previous, err := x509.ParseCertificate(old.Chain[0])
-	if err != nil {
-		return old, false, nil
-	}
-	next, err := x509.ParseCertificate(request.New.Chain[0])
-	if err != nil {
-		return old, false, invalid("couldn't read the new certificate: %v", err)
-	}
-	return old, false, installing.Covers(next, previous)
+	return old, false, installing.Replaceable(request, old)
 }
 
 // swap writes the files and makes Dovecot use them, or puts everything back.

@@ -91,7 +91,7 @@ func (d *door) admit(c *block, text []byte, request driver.TrustRequest) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	if next, err := leafOf(request.New); err != nil || merged.Name(next) {
+	if next, err := leafOf(request.New); err != nil || merged.Has(next) {
 		return nil, errors.Join(invalid("the new certificate is on a revocation list"), err)
 	}
 	if slices.Equal(merged, lists) {

@@ -12,12 +12,18 @@ import (
 
 // Trust asks the program to let a credential in, or no longer.
 func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed, error) {
+	if err := d.does("trust"); err != nil {
+		return driver.Changed{}, err
+	}
 	a, err := d.ask(ctx, r.Host, request{Verb: "trust", New: written(r.New), Like: written(r.Like), Withdraw: r.Withdraw}, r.Now)
 	return a.changed(), err
 }
 
 // Block asks the program to refuse a credential, or no longer.
 func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked, error) {
+	if err := d.does("block"); err != nil {
+		return driver.Blocked{}, err
+	}
 	q := request{Verb: "block", Old: written(r.Old), Lift: r.Lift}
 	for _, der := range r.CRLs {
 		q.CRLs = append(q.CRLs, string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})))
@@ -32,6 +38,9 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 // Probe asks the program to try a credential. Nothing is held: a program cannot hand over
 // a connection.
 func (d *Door) Probe(ctx context.Context, r driver.ProbeRequest) (driver.Probed, error) {
+	if err := d.does("probe"); err != nil {
+		return driver.Probed{}, err
+	}
 	q := request{Verb: "probe", Try: written(r.Credential.Public), Listeners: r.Listeners}
 	if r.Credential.Key != nil {
 		var err error

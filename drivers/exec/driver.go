@@ -10,6 +10,7 @@ package exec
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -21,6 +22,7 @@ import (
 type Options struct {
 	Command   string        `option:"command" help:"the program with its arguments: words with blanks between them, quotes around words that have blanks; there is no shell"`
 	Listeners []string      `option:"listeners" help:"where the new certificate must be shown after install: tls://host:port?sni=name, https://... and so on"`
+	Verbs     []string      `option:"verbs" default:"install,trust,block,probe" help:"what the program can do, besides look"`
 	Timeout   time.Duration `option:"timeout" default:"2m" help:"how long the program may take for one request"`
 	Patience  time.Duration `option:"patience" default:"30s" help:"how long listeners may go on showing the old certificate after install"`
 }
@@ -33,6 +35,7 @@ func Driver() driver.Driver {
 // Door is what the program works at.
 type Door struct {
 	command   []string
+	verbs     []string
 	listeners []driver.Listener
 	timeout   time.Duration
 	patience  time.Duration
@@ -54,6 +57,11 @@ func open(o Options) (*Door, error) {
 	if len(words) == 0 {
 		return nil, invalid("option command: name the program")
 	}
+	for _, verb := range o.Verbs {
+		if !slices.Contains([]string{"install", "trust", "block", "probe"}, verb) {
+			return nil, invalid("option verbs: %q is none of install, trust, block and probe", verb)
+		}
+	}
 	if o.Timeout < time.Second || o.Patience < 0 {
 		return nil, invalid("option timeout is a second or more, and patience is not negative")
 	}
@@ -61,7 +69,18 @@ func open(o Options) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Door{command: words, listeners: listeners, timeout: o.Timeout, patience: o.Patience}, nil
+	return &Door{command: words, verbs: o.Verbs, listeners: listeners, timeout: o.Timeout, patience: o.Patience}, nil
+}
+
+// Verbs are look, and those of the options.
+func (d *Door) Verbs() []string { return append([]string{"look"}, d.verbs...) }
+
+// does is the answer of verbs that the program does not have.
+func (d *Door) does(verb string) error {
+	if slices.Contains(d.verbs, verb) {
+		return nil
+	}
+	return invalid("option verbs says that the program does not %s", verb)
 }
 
 func invalid(format string, args ...any) error {

@@ -183,9 +183,31 @@ func TestKeyIsOnStandardInputAlone(t *testing.T) {
 	}
 }
 
+// What the program cannot do it is not asked for.
+func TestVerbs(t *testing.T) {
+	t.Parallel()
+	door := opened(t, map[string]string{"command": "false", "verbs": "install,probe"})
+	for verb, want := range map[string]bool{"look": true, "install": true, "trust": false, "block": false, "probe": true} {
+		if driver.Offers(door, verb) != want {
+			t.Errorf("it offers %s: %v", verb, !want)
+		}
+	}
+	client := lab.NewPKI(t).Client(t, "sync")
+	_, trust := door.Trust(t.Context(), driver.TrustRequest{Host: host.Local(), New: client.Public, Now: time.Now})
+	_, block := door.Block(t.Context(), driver.BlockRequest{Host: host.Local(), Old: client.Public, Now: time.Now})
+	none := opened(t, map[string]string{"command": "false", "verbs": ""})
+	_, install := none.Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: client, Now: time.Now})
+	_, probe := none.Probe(t.Context(), driver.ProbeRequest{Host: host.Local(), Credential: client, Now: time.Now})
+	for _, err := range []error{trust, block, install, probe} {
+		if !errors.Is(err, tallystick.ErrInvalid) || !strings.Contains(err.Error(), "option verbs") {
+			t.Errorf("%v, want ErrInvalid", err)
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	for _, options := range []map[string]string{{}, {"command": "./x"}, {"command": "x 'y"}, {"command": "x", "timeout": "0s"}, {"command": "x", "listeners": "x"}} {
+	for _, options := range []map[string]string{{}, {"command": "./x"}, {"command": "x 'y"}, {"command": "x", "timeout": "0s"}, {"command": "x", "listeners": "x"}, {"command": "x", "verbs": "look"}} {
 		if _, err := Driver().Open(options); !errors.Is(err, tallystick.ErrInvalid) {
 			t.Errorf("%v gives %v, want ErrInvalid", options, err)
 		}

@@ -22,6 +22,9 @@ const undoing = 2 * time.Minute
 // Install asks the program what it would replace, has that kept, and asks it to install.
 // Where listeners of the options do not show the new one then, the old one is installed again.
 func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Installed, error) {
+	if err := d.does("install"); err != nil {
+		return driver.Installed{}, err
+	}
 	if err := installing.Check(r.New, r.Now()); err != nil {
 		return driver.Installed{}, err
 	}

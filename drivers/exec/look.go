@@ -3,11 +3,9 @@
 package exec
 
 import (
-	"cmp"
 	"context"
 	"encoding/pem"
 	"slices"
-	"strings"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -61,21 +59,6 @@ func (v *view) read(named []driver.Listener) (driver.View, error) {
 	for _, name := range v.Denies {
 		view.Denies = append(view.Denies, tallystick.NormalName(clean(name)))
 	}
-	order(&view)
+	view.Tidy()
 	return view, nil
-}
-
-func order(v *driver.View) {
-	slices.SortFunc(v.Listeners, func(a, b driver.Listener) int {
-		return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.ServerName, b.ServerName))
-	})
-	slices.SortFunc(v.Shown, func(a, b driver.Shown) int {
-		return cmp.Or(strings.Compare(a.At, b.At), slices.Compare(a.Names(), b.Names()))
-	})
-	slices.SortFunc(v.Accepts, func(a, b driver.Accepted) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.As, b.As), strings.Compare(a.At, b.At))
-	})
-	slices.SortFunc(v.Authorities, slices.Compare[[]byte])
-	slices.Sort(v.Denies)
-	slices.Sort(v.Notes)
 }

@@ -185,7 +185,7 @@ func (d *Door) blockChanges(ctx context.Context, r driver.BlockRequest, s *site,
 		if err != nil {
 			return nil, err
 		}
-		if !all && !merged.Name(leaf) {
+		if !all && !merged.Has(leaf) {
 			return nil, invalid("the revocation lists do not name the certificate, and not every frontend goes by a list %s: docs/doors.md has the lines for haproxy.cfg", d.options.Deny)
 		}
 		changes = append(changes, c)

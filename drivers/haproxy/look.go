@@ -3,8 +3,6 @@
 package haproxy
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -41,8 +39,7 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 			view.Listeners = append(view.Listeners, d.listeners(b, materials[name].Public)...)
 		}
 	}
-	slices.SortFunc(view.Listeners, compareListeners)
-	view.Listeners = slices.CompactFunc(view.Listeners, func(a, b driver.Listener) bool { return compareListeners(a, b) == 0 })
+	view.Tidy() // so that each listener is asked once
 	shown, attempts := probing.Look(ctx, r.Host, view.Listeners, r.Now)
 	view.Shown = append(view.Shown, shown...)
 	for _, a := range attempts {
@@ -56,7 +53,7 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 	if err := d.lookAtMemory(ctx, r.Host, s, materials, &view); err != nil {
 		return driver.View{}, err
 	}
-	tidy(&view)
+	view.Tidy()
 	return view, ctx.Err()
 }
 
@@ -180,21 +177,4 @@ func readLists(ctx context.Context, h driver.Host, name string) (blocking.Lists,
 		return nil, err
 	}
 	return blocking.ReadLists(text)
-}
-
-func compareListeners(a, b driver.Listener) int {
-	return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.ServerName, b.ServerName), strings.Compare(a.Protocol, b.Protocol))
-}
-
-// tidy sorts a view, so that equal doors give equal views.
-func tidy(v *driver.View) {
-	slices.SortFunc(v.Shown, func(a, b driver.Shown) int {
-		return cmp.Or(strings.Compare(a.At, b.At), slices.CompareFunc(a.Chain, b.Chain, bytes.Compare))
-	})
-	slices.SortFunc(v.Authorities, bytes.Compare)
-	v.Authorities = slices.CompactFunc(v.Authorities, bytes.Equal)
-	slices.Sort(v.Denies)
-	v.Denies = slices.Compact(v.Denies)
-	slices.Sort(v.Notes)
-	v.Notes = slices.Compact(v.Notes)
 }

@@ -107,7 +107,7 @@ func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, b bind, author
 	}
 	if b.crl != "" {
 		have, err := readLists(ctx, r.Host, b.crl)
-		if err != nil || have.Name(like) {
+		if err != nil || have.Has(like) {
 			return false, err
 		}
 	}

@@ -90,6 +90,14 @@ func open(o Options) (*Door, error) {
 	return d, err
 }
 
+// Verbs are those that the role leaves.
+func (d *Door) Verbs() []string {
+	if d.Role == truststore {
+		return []string{"look", "trust", "block"}
+	}
+	return []string{"look", "install"}
+}
+
 // secrets returns what opens the keystore and its entry.
 func (d *Door) secrets(ctx context.Context, h driver.Host) (store, key string, err error) {
 	store = d.Passphrase.Reveal()

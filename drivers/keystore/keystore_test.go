@@ -114,7 +114,6 @@ func TestServer(t *testing.T) {
 				Shown: shown, Next: p.Localhost(t), Good: func() error { return get(p, address, driver.Material{}) },
 			}
 		},
-		Verbs: []string{"install"},
 	})
 }
 
@@ -159,7 +158,6 @@ func TestTruststore(t *testing.T) {
 				Good:      func() error { return get(p, address, bob) },
 			}
 		},
-		Verbs: []string{"trust", "block"},
 	})
 }
 

@@ -184,7 +184,7 @@ func (d *Door) crlFiles(ctx context.Context, r driver.BlockRequest, s *site, lea
 		if err != nil {
 			return nil, err
 		}
-		if !merged.Name(leaf) && !s.allDeny() {
+		if !merged.Has(leaf) && !s.allDeny() {
 			return nil, invalid("the revocation lists do not name the certificate, and not every server has a list of denied ones: %s", d.hint())
 		}
 		files = append(files, installing.File{Path: path, Content: content, Mode: 0o644})

@@ -25,6 +25,7 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 		return driver.View{}, err
 	}
 	view := driver.View{Listeners: s.listeners(), Notes: s.notes}
+	view.Tidy() // so that each listener is asked once
 	shown, attempts := probing.Look(ctx, r.Host, view.Listeners, r.Now)
 	view.Shown = append(view.Shown, shown...)
 	for _, a := range attempts {
@@ -42,7 +43,7 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 	if err := d.lookAtClients(ctx, r.Host, s, &view); err != nil {
 		return driver.View{}, err
 	}
-	tidy(&view)
+	view.Tidy()
 	return view, nil
 }
 
@@ -119,12 +120,7 @@ func (s *site) listeners() []driver.Listener {
 	for _, one := range s.servers {
 		all = append(all, one.listeners...)
 	}
-	slices.SortFunc(all, compareListeners)
-	return slices.CompactFunc(all, func(a, b driver.Listener) bool { return compareListeners(a, b) == 0 })
-}
-
-func compareListeners(a, b driver.Listener) int {
-	return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.ServerName, b.ServerName), strings.Compare(a.Protocol, b.Protocol))
+	return all
 }
 
 // pairs returns all pairs, those of servers and those that nginx signs in with.
@@ -166,17 +162,4 @@ func (s *site) filesOfVerifying(of func(server) []string) []string {
 
 func (s *site) verifies() bool {
 	return slices.ContainsFunc(s.servers, func(one server) bool { return one.verify })
-}
-
-// tidy sorts a view, so that equal doors give equal views.
-func tidy(v *driver.View) {
-	slices.SortFunc(v.Shown, func(a, b driver.Shown) int {
-		return cmp.Or(strings.Compare(a.At, b.At), slices.CompareFunc(a.Chain, b.Chain, bytes.Compare))
-	})
-	slices.SortFunc(v.Authorities, bytes.Compare)
-	v.Authorities = slices.CompactFunc(v.Authorities, bytes.Equal)
-	slices.Sort(v.Denies)
-	v.Denies = slices.Compact(v.Denies)
-	slices.Sort(v.Notes)
-	v.Notes = slices.Compact(v.Notes)
 }

@@ -114,7 +114,7 @@ func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, s *site, one s
 	}
 	if one.crl != "" {
 		lists, err := readLists(ctx, r.Host, one.crl)
-		if err != nil || lists.Name(like) {
+		if err != nil || lists.Has(like) {
 			return false, err
 		}
 	}

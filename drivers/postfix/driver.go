@@ -57,6 +57,14 @@ func open(o Options) (*door, error) {
 	return &door{o}, nil
 }
 
+// Verbs are those that the role leaves.
+func (d *door) Verbs() []string {
+	if d.Role == roleClient {
+		return []string{"look", "install"}
+	}
+	return []string{"look", "install", "trust", "block"}
+}
+
 // servesOnly is the answer of verbs that a client does not have.
 func (d *door) servesOnly(verb string) error {
 	if d.Role == roleServer {

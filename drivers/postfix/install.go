@@ -85,7 +85,7 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request dr
 func (d *door) swap(ctx context.Context, h driver.Host, s *stand, files []installing.File, mark string, request driver.InstallRequest) (driver.Installed, error) {
 	shown := []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}
 	change := installing.Change{
-		Host: h, Files: files, Mark: mark,
+		Host: h, Files: files, Mark: mark, Eager: true, // smtpd
 		Check: func(ctx context.Context) error {
 			if _, err := installing.Run(ctx, h, "postfix", "-c", d.Config, "check"); err != nil {
 				return fmt.Errorf("%w: Postfix does not take its configuration: %w", tallystick.ErrInvalid, err)

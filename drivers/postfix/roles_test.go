@@ -127,19 +127,25 @@ smtp_tls_session_cache_database = btree:$data_directory/smtp_scache
 		}
 	}
 	deliver("1@load.test")
-	if _, err := s.door.(driver.Truster).Trust(t.Context(), driver.TrustRequest{Host: host.Local(), New: s.bob.Public, Like: s.alice.Public, Now: time.Now}); err != nil {
+	next := s.PKI.Client(t, "alice")
+	if _, err := s.door.(driver.Truster).Trust(t.Context(), driver.TrustRequest{Host: host.Local(), New: next.Public, Like: s.alice.Public, Now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	for n, want := range []bool{true, false} {
-		if installed, err := install(t, door, s.bob); err != nil || installed.Changed.Changed != want || len(installed.Shown) != 1 {
+		if installed, err := install(t, door, next); err != nil || installed.Changed.Changed != want || len(installed.Shown) != 1 {
 			t.Fatalf("install %d: %+v, %v", n, installed, err)
 		}
 	}
 	s.block(t, s.alice)
 	deliver("2@load.test")
 	view, err := door.(driver.Looker).Look(t.Context(), driver.LookRequest{Host: host.Local(), Now: time.Now})
-	if err != nil || len(view.Shown) != 1 || !view.Shown[0].Is(s.bob.Public) || len(view.Listeners) > 0 {
+	if err != nil || len(view.Shown) != 1 || !view.Shown[0].Is(next.Public) || len(view.Listeners) > 0 {
 		t.Errorf("look: %+v, %v", view, err)
+	}
+	for _, verb := range []string{"trust", "block"} {
+		if driver.Offers(door, verb) || !driver.Offers(s.door, verb) {
+			t.Errorf("a client offers %s, or a server does not", verb)
+		}
 	}
 	if _, err := door.(driver.Blocker).Block(t.Context(), driver.BlockRequest{Host: host.Local(), Old: s.alice.Public, Now: time.Now}); !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("a client that should block gives %v", err)

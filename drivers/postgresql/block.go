@@ -75,7 +75,7 @@ func (d *door) bring(ctx context.Context, request driver.BlockRequest, now setti
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	if !lists.Name(old) {
+	if !lists.Has(old) {
 		return driver.Blocked{}, invalid("PostgreSQL refuses one certificate by the revocation list of its CA and in no other way, and no list names this one: revoke it first")
 	}
 	// With the first list the server begins to want one of every CA, or refuses its clients.

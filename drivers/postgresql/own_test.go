@@ -195,6 +195,12 @@ func TestTrustByAnotherName(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || string(text) != e.files[path] {
 		t.Errorf("pg_ident.conf is not as it was: %s (%v)", text, err)
 	}
+	for _, withdraw := range []bool{true, false} {
+		_, err := e.open(t, nil).(driver.Truster).Trust(t.Context(), driver.TrustRequest{Host: host.Local(), Like: like.Public, Withdraw: withdraw, Now: time.Now})
+		if !errors.Is(err, tallystick.ErrInvalid) {
+			t.Errorf("of no certificate (withdraw: %v): %v, want ErrInvalid", withdraw, err)
+		}
+	}
 	unnamed := e.clients.Client(t, "nobody")
 	_, err := e.open(t, nil).(driver.Truster).Trust(t.Context(), driver.TrustRequest{Host: host.Local(), New: next.Public, Like: unnamed.Public, Now: time.Now})
 	if !errors.Is(err, tallystick.ErrInvalid) {

@@ -24,6 +24,9 @@ import (
 // with another common name gets the lines of pg_ident.conf that name the old one. Where its
 // CA is not one of the server's, that is added, with its revocation lists where it wants some.
 func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.Changed, error) {
+	if len(request.New.Chain) == 0 {
+		return driver.Changed{}, invalid("PostgreSQL lets in certificates, and the new credential is none")
+	}
 	now, err := d.settings(ctx, request.Host)
 	if err != nil {
 		return driver.Changed{}, err

@@ -67,7 +67,7 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 	if err != nil {
 		return driver.Blocked{}, time.Time{}, err
 	}
-	if !lists.Name(old) {
+	if !lists.Has(old) {
 		return driver.Blocked{}, time.Time{}, invalid("slapd refuses one certificate by the revocation list of its CA and in no other way, and no list names this one: revoke it first")
 	}
 	next := now
@@ -91,7 +91,7 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 		return driver.Blocked{}, time.Time{}, err
 	}
 	var since time.Time
-	if !unread && now.list != "" && have.Name(old) {
+	if !unread && now.list != "" && have.Has(old) {
 		since = now.changed
 	}
 	if !changed {

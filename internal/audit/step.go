@@ -30,18 +30,26 @@ func StepRecord(recall string, step int64, said string, result []byte) Record {
 	}
 }
 
-// StepIn returns the step of a recall that a record is about, and the SumOf its
-// result. It says whether it is such a record.
-func StepIn(recall string, r Record) (step int64, sum string, is bool) {
+// StepIn returns the step of a recall that a record is about, what was said of it, and
+// the SumOf its result. It says whether it is such a record.
+func StepIn(recall string, r Record) (step int64, said, sum string, is bool) {
 	number, ours := strings.CutPrefix(r.Object, RecallObject(recall)+"/")
 	if !ours || r.Action != stepAction {
-		return 0, "", false
+		return 0, "", "", false
 	}
 	step, err := strconv.ParseInt(number, 10, 64)
-	if i := strings.LastIndex(r.Detail, sumMark); i >= 0 {
-		sum = r.Detail[i+len(sumMark):]
+	if i := strings.LastIndex(r.Detail, "; result "+sumMark); i >= 0 {
+		said, sum = r.Detail[:i], r.Detail[i+len("; result "+sumMark):]
 	}
-	return step, sum, err == nil
+	return step, said, sum, err == nil
+}
+
+// StepSaid is what a record says of a step: what was done where, and how it ended.
+func StepSaid(act, door, how string) string {
+	if door != "" {
+		act += " at " + door
+	}
+	return act + ": " + how
 }
 
 // SumOf returns the SHA-256 of a result as records have it, in lower-case hex.

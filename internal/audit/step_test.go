@@ -12,7 +12,7 @@ import (
 func TestStepRecord(t *testing.T) {
 	result := []byte(`{"a":1}`)
 	r := audit.StepRecord("sync-2026", 41, "prove at ldap: failed: it said sha256:00", result)
-	if step, sum, is := audit.StepIn("sync-2026", r); !is || step != 41 || sum != audit.SumOf(result) {
+	if step, said, sum, is := audit.StepIn("sync-2026", r); !is || said == "" || step != 41 || sum != audit.SumOf(result) {
 		t.Errorf("step %d, %q, %t of %+v", step, sum, is, r)
 	}
 	// The form is in files that others have.
@@ -24,11 +24,11 @@ func TestStepRecord(t *testing.T) {
 		audit.StepRecord("sync", 41, "", result), audit.StepRecord("sync-2026/9", 41, "", result),
 		{Action: "control-recall", Object: r.Object, Detail: r.Detail}, {Action: r.Action, Object: "recall/sync-2026", Detail: r.Detail}, {},
 	} {
-		if _, _, is := audit.StepIn("sync-2026", other); is {
+		if _, _, _, is := audit.StepIn("sync-2026", other); is {
 			t.Errorf("%+v is taken for a step of sync-2026", other)
 		}
 	}
-	if _, sum, is := audit.StepIn("sync-2026", audit.Record{Action: r.Action, Object: r.Object}); !is || sum != "" {
+	if _, _, sum, is := audit.StepIn("sync-2026", audit.Record{Action: r.Action, Object: r.Object}); !is || sum != "" {
 		t.Errorf("a record without a hash: %q, %t", sum, is)
 	}
 }

@@ -216,11 +216,11 @@ func (d *door) openDriver(all []driver.Driver, options map[string]string) error 
 	return nil
 }
 
-// verbsOf lists what an opened driver can do at a door.
+// verbsOf lists what an opened driver can do at a door, as far as its options leave it that.
 func verbsOf(v any) []string {
 	var verbs []string
 	add := func(name string, has bool) {
-		if has {
+		if has && driver.Offers(v, name) {
 			verbs = append(verbs, name)
 		}
 	}

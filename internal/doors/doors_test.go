@@ -261,6 +261,30 @@ func TestDoorsAreListed(t *testing.T) {
 	}
 }
 
+// What options take away is not promised, and not asked for.
+func TestVerbsThatOptionsTakeAway(t *testing.T) {
+	e := newEstate(t, false)
+	c := e.config
+	c.Drivers = []driver.Driver{driver.New("lookout", "only looks.", func(struct{}) (lookout, error) { return lookout{e.gate}, nil })}
+	c.Doors = []config.Door{{Name: "tower", Driver: "lookout"}}
+	set, err := doors.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	if d := cmp.Diff([]string{"look"}, set.Doors()[0].Verbs); d != "" {
+		t.Error(d)
+	}
+	if _, err := set.Do(t.Context(), doors.Task{Act: tallystick.ActBlock, Door: "tower", Name: "recall/1/1"}); !errors.Is(err, tallystick.ErrInvalid) {
+		t.Errorf("block there: %v, want ErrInvalid", err)
+	}
+}
+
+// A lookout could let in and refuse, but its options say that it does not.
+type lookout struct{ *gatekeeper }
+
+func (lookout) Verbs() []string { return []string{"look"} }
+
 // publicKey is the key of a credential, PEM.
 func publicKey(t *testing.T, p driver.Public) string {
 	t.Helper()

@@ -63,6 +63,9 @@ func (s *Set) probe(ctx context.Context, j job, request driver.ProbeRequest) (dr
 	own, others := request, request
 	own.Listeners, others.Listeners = nil, nil
 	prober, _ := j.at.verbs.(driver.Prober)
+	if !driver.Offers(j.at.verbs, "probe") {
+		prober = nil
+	}
 	for _, listener := range request.Listeners {
 		if _, spoken := starttls.Lookup(listener.Protocol); prober != nil && !spoken && listener.Protocol != "ssh" {
 			own.Listeners = append(own.Listeners, listener)

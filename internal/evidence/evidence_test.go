@@ -115,7 +115,7 @@ func (s *story) addTarget(t testing.TB, n int64) {
 		must(t, err)
 		step := tallystick.RecallStep{ID: 1000 + 10*n + int64(i), Recall: 7, Target: one.ID, Phase: tallystick.PhaseRevoke, Act: act, State: tallystick.StepDone, Ended: noon.Add(time.Duration(i) * time.Minute), Result: text}
 		s.steps = append(s.steps, evidence.Step{RecallStep: step})
-		done := audit.StepRecord("sync-2026", step.ID, "done", text)
+		done := audit.StepRecord("sync-2026", step.ID, audit.StepSaid(string(act), "", "done"), text)
 		s.record(t, "node-1", done.Action, done.Object, done.Detail)
 	}
 	s.steps = append(s.steps, evidence.Step{RecallStep: tallystick.RecallStep{ID: 1009 + 10*n, Recall: 7, Act: tallystick.ActGate, State: tallystick.StepDone}})
@@ -291,6 +291,10 @@ func TestAgainstTheRecord(t *testing.T) {
 			step := tallystick.RecallStep{ID: 5000, Act: tallystick.ActPerson, State: tallystick.StepDone, Result: json.RawMessage(`{"by":"eve"}`)}
 			s.steps = append(s.steps, evidence.Step{RecallStep: step})
 		}},
+		{"another act", func(s *story) { s.steps[1].Act = tallystick.ActTrust }},
+		{"another door", func(s *story) { s.steps[2].Door = "elsewhere" }},
+		{"proven by no step", func(s *story) { s.steps[2].Target = 4711 }},
+		{"approved by who opened it", func(s *story) { s.recall.ApprovedBy = []string{"Ada"} }},
 		{"an approval invented", func(s *story) { s.recall.ApprovedBy = append(s.recall.ApprovedBy, "eve") }},
 	} {
 		s := tell(t, 2)

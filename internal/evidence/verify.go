@@ -51,7 +51,7 @@ func Verify(r io.ReaderAt, size int64, key string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	v := verification{archive: a, results: map[int64][]string{}, decided: map[string]bool{}}
+	v := verification{archive: a, results: map[int64][]outcome{}, proven: map[int64]bool{}, decided: map[string]bool{}}
 	var digest string
 	if v.manifest, digest, err = a.manifest(); err != nil {
 		return Report{}, err
@@ -78,13 +78,18 @@ func Verify(r io.ReaderAt, size int64, key string) (Report, error) {
 // A verification is the state of one Verify.
 type verification struct {
 	*archive
-	manifest Manifest
-	report   Report
-	tree     audit.Tree
-	proof    lineReader
-	results  map[int64][]string // by step: the hashes of what the log says came of it
-	decided  map[string]bool    // action and actor of what the gate has allowed
+	manifest  Manifest
+	report    Report
+	rehearsal bool
+	tree      audit.Tree
+	proof     lineReader
+	results   map[int64][]outcome // by step: what the log says came of it
+	proven    map[int64]bool      // targets that are proven, until a step has shown it
+	decided   map[string]bool     // action and actor of what the gate has allowed
 }
+
+// An outcome is what one record says of a step.
+type outcome struct{ said, sum string }
 
 // sealed verifies the first line of the proof: the signature of the log, and that it
 // covers the record with the manifest's hash.
@@ -124,6 +129,9 @@ func (v *verification) contents() error {
 	}
 	for step := range v.results {
 		return broken("step %d is on record and left out", step)
+	}
+	for target := range v.proven {
+		return broken("target %d is called proven, and no step shows that", target)
 	}
 	return nil
 }
@@ -171,10 +179,10 @@ func (v *verification) records(r io.Reader) error {
 
 // note takes from a record what the others are compared with.
 func (v *verification) note(e audit.Entry) {
-	if step, sum, is := audit.StepIn(v.manifest.Recall, e.Record); is {
+	if step, said, sum, is := audit.StepIn(v.manifest.Recall, e.Record); is {
 		// More than one: it was done again, or by a node that was taken for dead. What came of it
 		// must be one of them.
-		v.results[step] = append(v.results[step], sum)
+		v.results[step] = append(v.results[step], outcome{said, sum})
 	} else if e.Allowed {
 		v.decided[e.Action+" "+e.Actor] = true
 	}
@@ -191,6 +199,9 @@ func (v *verification) approvals() error {
 		return broken("%.100q has opened it according to the recall, and the log has no record of that", v.report.OpenedBy)
 	}
 	for _, who := range v.report.ApprovedBy {
+		if strings.EqualFold(who, v.report.OpenedBy) {
+			return broken("%.100q has opened it and approved it as well", who)
+		}
 		if !v.did(gate.ApproveRecall, who) {
 			return broken("%.100q has approved it according to the recall, and the log has no record of that", who)
 		}
@@ -208,6 +219,7 @@ func (v *verification) recall(r io.Reader) error {
 	if err := json.Unmarshal(text, &doc); err != nil || doc.Name != v.manifest.Recall {
 		return broken("%s is about another recall, or cannot be read", recallName)
 	}
+	v.rehearsal = doc.Rehearse > 0
 	v.report.What, v.report.State, v.report.OpenedBy, v.report.ApprovedBy = doc.What, doc.State, doc.OpenedBy, doc.ApprovedBy
 	return nil
 }
@@ -221,6 +233,9 @@ func (v *verification) targets(r io.Reader) error {
 			return err
 		}
 		v.report.Targets[t.State]++
+		if t.State == tallystick.TargetProven && t.Kind != tallystick.TargetPerson && !v.rehearsal {
+			v.proven[t.ID] = true
+		}
 	}
 }
 
@@ -244,10 +259,13 @@ func (v *verification) steps(r io.Reader) error {
 			}
 			continue
 		}
-		if !slices.Contains(recorded, audit.SumOf(step.Result)) {
+		if !slices.Contains(recorded, outcome{audit.StepSaid(string(step.Act), step.Door, "done"), audit.SumOf(step.Result)}) {
 			return broken("what came of step %d (%s) is not what the log has recorded", step.ID, step.Act)
 		}
 		v.report.Bound++
+		if step.Act == tallystick.ActProve {
+			delete(v.proven, step.Target)
+		}
 	}
 }
 

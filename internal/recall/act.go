@@ -174,7 +174,7 @@ func (e *Engine) revoke(ctx context.Context, s store.ClaimedStep) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	certificates, err := e.burntOnes(ctx, s)
+	certificates, skipped, err := e.burntOnes(ctx, s)
 	if err != nil {
 		return outcome{err: err}
 	}
@@ -190,7 +190,11 @@ func (e *Engine) revoke(ctx context.Context, s store.ClaimedStep) outcome {
 	for i, der := range certificates {
 		names[i] = "cert-sha256:" + string(tallystick.FingerprintOf(der))
 	}
-	return outcome{result: revokedResult{names}, said: fmt.Sprintf("%s has revoked %s.", wanted.Issuer, counted(len(names), "certificate"))}
+	said := fmt.Sprintf("%s has revoked %s.", wanted.Issuer, counted(len(names), "certificate"))
+	if skipped > 0 {
+		said = fmt.Sprintf("%s has revoked %s, and not %s of targets that were skipped.", wanted.Issuer, counted(len(names), "certificate"), counted(skipped, "certificate"))
+	}
+	return outcome{result: revokedResult{names}, said: said}
 }
 
 // revokedResult is what a revoke step keeps as its result.
@@ -198,11 +202,11 @@ type revokedResult struct {
 	Revoked []string `json:"revoked"`
 }
 
-// burntOnes returns the certificates of the targets of a step, each once.
-func (e *Engine) burntOnes(ctx context.Context, s store.ClaimedStep) ([][]byte, error) {
-	var list [][]byte
-	seen := map[tallystick.Fingerprint]bool{}
-	err := e.DB.StepFacts(ctx, s.RecallStepRow, func(text json.RawMessage) error {
+// burntOnes returns the certificates of the targets of a step, each once, and how many
+// more there are that only targets have which were skipped: those are left as they are.
+func (e *Engine) burntOnes(ctx context.Context, s store.ClaimedStep) (list [][]byte, skipped int, err error) {
+	seen, left := map[tallystick.Fingerprint]bool{}, map[tallystick.Fingerprint]bool{}
+	err = e.DB.StepFacts(ctx, s.RecallStepRow, func(text json.RawMessage, skip bool) error {
 		var t struct{ Old driver.Public }
 		if err := json.Unmarshal(text, &t); err != nil {
 			return fmt.Errorf("%w: %w", tallystick.ErrDamaged, err)
@@ -210,12 +214,20 @@ func (e *Engine) burntOnes(ctx context.Context, s store.ClaimedStep) ([][]byte, 
 		if len(t.Old.Chain) == 0 {
 			return nil
 		}
-		if f := tallystick.FingerprintOf(t.Old.Chain[0]); !seen[f] {
+		switch f := tallystick.FingerprintOf(t.Old.Chain[0]); {
+		case skip:
+			left[f] = true
+		case !seen[f]:
 			seen[f], list = true, append(list, t.Old.Chain[0])
 		}
 		return nil
 	})
-	return list, err
+	for f := range left {
+		if !seen[f] {
+			skipped++
+		}
+	}
+	return list, skipped, err
 }
 
 // keyCompromise is the reason for which all is revoked here (RFC 5280 section 5.3.1).
@@ -288,6 +300,9 @@ func drained(a DrainAnswer, began time.Time, quiet time.Duration, now time.Time)
 	}
 	if known.Sub(from) >= quiet {
 		o := outcome{result: a}
+		if a.Books == 0 {
+			o.said = fmt.Sprintf("No book tells of the holder's uses, so that it was waited for %s, and nothing is known.", quiet)
+		}
 		if a.Others > 0 {
 			o.said = fmt.Sprintf("The holder no longer uses the old one. Somebody else does: %d times, last at %s.", a.Others, a.OthersLast.UTC().Format(time.DateTime))
 		}

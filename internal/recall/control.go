@@ -59,6 +59,9 @@ func (e *Engine) open(ctx context.Context, laid store.RecallPlan) (tallystick.Re
 	}
 	r, err := e.DB.InsertRecall(ctx, laid, e.Defaults.Approvals)
 	if errors.Is(err, tallystick.ErrConflict) {
+		if _, taken := e.DB.RecallByName(ctx, laid.Recall.Name); taken == nil {
+			err = fmt.Errorf("couldn't open the recall: %w: there is one called %s", tallystick.ErrConflict, laid.Recall.Name)
+		}
 		return r, problem.With(err, `"tally recall list" shows what goes on. Let the other recall end, skip the target there, or cancel it; or give this one another name.`)
 	}
 	if err != nil {
@@ -140,7 +143,7 @@ func (e *Engine) move(ctx context.Context, who gate.Actor, id int64, m store.Rec
 }
 
 // Cancel ends a recall that is not over, as it is. What a rehearsal blocks is let in
-// again all the same.
+// again all the same, and what is being rolled back is; its keys are destroyed after that.
 func (e *Engine) Cancel(ctx context.Context, who gate.Actor, id int64, reason string) error {
 	if _, err := e.checked(ctx, who, gate.ControlRecall, id); err != nil {
 		return err
@@ -149,7 +152,7 @@ func (e *Engine) Cancel(ctx context.Context, who gate.Actor, id int64, reason st
 		return err
 	}
 	e.Wake()
-	return e.forget(ctx, id)
+	return nil
 }
 
 // Extend asks for another deadline. It stands when as many have approved it as must
@@ -175,9 +178,14 @@ func (e *Engine) target(ctx context.Context, who gate.Actor, id int64) (tallysti
 	return t, err
 }
 
-// Retry tries again what has failed of a target.
+// Retry tries again what has failed of a target. ErrConflict: nothing has, or the target
+// is being rolled back, or let in again after a rehearsal.
 func (e *Engine) Retry(ctx context.Context, who gate.Actor, target int64, reason string) error {
-	return e.call(ctx, who, target, reason, "has it tried again", e.DB.RetryTarget)
+	err := e.call(ctx, who, target, reason, "has it tried again", e.DB.RetryTarget)
+	if errors.Is(err, tallystick.ErrConflict) {
+		err = problem.With(err, `"tally recall status" shows how the target stands. While it is being rolled back or let in again, wait for that; then retry it, or skip it with a reason.`)
+	}
+	return err
 }
 
 // Skip leaves a target behind, and goes on without it. There must be a reason.
@@ -189,7 +197,8 @@ func (e *Engine) Skip(ctx context.Context, who gate.Actor, target int64, reason 
 }
 
 // Undo rolls a target back, with those that share its new credential: the old one is
-// installed again. It cannot be done once the old one is being revoked.
+// installed again. It cannot be done once the old one is being revoked, or a deadline
+// blocks it, or while it is under way.
 func (e *Engine) Undo(ctx context.Context, who gate.Actor, target int64, reason string) error {
 	return e.call(ctx, who, target, reason, "has it rolled back", e.DB.UndoTarget)
 }

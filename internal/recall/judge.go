@@ -71,7 +71,7 @@ func refused(err error) bool {
 }
 
 // judgeHold takes what could be held. A door that refuses the old one already needs no
-// session of it; after the deadline nobody waits for one.
+// session of it; after a deadline that blocks nobody waits for one.
 func (e *Engine) judgeHold(ctx context.Context, s store.ClaimedStep, r doors.Result, err error) outcome {
 	if err == nil {
 		failed := slices.ContainsFunc(r.Attempts, func(a driver.Attempt) bool { return a.Outcome == driver.OutcomeFailed && a.Way != driver.WayOpen })
@@ -84,7 +84,8 @@ func (e *Engine) judgeHold(ctx context.Context, s store.ClaimedStep, r doors.Res
 	if rowErr != nil {
 		return outcome{err: rowErr}
 	}
-	if !row.Blocked.IsZero() || s.Key == nil || errors.Is(err, tallystick.ErrNotFound) {
+	blocked := !row.Blocked.IsZero() && row.AtDeadline == tallystick.AtDeadlineBlock
+	if blocked || s.Key == nil || errors.Is(err, tallystick.ErrNotFound) {
 		return outcome{result: notHeld{err.Error()}, said: fmt.Sprintf("No session of the old one could be kept at %s: %s", s.Door, err)}
 	}
 	return outcome{err: err, final: refused(err)}
@@ -176,8 +177,11 @@ func provenByLook(t doors.Task, r doors.Result) error {
 		return deniedByLook(t.Old, r.View)
 	}
 	served := ""
-	if len(t.Old.Chain) > 0 {
+	switch {
+	case len(t.Old.Chain) > 0:
 		served = string(tallystick.FingerprintOf(t.Old.Chain[0]))
+	case len(t.Old.SSH) > 0:
+		served = string(tallystick.FingerprintOf(t.Old.SSH))
 	}
 	for _, a := range r.Attempts {
 		switch {
@@ -185,6 +189,11 @@ func provenByLook(t doors.Task, r doors.Result) error {
 			return fmt.Errorf("%w: it could not be looked at: %s", tallystick.ErrUnavailable, describe(a))
 		case served != "" && a.Served == served:
 			return fmt.Errorf("the old one is still shown: %s", describe(a))
+		}
+	}
+	for _, l := range t.Listeners {
+		if !slices.ContainsFunc(r.Attempts, func(a driver.Attempt) bool { return a.Listener.Address == l.Address && a.Served != "" }) {
+			return fmt.Errorf("%w: nobody saw what is shown at %s", tallystick.ErrUnavailable, l.Address)
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/doors"
 )
@@ -71,6 +72,33 @@ func TestProvenByLook(t *testing.T) {
 		err := proven(doors.Task{Old: old, Like: old}, doors.Result{View: &c.view})
 		if (err == nil) != c.proven {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A place is proven when each of its listeners showed something, and none the old one.
+func TestProvenByWhatIsShown(t *testing.T) {
+	place := driver.Listener{Address: "a:22", Protocol: "ssh"}
+	shows := func(key string) []driver.Attempt {
+		return []driver.Attempt{{Listener: place, Address: place.Address, Way: driver.WayFresh, Outcome: driver.OutcomeAccepted, Served: key}}
+	}
+	key := []byte("old")
+	served := string(tallystick.FingerprintOf(key))
+	for name, c := range map[string]struct {
+		attempts []driver.Attempt
+		want     string // of the error; "" is a proof
+	}{
+		"another":            {shows("ab"), ""},
+		"the old one":        {shows(served), "still shown"},
+		"nothing":            {shows(""), "nobody saw"},
+		"nobody looked":      {nil, "nobody saw"},
+		"another, elsewhere": {[]driver.Attempt{{Listener: driver.Listener{Address: "b:22"}, Served: "ab"}}, "nobody saw"},
+	} {
+		for _, old := range []driver.Public{{SSH: key}, {Chain: [][]byte{key}}} {
+			got := errorText(proven(doors.Task{Old: old, Listeners: []driver.Listener{place}}, doors.Result{View: &driver.View{}, Attempts: c.attempts}))
+			if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+				t.Errorf("%s: %q, want %q", name, got, c.want)
+			}
 		}
 	}
 }

@@ -113,13 +113,13 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, err
 	}
-	b, err := e.resolve(ctx, r.What)
-	if err != nil {
-		return Plan{}, store.RecallPlan{}, fmt.Errorf("couldn't find out what is burnt: %w", err)
-	}
 	all, err := e.lookAtAll(ctx)
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, err
+	}
+	b, err := e.resolve(ctx, r.What, all)
+	if err != nil {
+		return Plan{}, store.RecallPlan{}, fmt.Errorf("couldn't find out what is burnt: %w", err)
 	}
 	groups := blast(b, all)
 	manuals, err := e.manuals(ctx, b, all, groups)
@@ -137,7 +137,7 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 		laid = lay(recall, groups, manuals, revokers)
 	}
 	p := planFor(laid, b, all)
-	p.Warnings = append(p.Warnings, doubts(groups, revokers)...)
+	p.Warnings = append(append(p.Warnings, doubts(groups, revokers)...), quietDoors(groups)...)
 	if recall.Deadline.Before(e.Now().Add(p.Shortest)) && recall.Rehearse == 0 {
 		p.Warnings = append([]string{fmt.Sprintf("the deadline is in %s, and it takes %s at least: what is not ready by then is %s",
 			recall.Deadline.Sub(e.Now()).Round(time.Minute), p.Shortest.Round(time.Minute), map[bool]string{true: "blocked all the same", false: "left"}[recall.AtDeadline == tallystick.AtDeadlineBlock])}, p.Warnings...)
@@ -202,6 +202,21 @@ func doubts(groups []*group, revokers func(*group) string) []string {
 		list = append(list, "no door has the private key of "+subject+", so that it is refused can be looked at and not be tried")
 	}
 	slices.Sort(list)
+	return list
+}
+
+// quietDoors names those that let something in and showed nothing at any address: their
+// servers may be down, and nothing can be tried there.
+func quietDoors(groups []*group) []string {
+	var list []string
+	for _, g := range groups {
+		for _, s := range g.relying {
+			shows := slices.ContainsFunc(s.view.Shown, func(one driver.Shown) bool { return one.Live })
+			if warning := "the door " + s.Name + " answers at none of its addresses now"; !shows && len(s.view.Listeners) > 0 && !slices.Contains(list, warning) {
+				list = append(list, warning)
+			}
+		}
+	}
 	return list
 }
 

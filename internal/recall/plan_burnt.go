@@ -72,12 +72,12 @@ func (b *burnt) add(k known) {
 const mostKnown = 200_000
 
 // resolve finds out what is burnt.
-func (e *Engine) resolve(ctx context.Context, what tallystick.Burnt) (*burnt, error) {
+func (e *Engine) resolve(ctx context.Context, what tallystick.Burnt, all []*seen) (*burnt, error) {
 	b := &burnt{names: map[string]bool{}}
 	var err error
 	switch what.Kind {
 	case tallystick.BurntCredential:
-		err = e.burntCredential(ctx, b, what.Value)
+		err = e.burntCredential(ctx, b, what.Value, all)
 	case tallystick.BurntKey:
 		err = e.burntKey(ctx, b, tallystick.KeyID(strings.ToLower(what.Value)))
 	case tallystick.BurntIssuer:
@@ -98,7 +98,7 @@ func (e *Engine) resolve(ctx context.Context, what tallystick.Burnt) (*burnt, er
 
 // burntCredential takes one credential: by its fingerprint, the beginning of it, or
 // any name that uses have of it.
-func (e *Engine) burntCredential(ctx context.Context, b *burnt, value string) error {
+func (e *Engine) burntCredential(ctx context.Context, b *burnt, value string, all []*seen) error {
 	name := tallystick.NormalName(value)
 	digits, isDigest := strings.CutPrefix(name, "cert-sha256:")
 	if strings.Contains(value, ":") && !isDigest && strings.Trim(strings.ToLower(value), "0123456789abcdef:") != "" {
@@ -112,10 +112,8 @@ func (e *Engine) burntCredential(ctx context.Context, b *burnt, value string) er
 		digits = value
 	}
 	f, err := e.DB.Resolve(ctx, digits)
-	if whole := strings.ToLower(strings.ReplaceAll(digits, ":", "")); errors.Is(err, tallystick.ErrNotFound) && len(whole) == 2*sha256.Size {
-		b.names["cert-sha256:"+whole] = true // a door may show what nobody has looked at
-		b.warn = append(b.warn, "the inventory does not know cert-sha256:"+whole+": only doors can show where it is")
-		return nil
+	if errors.Is(err, tallystick.ErrNotFound) {
+		return atDoors(b, strings.ToLower(strings.ReplaceAll(digits, ":", "")), all, err)
 	}
 	if err != nil {
 		return err
@@ -136,6 +134,36 @@ func (e *Engine) burntCredential(ctx context.Context, b *burnt, value string) er
 	}
 	b.add(k)
 	return nil
+}
+
+// atDoors takes a certificate that the inventory does not know, by the beginning of its
+// fingerprint, if doors show one such alone. A whole fingerprint need not be shown: its
+// doors may be out of reach.
+func atDoors(b *burnt, digits string, all []*seen, unknown error) error {
+	found := map[string]known{}
+	for _, s := range all {
+		for _, shown := range s.view.Shown {
+			name, is := strings.CutPrefix(bestName(shown.Public), "cert-sha256:")
+			if is && strings.HasPrefix(name, digits) {
+				found[name] = known{Public: shown.Public, Fingerprint: tallystick.Fingerprint(name), Subject: subjectOf(shown.Public)}
+			}
+		}
+	}
+	switch {
+	case len(found) == 1:
+		for name, k := range found {
+			b.names["cert-sha256:"+name] = true
+			b.add(k)
+		}
+		return nil
+	case len(found) > 1:
+		return fmt.Errorf("%w: several certificates at doors begin with %q: give more digits", tallystick.ErrInvalid, digits)
+	case len(digits) == 2*sha256.Size:
+		b.names["cert-sha256:"+digits] = true
+		b.warn = append(b.warn, "neither the inventory nor any door knows cert-sha256:"+digits)
+		return nil
+	}
+	return problem.With(unknown, "neither the inventory nor a door has it; give the whole fingerprint of what nobody here has seen")
 }
 
 // fromInventory returns a credential of the inventory.

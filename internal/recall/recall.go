@@ -142,6 +142,7 @@ type Engine struct {
 
 	mu    sync.Mutex
 	known map[int64]tallystick.Recall // guarded by mu; what never changes of recalls: names and what is burnt
+	kept  time.Time                   // guarded by mu; when secrets could last not be destroyed
 }
 
 // New puts an engine together.

@@ -213,7 +213,8 @@ var reminders = []time.Duration{72 * time.Hour, 24 * time.Hour, time.Hour}
 // before everything is blocked without them.
 const holdGrace = 30 * time.Second
 
-// tend opens gates, reminds of deadlines, meets them, and ends what is done. It returns
+// tend opens gates, reminds of deadlines, meets them, ends what is done, and destroys the
+// secrets of what is over. It returns
 // how many recalls have begun and are not over.
 func (e *Engine) tend(ctx context.Context) (int, error) {
 	rows, err := e.DB.BegunRecalls(ctx)
@@ -224,6 +225,7 @@ func (e *Engine) tend(ctx context.Context) (int, error) {
 	for _, r := range rows {
 		errs = append(errs, e.tendOne(ctx, r))
 	}
+	errs = append(errs, e.tendOver(ctx))
 	return len(rows), errors.Join(errs...)
 }
 
@@ -247,10 +249,7 @@ func (e *Engine) tendOne(ctx context.Context, r store.RecallRow) error {
 		}
 		e.Wake()
 	}
-	ended, err := e.DB.EndRecall(ctx, r.ID, now)
-	if err == nil && ended {
-		err = e.forget(ctx, r.ID)
-	}
+	_, err := e.DB.EndRecall(ctx, r.ID, now)
 	return err
 }
 
@@ -278,11 +277,6 @@ func (e *Engine) watchDeadline(ctx context.Context, r store.RecallRow, now time.
 		return e.DB.RemindRecall(ctx, r, due, left, now)
 	}
 	return nil
-}
-
-// forget destroys the keys of a recall that is over.
-func (e *Engine) forget(ctx context.Context, recall int64) error {
-	return e.Doors.Forget(ctx, nameOf(recall))
 }
 
 // nameOf is what everything of a recall is kept under.

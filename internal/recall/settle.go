@@ -69,9 +69,6 @@ func (e *Engine) finish(ctx context.Context, s store.ClaimedStep, o outcome, now
 	if o.said != "" {
 		out.Events = []store.RecallEvent{{At: now, Target: s.Target, Kind: store.EventStep, Text: o.said}}
 	}
-	if s.Act == tallystick.ActBlock {
-		out.Rest = r.Rehearse
-	}
 	if err := e.record(ctx, r, s, "done", out.Result); err != nil {
 		return e.fail(ctx, s, outcome{err: err}, now)
 	}
@@ -85,7 +82,7 @@ func (e *Engine) record(ctx context.Context, r tallystick.Recall, s store.Claime
 	if s.Agent != "" {
 		who.Name = "agent/" + s.Agent
 	}
-	record := audit.StepRecord(r.Name, s.ID, fmt.Sprintf("%s%s: %s", s.Act, at(s), how), result)
+	record := audit.StepRecord(r.Name, s.ID, audit.StepSaid(string(s.Act), s.Door, how), result)
 	record.Time, record.Actor, record.Role, record.Via = e.Now(), who.Name, who.Role.String(), who.Via
 	return e.Log.Append(ctx, record)
 }
@@ -138,9 +135,12 @@ func short(text string) string {
 }
 
 // givenUp says that a step is not tried again by itself. What takes the old one out of
-// use is never given up because somebody does not answer.
+// use is never given up because somebody does not answer, and what undoes a rehearsal is
+// not given up at all.
 func givenUp(s store.ClaimedStep, o outcome, now time.Time) bool {
 	switch {
+	case s.Act == tallystick.ActLift:
+		return false
 	case o.final:
 		return true
 	case !temporary(o.err):
@@ -157,7 +157,8 @@ const internalKind = "internal"
 // nextAction says what somebody can do about a failure.
 func nextAction(s store.ClaimedStep, err error) string {
 	hint := ""
-	if p := problem.Of(err); p.Kind != internalKind {
+	// What a door denies is no matter of somebody's role here.
+	if p := problem.Of(err); p.Kind != internalKind && p.Hint != problem.Of(tallystick.ErrDenied).Hint {
 		hint = p.Hint
 	}
 	if hint == "" {

@@ -4,6 +4,7 @@ package recall
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -53,6 +54,8 @@ func (e *Engine) List(ctx context.Context, who gate.Actor, before int64, limit i
 	for i, r := range rows {
 		list[i] = r.Recall
 	}
+	// Processes take numbers in blocks, so that a later one may have the lower number.
+	slices.SortStableFunc(list, func(a, b tallystick.Recall) int { return b.Opened.Compare(a.Opened) })
 	return list, err
 }
 

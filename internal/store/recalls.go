@@ -220,11 +220,10 @@ func (db *DB) ApproveRecall(ctx context.Context, id int64, deadline time.Time, w
 		switch {
 		case !begins && !extends:
 			return fmt.Errorf("%w: nothing waits for an approval of this deadline", tallystick.ErrConflict)
-		case who == r.OpenedBy || extends && who == r.WantedBy:
+		case strings.EqualFold(who, r.OpenedBy) || extends && strings.EqualFold(who, r.WantedBy):
 			return fmt.Errorf("%w: %s asked for it, so that somebody else must approve it", tallystick.ErrDenied, who)
 		}
-		const add = `INSERT INTO recall_approvals (recall_id, deadline, who, at) VALUES ($1, $2, $3, $4) ON CONFLICT (recall_id, deadline, who) DO NOTHING`
-		if _, err := tx.ExecContext(ctx, add, id, micros(deadline), who, micros(at)); err != nil {
+		if err := addApproval(ctx, tx, id, deadline, who, at); err != nil {
 			return err
 		}
 		addEvents(tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s approved the deadline %s.", who, deadline.UTC().Format(time.DateTime))})
@@ -237,26 +236,44 @@ func (db *DB) ApproveRecall(ctx context.Context, id int64, deadline time.Time, w
 	return db.wrap("couldn't approve the recall", err)
 }
 
-// approved makes what was approved so.
+// addApproval notes that somebody approves a deadline, once however the name is written.
+func addApproval(ctx context.Context, tx *writing, id int64, deadline time.Time, who string, at time.Time) error {
+	rows, err := tx.QueryContext(ctx, `SELECT who FROM recall_approvals WHERE recall_id = $1 AND deadline = $2`, id, micros(deadline))
+	there := false
+	err = each(rows, err, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		there = there || strings.EqualFold(name, who)
+		return err
+	})
+	if err != nil || there {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO recall_approvals (recall_id, deadline, who, at) VALUES ($1, $2, $3, $4)`, id, micros(deadline), who, micros(at))
+	return err
+}
+
+// approved makes what was approved so. A deadline that blocked nothing may still be
+// put off: then it is to come once more.
 func approved(ctx context.Context, tx *writing, id int64, extends bool) error {
 	query := `UPDATE recalls SET state = 'approved' WHERE id = $1 AND state = 'waiting'`
 	if extends {
-		query = `UPDATE recalls SET deadline = wanted, wanted = 0, wanted_by = '', reminded = 0,
-			state = CASE WHEN state = 'waiting' THEN 'approved' ELSE state END WHERE id = $1 AND blocked = 0`
+		query = `UPDATE recalls SET deadline = wanted, wanted = 0, wanted_by = '', reminded = 0, blocked = 0,
+			state = CASE WHEN state = 'waiting' THEN 'approved' ELSE state END WHERE id = $1 AND NOT (blocked > 0 AND at_deadline = 'block')`
 	}
 	result, err := tx.ExecContext(ctx, query, id)
 	return changedOne(result, err)
 }
 
 // WantDeadline notes that somebody asks for another deadline. When nobody must approve
-// it, it stands at once. ErrConflict: the recall is over, or the deadline has acted.
+// it, it stands at once. ErrConflict: the recall is over, or its deadline has blocked.
 func (db *DB) WantDeadline(ctx context.Context, id int64, deadline time.Time, who string, at time.Time) error {
 	err := db.tx(ctx, func(tx *writing) error {
-		const query = `UPDATE recalls SET wanted = $1, wanted_by = $2 WHERE id = $3 AND blocked = 0 AND state NOT IN ('done', 'cancelled') RETURNING needs`
+		const query = `UPDATE recalls SET wanted = $1, wanted_by = $2 WHERE id = $3 AND NOT (blocked > 0 AND at_deadline = 'block') AND state NOT IN ('done', 'cancelled') RETURNING needs`
 		var needs int
 		err := tx.QueryRowContext(ctx, query, micros(deadline), who, id).Scan(&needs)
 		if err == sql.ErrNoRows {
-			return fmt.Errorf("%w: it is over, or its deadline has passed", tallystick.ErrConflict)
+			return fmt.Errorf("%w: it is over, or its deadline has blocked the old one", tallystick.ErrConflict)
 		}
 		if err != nil {
 			return err
@@ -276,14 +293,32 @@ func (db *DB) WantDeadline(ctx context.Context, id int64, deadline time.Time, wh
 	return db.wrap("couldn't ask for another deadline", err)
 }
 
-// RecallOver says whether nothing more will happen of a recall: it is over, and so is
-// the undoing of its blocks; or there is none of the number.
+// RecallOver says whether nothing more will happen of a recall: it is over, and so are
+// the undoing of its blocks, the rolling back of its targets, and what the server does at
+// the moment; or there is none of the number.
 func (db *DB) RecallOver(ctx context.Context, id int64) (bool, error) {
 	const query = `SELECT NOT EXISTS (SELECT 1 FROM recalls WHERE id = $1 AND state NOT IN ('done', 'cancelled'))
-		AND NOT EXISTS (SELECT 1 FROM recall_steps WHERE recall_id = $1 AND act = 'lift' AND state IN ('ready', 'running'))`
+		AND NOT EXISTS (SELECT 1 FROM recall_steps WHERE recall_id = $1
+			AND (phase = '' AND state IN ('waiting', 'ready', 'running') OR act = 'lift' AND state IN ('ready', 'running') OR agent = '' AND state = 'running'))`
 	var over bool
 	err := db.one(ctx, query, id).Scan(&over)
 	return over, db.wrap("couldn't look whether a recall is over", err)
+}
+
+// KeptRecalls returns the recalls that are over and whose secrets may still be there.
+func (db *DB) KeptRecalls(ctx context.Context) ([]int64, error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT id FROM recalls WHERE forgotten = 0 AND state IN ('done', 'cancelled') ORDER BY id`)
+	ids, err := idsOf(rows, err)
+	return ids, db.wrap("couldn't list the recalls that are over", err)
+}
+
+// ForgotRecall notes that the secrets of a recall are destroyed.
+func (db *DB) ForgotRecall(ctx context.Context, id int64, at time.Time) error {
+	err := db.grouped(ctx, func(tx *writing) error {
+		_, err := tx.ExecContext(ctx, `UPDATE recalls SET forgotten = $1 WHERE id = $2`, micros(at), id)
+		return err
+	})
+	return db.wrap("couldn't note that the secrets of a recall are destroyed", err)
 }
 
 // OverBudget says which wave of a recall has more failures than it may have; "" none.

@@ -79,9 +79,10 @@ const longestStepRest = 25 * time.Hour
 // ClaimRecallSteps takes up steps that are ready and whose time has come, and those
 // whose lease has run out, of recalls that run; what takes back what another step did also
 // of those that do not. What ends targets goes first, and the recalls share. Gates and tasks for people
-// are not taken up. A lease that ends later than any that is given now was given by a
+// are not taken up. A lease that ends far later than any that is given now was given by a
 // wrong clock, and has run out as well. Of the steps that change one door, one goes on at
-// a time.
+// a time. Who takes up a block of a rehearsal makes what undoes it ready, for when the
+// rehearsal is over; from then on the block is taken up no more.
 func (db *DB) ClaimRecallSteps(ctx context.Context, c StepClaim) ([]ClaimedStep, error) {
 	if c.Most <= 0 {
 		return nil, nil
@@ -114,13 +115,20 @@ func (db *DB) ClaimRecallSteps(ctx context.Context, c StepClaim) ([]ClaimedStep,
 	return claimed, nil
 }
 
+// wrongClock is how far ahead a lease ends that was given by a wrong clock. Clocks that
+// differ by less are told apart from one by nobody: those who have them wait for each other.
+const wrongClock = time.Hour
+
 // release makes ready again what nobody works at any more.
 func (c StepClaim) release(ctx context.Context, tx *writing) error {
+	if err := c.letGo(ctx, tx); err != nil {
+		return err
+	}
 	stmt, err := tx.prepared(ctx, `UPDATE recall_steps SET state = 'ready', owner = '', lease = 0, next = 0 WHERE agent = $1 AND state = 'running' AND (lease < $2 OR lease > $3)`)
 	if err != nil {
 		return err
 	}
-	_, err = stmt.ExecContext(context.WithoutCancel(ctx), c.Agent, micros(c.Now), micros(c.Now.Add(2*c.Lease)))
+	_, err = stmt.ExecContext(context.WithoutCancel(ctx), c.Agent, micros(c.Now), micros(c.Now.Add(wrongClock+c.Lease)))
 	return err
 }
 
@@ -148,15 +156,15 @@ func (c StepClaim) pick(ctx context.Context, tx *writing) ([]int64, error) {
 			return err
 		})
 	}
-	const restoring = `SELECT id FROM recall_steps WHERE agent = $1 AND restores = TRUE AND state = 'ready' AND next <= $2`
-	if err := add(restoring, c.Now, c.Most); err != nil {
+	const restoring = `SELECT id FROM recall_steps WHERE agent = $1 AND restores = TRUE AND state = 'ready' AND (next <= $2 OR next > $4)`
+	if err := add(restoring, c.Now, c.Most, micros(c.Now.Add(longestStepRest))); err != nil {
 		return nil, err
 	}
 	running, err := runningRecalls(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	ready := `SELECT id FROM recall_steps WHERE agent = $1 AND recall_id = $4 AND state = 'ready' AND restores = FALSE AND act NOT IN ('gate', 'person') AND `
+	ready := `SELECT id FROM recall_steps WHERE agent = $1 AND recall_id = $4 AND state = 'ready' AND restores = FALSE AND act NOT IN ('gate', 'person') AND NOT (act = 'block' AND began > 0 AND ` + rehearsed + `$5)) AND `
 	if c.NoBooks {
 		ready += `act <> 'drain' AND `
 	}
@@ -166,11 +174,11 @@ func (c StepClaim) pick(ctx context.Context, tx *writing) ([]int64, error) {
 			continue
 		}
 		before := len(ids)
-		if err := add(ready+`next <= $2`, c.Now, share, recall); err != nil {
+		if err := add(ready+`next <= $2`, c.Now, share, recall, micros(c.Now)); err != nil {
 			return nil, err
 		}
 		if share -= len(ids) - before; share > 0 {
-			if err := add(ready+`next > $2`, c.Now.Add(longestStepRest), share, recall); err != nil {
+			if err := add(ready+`next > $2`, c.Now.Add(longestStepRest), share, recall, micros(c.Now)); err != nil {
 				return nil, err
 			}
 		}
@@ -203,7 +211,15 @@ func (c StepClaim) take(ctx context.Context, tx *writing, id int64) (RecallStepR
 	if err != nil {
 		return RecallStepRow{}, err
 	}
-	return scanStep(stmt.QueryRowContext(context.WithoutCancel(ctx), c.Owner, micros(c.Now.Add(c.Lease)), micros(c.Now), id))
+	s, err := scanStep(stmt.QueryRowContext(context.WithoutCancel(ctx), c.Owner, micros(c.Now.Add(c.Lease)), micros(c.Now), id))
+	switch {
+	case err != nil:
+	case s.Act == tallystick.ActBlock:
+		err = readyLift(ctx, tx, s)
+	case s.Act == tallystick.ActLift:
+		err = endBlock(ctx, tx, s, c.Now)
+	}
+	return s, err
 }
 
 // completeSteps reads what steps need to know.
@@ -272,16 +288,17 @@ func (db *DB) RecallStep(ctx context.Context, id int64) (ClaimedStep, error) {
 	return steps[0], db.wrap("couldn't read the step", err)
 }
 
-// StepFacts calls fn with the facts of all targets of a step.
-func (db *DB) StepFacts(ctx context.Context, s RecallStepRow, fn func(facts json.RawMessage) error) error {
+// StepFacts calls fn with the facts of all targets of a step, and whether the target
+// was skipped, so that nothing is to be done about its credential.
+func (db *DB) StepFacts(ctx context.Context, s RecallStepRow, fn func(facts json.RawMessage, skipped bool) error) error {
 	where, id := s.ofTargets()
-	rows, err := db.read.QueryContext(ctx, `SELECT facts FROM recall_targets`+where+` ORDER BY id`, id)
+	rows, err := db.read.QueryContext(ctx, `SELECT facts, state FROM recall_targets`+where+` ORDER BY id`, id)
 	err = each(rows, err, func(rows *sql.Rows) error {
-		var text string
-		if err := rows.Scan(&text); err != nil {
+		var text, state string
+		if err := rows.Scan(&text, &state); err != nil {
 			return err
 		}
-		return fn(rawOf(text))
+		return fn(rawOf(text), state == tallystick.TargetSkipped)
 	})
 	return db.wrap("couldn't read the targets of a step", err)
 }

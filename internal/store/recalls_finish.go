@@ -17,8 +17,7 @@ type StepOutcome struct {
 	Result []byte // JSON
 	At     time.Time
 	Events []RecallEvent
-	Fresh  string        // of issue: the name of the new credential
-	Rest   time.Duration // of a block in a rehearsal: how long what undoes it waits, from when the block was begun
+	Fresh  string // of issue: the name of the new credential
 }
 
 // FinishRecallStep ends a step that is done. In the same transaction those that waited
@@ -31,11 +30,6 @@ func (db *DB) FinishRecallStep(ctx context.Context, s RecallStepRow, o StepOutco
 			return err
 		}
 		events := o.Events
-		if o.Rest > 0 {
-			if err := putOff(ctx, tx, s.ID, s.Began.Add(o.Rest)); err != nil {
-				return err
-			}
-		}
 		tx.last.done = append(tx.last.done, s.ID)
 		if o.Fresh != "" {
 			if err := nameFresh(ctx, tx, s, o.Fresh); err != nil {
@@ -53,12 +47,6 @@ func (db *DB) FinishRecallStep(ctx context.Context, s RecallStepRow, o StepOutco
 		return nil
 	})
 	return db.wrap("couldn't finish a step", err)
-}
-
-// putOff lets the steps behind a step rest until a time.
-func putOff(ctx context.Context, tx *writing, step int64, until time.Time) error {
-	_, err := tx.ExecContext(ctx, `UPDATE recall_steps SET next = $1 WHERE act = 'lift' AND state = 'waiting' AND id IN (SELECT behind FROM recall_after WHERE step_id = $2)`, micros(until), step)
-	return err
 }
 
 // lowerWaits makes ready what waited for a step alone.
@@ -153,7 +141,7 @@ func (db *DB) RetryRecallStep(ctx context.Context, s RecallStepRow, events ...Re
 // FailRecallStep ends a step that is not tried again by itself, and its targets with
 // it. When so many targets of a wave have failed that the recall must not go on, it
 // stops; not once its deadline has acted, because then the old one must be blocked. In a
-// rehearsal what undoes the step becomes ready, for it may have happened.
+// rehearsal what undoes the step is due now, for it may have happened.
 func (db *DB) FailRecallStep(ctx context.Context, s RecallStepRow, o StepOutcome, next string) error {
 	err := db.grouped(ctx, func(tx *writing) error {
 		const set = `state = 'failed', owner = '', lease = 0, failures = $4, error = $5, ended = $6, result = $7`
@@ -161,7 +149,7 @@ func (db *DB) FailRecallStep(ctx context.Context, s RecallStepRow, o StepOutcome
 			return err
 		}
 		if s.Act == tallystick.ActBlock {
-			const lift = `UPDATE recall_steps SET state = 'ready', next = 0 WHERE act = 'lift' AND state = 'waiting' AND id IN (SELECT behind FROM recall_after WHERE step_id = $1)`
+			const lift = `UPDATE recall_steps SET next = 0 WHERE act = 'lift' AND state = 'ready' AND id IN (SELECT behind FROM recall_after WHERE step_id = $1)`
 			if _, err := tx.ExecContext(ctx, lift, s.ID); err != nil {
 				return err
 			}
@@ -198,7 +186,7 @@ func stopByBudget(ctx context.Context, tx *writing, recall int64, at time.Time) 
 // the first wave is too many.
 func overBudget(ctx context.Context, tx *writing, recall int64) (string, error) {
 	const query = `SELECT t.wave, COUNT(*), SUM(CASE WHEN t.state = 'failed' THEN 1 ELSE 0 END), r.errors FROM recall_targets t JOIN recalls r ON r.id = t.recall_id
-		WHERE t.recall_id = $1 AND r.blocked = 0 AND t.wave IN (SELECT f.wave FROM recall_targets f WHERE f.recall_id = $1 AND f.state = 'failed') GROUP BY t.wave, r.errors ORDER BY t.wave`
+		WHERE t.recall_id = $1 AND NOT (r.blocked > 0 AND r.at_deadline = 'block') AND t.wave IN (SELECT f.wave FROM recall_targets f WHERE f.recall_id = $1 AND f.state = 'failed') GROUP BY t.wave, r.errors ORDER BY t.wave`
 	rows, err := tx.QueryContext(ctx, query, recall)
 	why := ""
 	err = each(rows, err, func(rows *sql.Rows) error {

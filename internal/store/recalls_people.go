@@ -41,7 +41,7 @@ func (db *DB) SkipTarget(ctx context.Context, c TargetCall) error {
 		if err != nil {
 			return err
 		}
-		if err := liftBegun(ctx, tx, `target_id = $1`, c.Target); err != nil {
+		if err := liftBegun(ctx, tx, c.At, `target_id = $1`, c.Target); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE recall_targets SET state = 'skipped', error = $1 WHERE id = $2`, cleanText(c.Reason), c.Target); err != nil {
@@ -78,15 +78,10 @@ func idsOf(rows *sql.Rows, err error) ([]int64, error) {
 	return ids, err
 }
 
-// liftBegun makes ready what undoes those blocks of a rehearsal that were begun.
-func liftBegun(ctx context.Context, tx *writing, where string, arg int64) error {
-	const begun = ` AND EXISTS (SELECT 1 FROM recall_after a JOIN recall_steps b ON b.id = a.step_id WHERE a.behind = recall_steps.id AND b.act = 'block' AND b.began > 0)`
-	_, err := tx.ExecContext(ctx, `UPDATE recall_steps SET state = 'ready', next = 0, waits = 0 WHERE act = 'lift' AND state IN ('waiting', 'ready') AND `+where+begun, arg)
-	return err
-}
-
 // RetryTarget makes ready what has failed of a target, and of those that share it; a
-// target that was rolled back begins again.
+// target that was rolled back begins again. Where a step of the roll-back failed, that is
+// tried again and nothing else. ErrConflict: nothing has failed, or the target is being
+// rolled back now, or what a rehearsal blocked there is being let in again.
 func (db *DB) RetryTarget(ctx context.Context, c TargetCall) error {
 	err := db.tx(ctx, func(tx *writing) error {
 		t, err := heldTarget(ctx, tx, c.Target)
@@ -103,6 +98,12 @@ func (db *DB) RetryTarget(ctx context.Context, c TargetCall) error {
 		}
 		if len(failed) == 0 {
 			return fmt.Errorf("%w: nothing of it has failed", tallystick.ErrConflict)
+		}
+		if failed, err = rollsBack(ctx, tx, group, failed); err != nil {
+			return err
+		}
+		if failed, err = withLifts(ctx, tx, failed); err != nil {
+			return err
 		}
 		if err := again(ctx, tx, failed); err != nil {
 			return err
@@ -239,7 +240,7 @@ func (db *DB) DoneByPerson(ctx context.Context, c TargetCall, result []byte) err
 func (db *DB) CancelRecall(ctx context.Context, id int64, reason string, at time.Time, event string) error {
 	err := db.tx(ctx, func(tx *writing) error {
 		m := RecallMove{From: unfinished, To: tallystick.RecallCancelled, Reason: reason, At: at, Event: event}
-		return errors.Join(moveRecall(ctx, tx, id, m), liftBegun(ctx, tx, `recall_id = $1`, id))
+		return errors.Join(moveRecall(ctx, tx, id, m), liftBegun(ctx, tx, at, `recall_id = $1`, id))
 	})
 	return db.wrap("couldn't cancel the recall", err)
 }

@@ -155,7 +155,7 @@ func labelOf(holder, relying, party, subject string) string {
 
 // MeetDeadline does what a recall says for its deadline, once: what is not ready is late.
 // Where the recall blocks, it goes on also when it was paused or stopped; drains are left
-// behind; and hold, revoke, block and prove wait for nothing but each other. It says
+// behind, and so is what would put an old one back; and hold, revoke, block and prove wait for nothing but each other. It says
 // whether this call did it.
 func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, error) {
 	met := false
@@ -191,6 +191,9 @@ func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, e
 		}
 		addEvents(tx, id, RecallEvent{At: at, Kind: EventDeadline, Text: text + " The old one is blocked everywhere."})
 		if _, err := tx.ExecContext(ctx, `UPDATE recalls SET state = 'running', reason = '' WHERE id = $1`, id); err != nil {
+			return err
+		}
+		if err := dropUndo(ctx, tx, id, at); err != nil {
 			return err
 		}
 		return db.force(ctx, tx, id, at, `act = 'drain' OR act = 'gate' AND phase IN ('drain', 'revoke', 'prove')`)

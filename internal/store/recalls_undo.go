@@ -4,8 +4,10 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tallystick/tallystick"
 )
@@ -16,8 +18,8 @@ const phaseUndo = tallystick.Phase("")
 // UndoTarget begins to roll a target back, and those that share its new credential:
 // the old one is installed again where the new one may have been, and then the new one
 // is let in no more. What was done until then is to be done again when somebody tries
-// the target again. ErrConflict: something of it goes on now, or the old one is being
-// revoked already, or nothing was done yet.
+// the target again. ErrConflict: something of it goes on now, or it is being rolled back, or
+// the old one is being revoked or blocked by the deadline already, or nothing was done yet.
 func (db *DB) UndoTarget(ctx context.Context, c TargetCall) error {
 	first, err := db.newIDs(ctx, idBlockSize)
 	if err != nil {
@@ -61,11 +63,28 @@ func (db *DB) UndoTarget(ctx context.Context, c TargetCall) error {
 	return db.wrap("couldn't roll the target back", err)
 }
 
+// rollsBack returns which of the steps that failed may be tried again: all of them, or
+// those of a roll-back that is not done, before which nothing else may go on: it would
+// put the old one back where the recall has long gone on.
+func rollsBack(ctx context.Context, tx *writing, group []int64, failed []RecallStepRow) ([]RecallStepRow, error) {
+	left, err := stepsOf(ctx, tx, group, ` AND s.phase = '' AND s.state NOT IN ('done', 'skipped')`)
+	if err != nil || len(left) == 0 {
+		return failed, err
+	}
+	left = slices.DeleteFunc(left, func(s RecallStepRow) bool { return s.State != tallystick.StepFailed })
+	if len(left) == 0 {
+		return nil, errRollsBack
+	}
+	return left, nil
+}
+
+// errRollsBack says that a target is not as it was yet.
+var errRollsBack = fmt.Errorf("%w: the target is being rolled back", tallystick.ErrConflict)
+
 // toUndo returns the steps that are to be taken back, installs first.
 func toUndo(ctx context.Context, tx *writing, recall int64, steps []RecallStepRow) ([]RecallStepRow, error) {
-	var revoked int
-	const query = `SELECT COUNT(*) FROM recall_steps WHERE recall_id = $1 AND target_id = 0 AND act = 'revoke' AND began > 0`
-	if err := tx.QueryRowContext(ctx, query, recall).Scan(&revoked); err != nil {
+	var blocked bool
+	if err := tx.QueryRowContext(ctx, `SELECT blocked > 0 AND at_deadline = 'block' FROM recalls WHERE id = $1`, recall).Scan(&blocked); err != nil {
 		return nil, err
 	}
 	var back []RecallStepRow
@@ -73,7 +92,9 @@ func toUndo(ctx context.Context, tx *writing, recall int64, steps []RecallStepRo
 		switch {
 		case s.State == tallystick.StepRunning:
 			return nil, fmt.Errorf("%w: the step %s is under way at %s; pause the recall and try it again in a minute", tallystick.ErrConflict, s.Act, s.Door)
-		case revoked > 0 || (s.Act == tallystick.ActRevoke || s.Act == tallystick.ActBlock) && !s.Began.IsZero():
+		case s.Phase == phaseUndo && s.State != tallystick.StepDone:
+			return nil, errRollsBack
+		case blocked || (s.Act == tallystick.ActRevoke || s.Act == tallystick.ActBlock) && !s.Began.IsZero():
 			return nil, fmt.Errorf("%w: the old one is being revoked, so that it cannot be used again", tallystick.ErrConflict)
 		case !s.Began.IsZero() && (s.Act == tallystick.ActInstall || s.Act == tallystick.ActTrust) && s.Phase != phaseUndo:
 			back = append(back, s)
@@ -152,10 +173,33 @@ func rewind(ctx context.Context, tx *writing, steps []RecallStepRow, why string)
 // undone notes that a step is taken back. Once all are, the targets are.
 func undone(ctx context.Context, tx *writing, s RecallStepRow) error {
 	where, id := s.ofTargets()
-	_, err := tx.ExecContext(ctx, `UPDATE recall_targets SET state = 'undone'`+where+` AND state <> 'skipped' AND NOT EXISTS (SELECT 1 FROM recall_steps u
+	_, err := tx.ExecContext(ctx, `UPDATE recall_targets SET state = 'undone'`+where+` AND state NOT IN ('skipped', 'proven') AND NOT EXISTS (SELECT 1 FROM recall_steps u
 		WHERE u.phase = '' AND u.state NOT IN ('done', 'skipped') AND u.recall_id = recall_targets.recall_id
 		AND (u.target_id = recall_targets.id OR u.id IN (SELECT h.step_id FROM recall_shared h WHERE h.target_id = recall_targets.id)))`, id)
 	return err
+}
+
+// dropUndo puts an end to what would put back an old one that is refused everywhere from
+// now on: its target stays as it is until somebody tries it again.
+func dropUndo(ctx context.Context, tx *writing, recall int64, at time.Time) error {
+	const drop = `UPDATE recall_steps SET state = 'skipped', owner = '', lease = 0, fence = fence + 1, ended = $2, error = 'the deadline left it behind'
+		WHERE recall_id = $1 AND phase = '' AND state NOT IN ('done', 'skipped') RETURNING ` + stepColumns
+	rows, err := tx.QueryContext(ctx, drop, recall, micros(at))
+	var dropped []RecallStepRow
+	err = each(rows, err, func(rows *sql.Rows) error {
+		s, err := scanStep(rows)
+		dropped = append(dropped, s)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range dropped {
+		if err := failTargets(ctx, tx, s, "The deadline came before it was rolled back. Retry the target, or skip it with a reason."); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // BeginAgain lets a target, and those that share its new credential, begin again with

@@ -122,7 +122,12 @@ func (s *stream) send(text string) error {
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err
 	}
-	return s.control.Flush()
+	if err := s.control.Flush(); err != nil {
+		return err
+	}
+	// Over HTTP/2 a deadline that passes ends the stream, also while nothing is written.
+	_ = s.control.SetWriteDeadline(time.Time{})
+	return nil
 }
 
 // RecallEvents are the events of a recall, for its page.

@@ -25,9 +25,11 @@ CREATE TABLE recalls (
     started     BIGINT NOT NULL DEFAULT 0,
     ended       BIGINT NOT NULL DEFAULT 0,
     blocked     BIGINT NOT NULL DEFAULT 0, -- when the deadline acted
-    forced      BIGINT NOT NULL DEFAULT 0  -- when what could not be held was left behind
+    forced      BIGINT NOT NULL DEFAULT 0, -- when what could not be held was left behind
+    forgotten   BIGINT NOT NULL DEFAULT 0  -- when its secrets were destroyed
 );
 CREATE INDEX recalls_state ON recalls (state, id);
+CREATE INDEX recalls_kept ON recalls (id) WHERE forgotten = 0;
 -- Who begins a recall or opens one has this row until it is done, so that of two that
 -- overlap the second sees the first.
 INSERT INTO counters (name, next) VALUES ('recall', 0);
