@@ -84,14 +84,20 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request dr
 // swap writes the files and makes Postfix use them, or puts everything back.
 func (d *door) swap(ctx context.Context, h driver.Host, s *stand, files []installing.File, mark string, request driver.InstallRequest) (driver.Installed, error) {
 	shown := []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}
+	check := func(ctx context.Context) error {
+		if _, err := installing.Run(ctx, h, "postfix", "-c", d.Config, "check"); err != nil {
+			return fmt.Errorf("%w: Postfix does not take its configuration: %w", tallystick.ErrInvalid, err)
+		}
+		return nil
+	}
+	// A configuration that is wrong already cannot be loaded again either, and an smtpd that
+	// begins while the files are there would go on with them: so nothing is written then.
+	if err := check(ctx); err != nil {
+		return driver.Installed{}, err
+	}
 	change := installing.Change{
 		Host: h, Files: files, Mark: mark, Eager: true, // smtpd
-		Check: func(ctx context.Context) error {
-			if _, err := installing.Run(ctx, h, "postfix", "-c", d.Config, "check"); err != nil {
-				return fmt.Errorf("%w: Postfix does not take its configuration: %w", tallystick.ErrInvalid, err)
-			}
-			return nil
-		},
+		Check:  check,
 		Reload: func(ctx context.Context) error { return d.reload(ctx, h) },
 	}
 	if d.Role == roleServer {

@@ -22,6 +22,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/host"
+	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/drivers/postfix"
 	"github.com/tallystick/tallystick/internal/lab"
 )
@@ -54,6 +55,11 @@ func TestNotShownIsPutBack(t *testing.T) {
 	if err == nil || errors.Is(err, tallystick.ErrDamaged) {
 		t.Errorf("it gives %v, want an error without damage", err)
 	}
+	// An smtpd that began meanwhile goes on with what it read, until a reload that is heeded.
+	if _, err := installing.Run(t.Context(), host.Local(), "postfix", "-c", s.Config, "reload"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second)
 	s.unchanged(t)
 }
 
