@@ -160,6 +160,9 @@ func (d *door) view() driver.View {
 	if len(d.shown.Chain) > 0 {
 		v.Shown = []driver.Shown{{Public: d.shown, At: "/etc/" + d.Name, Live: d.place, Key: true}}
 	}
+	if !d.place && len(d.accepts) > 0 { // it answers whoever connects, with what no test recalls
+		v.Shown = append(v.Shown, driver.Shown{At: d.listener().Address, Live: true})
+	}
 	for f := range d.accepts {
 		v.Accepts = append(v.Accepts, driver.Accepted{Name: "cert-sha256:" + f, As: "svc"})
 	}
