@@ -148,6 +148,7 @@ func (p *program) look(ctx context.Context, set *doors.Set, name string, asJSON 
 	s.put("Recalls can", canWords(door))
 	s.put("Holder", door.Holder)
 	s.list("Lets in for", door.RelyingParties)
+	s.list("Meant for", door.Holders)
 	s.put("Owner", words(door.Owner, door.Customer))
 	viewSheet{s, p.now()}.print(view, shown.Attempts)
 	return s.err

@@ -86,7 +86,7 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 		return err
 	}
 	t.sources = sources.New(sources.Config{DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now})
-	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now}
+	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now, Fresh: time.Second}
 	return nil
 }
 

@@ -38,6 +38,11 @@ type Door struct {
 	// By these names its log and the books of holders are found.
 	RelyingParties []string `yaml:"relying_parties"`
 
+	// Who is meant to sign in here, by the holder of their doors. When several holders share
+	// one credential, a recall gives each its own, and has it let in at the doors that name
+	// that holder. Without any, every holder of what the door lets in may come.
+	Holders []string `yaml:"holders"`
+
 	// How it gets its next certificate.
 	Issue DoorIssue `yaml:"issue"`
 }

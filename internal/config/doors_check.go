@@ -119,6 +119,11 @@ func (door Door) check(d *decoder, path string) {
 			d.wrong(fmt.Sprintf("%s.relying_parties[%d]", path, i), "it is a kind and a name, such as ldap:dir.example.com:636")
 		}
 	}
+	for i, name := range door.Holders {
+		if name == "" || len(name) > maxWord {
+			d.wrong(fmt.Sprintf("%s.holders[%d]", path, i), "it is the holder of other doors, of at most %d bytes", maxWord)
+		}
+	}
 	if key := door.Issue.Key; key != "" && (!slices.Contains(keyKinds(), key) || key == "ecdsa-p521") {
 		d.wrong(path+".issue.key", "there is no such sort of key%s", suggest(key, keyKinds()))
 	}

@@ -37,6 +37,7 @@ type Door struct {
 	Customer       string   `json:"customer,omitempty"`
 	Holder         string   `json:"holder,omitempty"` // the workload that signs in with what the door holds
 	RelyingParties []string `json:"relying_parties,omitempty"`
+	Holders        []string `json:"holders,omitempty"` // who is meant to be let in; empty: whoever is
 	Issue          Issue    `json:"issue,omitzero"`
 	Verbs          []string `json:"verbs"` // what its driver can do: look, install, trust, block, probe
 }
@@ -195,7 +196,7 @@ func Open(c Config) (*Set, error) {
 
 func doorOf(d config.Door) Door {
 	return Door{
-		Name: d.Name, Driver: d.Driver, Host: d.Host, Owner: d.Owner, Customer: d.Customer, Holder: d.Holder, RelyingParties: d.RelyingParties,
+		Name: d.Name, Driver: d.Driver, Host: d.Host, Owner: d.Owner, Customer: d.Customer, Holder: d.Holder, RelyingParties: d.RelyingParties, Holders: d.Holders,
 		Issue: Issue{Issuer: d.Issue.Issuer, Profile: d.Issue.Profile, Algorithm: d.Issue.Key, Names: d.Issue.Names, Lifetime: d.Issue.Lifetime},
 	}
 }

@@ -109,7 +109,28 @@ func blast(b *burnt, all []*seen) []*group {
 	for _, g := range groups {
 		g.relying = letting.of(g.old, g.holder)
 	}
+	meant(groups)
 	return slices.DeleteFunc(groups, func(g *group) bool { return g.holder == nil && len(g.relying) == 0 })
+}
+
+// meant leaves out doors that are for other holders of the same credential. A door none of
+// whose holders has it stays with all: it lets the credential in all the same.
+func meant(groups []*group) {
+	having := map[string]map[string]bool{} // holders, by bestName of what they have
+	for _, g := range groups {
+		if name := bestName(g.old); g.holder != nil {
+			if having[name] == nil {
+				having[name] = map[string]bool{}
+			}
+			having[name][g.holder.Holder] = true
+		}
+	}
+	for _, g := range groups {
+		has := having[bestName(g.old)]
+		g.relying = slices.DeleteFunc(g.relying, func(s *seen) bool {
+			return g.holder != nil && !slices.Contains(s.Holders, g.holder.Holder) && slices.ContainsFunc(s.Holders, func(h string) bool { return has[h] })
+		})
+	}
 }
 
 // A lettings says which doors let a credential in.

@@ -158,6 +158,24 @@ func TestPlanOfAPlace(t *testing.T) {
 	}
 }
 
+// Where holders share a credential each is let in where it is meant to be; a door whose
+// holders do not have it is everybody's.
+func TestDoorsAreMeantForTheirHolders(t *testing.T) {
+	pki := newPKI(t)
+	shared := pki.client("shared")
+	all := []*seen{holderDoor("a", shared), holderDoor("b", shared), relyingDoor("of-a", pki.ca.Raw), relyingDoor("of-c", pki.ca.Raw), relyingDoor("of-all", pki.ca.Raw)}
+	all[0].Holder, all[1].Holder, all[2].Holders, all[3].Holders = "a", "b", []string{"a"}, []string{"c"}
+	got := map[string][]string{}
+	for _, g := range blast(burntOf(shared), all) {
+		for _, s := range g.relying {
+			got[g.holder.Name] = append(got[g.holder.Name], s.Name)
+		}
+	}
+	if d := cmp.Diff(map[string][]string{"a": {"of-a", "of-all", "of-c"}, "b": {"of-all", "of-c"}}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // What no door holds is blocked all the same, when a person has given its holder
 // another one.
 func TestPlanWithoutAHolder(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -58,62 +57,44 @@ const bookAge = 90 * 24 * time.Hour
 
 // Quiet answers. It is for the program itself and asks no gate. Books are those that
 // have the credential at any relying party: who keeps one for a credential records
-// all of its uses. A use that names no relying party may have been there.
+// all of its uses. A use that names no relying party may have been there. The answer is
+// what the books said at one instant, at most Fresh ago.
 func (u *Usage) Quiet(ctx context.Context, q QuietQuestion) (Quiet, error) {
-	var answer, anywhere Quiet
-	met := false
-	query := ledger.Query{Names: q.Names, From: q.Since.Add(-bookAge), To: u.Now().Add(time.Hour)}
-	err := u.Ledger.Scan(ctx, query, func(use *tallystick.Use) error {
-		if use.Side == tallystick.SideHolder && !slices.Contains(answer.Books, use.Source) {
-			answer.Books = append(answer.Books, use.Source)
-		}
-		anywhere.count(use, q)
-		here := slices.Contains(q.RelyingParties, use.RelyingParty)
-		if met = met || here; here || use.RelyingParty == "" {
+	r, err := u.reading(ctx, q)
+	if err != nil {
+		return Quiet{}, err
+	}
+	parties := append(slices.Clone(q.RelyingParties), "")
+	if !slices.ContainsFunc(q.RelyingParties, func(party string) bool { return r.met[party] }) {
+		parties, q.RelyingParties = r.parties(), []string{""}
+	}
+	answer := Quiet{Books: slices.Clone(r.sources)}
+	slices.Sort(parties)
+	for _, party := range slices.Compact(parties) {
+		for _, use := range r.uses[party] {
 			answer.count(use, q)
 		}
-		return nil
-	})
-	if err != nil {
-		return Quiet{}, err
 	}
-	if !met {
-		anywhere.Books = answer.Books
-		answer, q.RelyingParties = anywhere, []string{""}
-	}
-	slices.Sort(answer.Books)
-	books, err := u.books(ctx)
-	if err != nil {
-		return Quiet{}, err
-	}
-	answer.close(books, u.Now())
-	return answer, u.foreign(ctx, q, &answer)
+	answer.close(r.books, r.at)
+	return answer, u.foreign(ctx, r.used, q, &answer)
 }
 
 // foreign fills in what the tally says of the other side's records.
-func (u *Usage) foreign(ctx context.Context, q QuietQuestion, answer *Quiet) error {
-	used := []int64{}
-	for _, name := range q.Names {
-		rows, err := u.DB.UsedUnder(ctx, name)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			used = append(used, row.ID)
-		}
-	}
-	slices.Sort(used)
+func (u *Usage) foreign(ctx context.Context, used []int64, q QuietQuestion, answer *Quiet) error {
 	for _, party := range q.RelyingParties {
-		filter := store.VerdictFilter{Used: slices.Compact(used), Verdict: tallystick.VerdictForeign, Party: party, From: q.Since, To: q.Until}
+		filter := store.VerdictFilter{Used: used, Verdict: tallystick.VerdictForeign, Party: party, From: q.Since, To: q.Until}
 		n, err := u.DB.CountVerdicts(ctx, filter)
 		if err != nil {
 			return err
 		}
+		if n == 0 {
+			continue
+		}
+		answer.Foreign += n
 		newest, err := u.DB.Verdicts(ctx, filter, store.PageRequest{Desc: true, Limit: 1})
 		if err != nil {
 			return err
 		}
-		answer.Foreign += n
 		if len(newest.Items) > 0 && newest.Items[0].Use.Time.After(answer.LastForeign) {
 			answer.LastForeign = newest.Items[0].Use.Time
 		}
@@ -123,20 +104,16 @@ func (u *Usage) foreign(ctx context.Context, q QuietQuestion, answer *Quiet) err
 
 // count adds one use. A counted record may reach over Since: it counts as a whole,
 // because nothing tells when within it the holder stopped.
-func (q *Quiet) count(use *tallystick.Use, asked QuietQuestion) {
-	last := use.Time
-	if use.Until.After(last) {
-		last = use.Until
-	}
-	if use.Side != tallystick.SideHolder || use.Outcome == tallystick.OutcomeAttempt || last.Before(asked.Since) || !asked.Until.IsZero() && !use.Time.Before(asked.Until) {
+func (q *Quiet) count(use madeUse, asked QuietQuestion) {
+	if use.last.Before(asked.Since) || !asked.Until.IsZero() && !use.first.Before(asked.Until) {
 		return
 	}
-	if use.Outcome == tallystick.OutcomeRefused {
-		q.Refused += use.Count
+	if use.refused {
+		q.Refused += use.count
 	}
-	q.HolderUses += use.Count
-	if last.After(q.LastHolder) {
-		q.LastHolder = last
+	q.HolderUses += use.count
+	if use.last.After(q.LastHolder) {
+		q.LastHolder = use.last
 	}
 }
 

@@ -60,6 +60,43 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
+// Questions that come together are answered from one reading, and a later one sees what
+// came since.
+func TestQuietReadsOnceForMany(t *testing.T) {
+	book, err := ledger.Open(t.TempDir(), ledger.Options{Now: func() time.Time { return noon }})
+	must(t, err)
+	t.Cleanup(func() { must(t, book.Close()) })
+	u := &usage.Usage{DB: storetest.Open(t, filepath.Join(t.TempDir(), "tally.db")), Ledger: book, Now: func() time.Time { return noon }, Fresh: time.Hour}
+	uses := func(since time.Time) int64 {
+		q, err := u.Quiet(t.Context(), usage.QuietQuestion{Names: []string{"cert-sha256:aa"}, RelyingParties: []string{graph}, Since: since})
+		must(t, err)
+		return q.HolderUses
+	}
+	made := func(minutes int) {
+		_, err := book.Append(t.Context(), ledger.Batch{Uses: []tallystick.Use{{
+			Source: "broker", Side: tallystick.SideHolder, Level: tallystick.LevelRequest, Time: noon.Add(time.Duration(minutes) * time.Minute), Count: 1,
+			Credential: []string{"cert-sha256:aa"}, RelyingParty: graph, Outcome: tallystick.OutcomeSuccess,
+		}}})
+		must(t, err)
+	}
+	made(-30)
+	since := noon.Add(-time.Hour)
+	if n := uses(since); n != 1 {
+		t.Errorf("%d uses", n)
+	}
+	made(-20)
+	if n := uses(since); n != 1 {
+		t.Errorf("it was read again at once: %d uses", n)
+	}
+	if n := uses(since.Add(-time.Hour)); n != 2 {
+		t.Errorf("what is asked from before was not read: %d uses", n)
+	}
+	u.Fresh = 0
+	if n := uses(since); n != 2 {
+		t.Errorf("without patience it is not read each time: %d uses", n)
+	}
+}
+
 // Uses that somebody else made are told apart, and are nobody's quiet.
 func TestQuietTellsOfForeignUses(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {

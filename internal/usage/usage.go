@@ -24,6 +24,11 @@ type Usage struct {
 	// Raw is nil where nothing is kept as it was received.
 	Raw Raw
 	Now func() time.Time
+	// Fresh is how old what Quiet has read of the books may be, so that many questions in a
+	// row cost one reading; 0 reads for each.
+	Fresh time.Duration
+
+	readings readings
 }
 
 // Live knows what is not settled yet: *watch.Watch. It is nil where nothing
