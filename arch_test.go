@@ -102,10 +102,12 @@ var arrows = []arrow{
 	{"internal/problem", []string{"."}, "what an error is to its readers depends on the error alone"},
 	{"internal/config", []string{".", "driver", "internal/config", "internal/problem"}, "the configuration is data"},
 	{"internal/store", []string{".", "internal/store", "internal/store/"}, "the store knows no feature"},
+	{"internal/demo", []string{".", "driver", "driver/", "holder", "internal/lab/entra"}, "the demo plays the world, and knows Tallystick as its users do"},
 	{"internal/server", []string{".", "driver", "rule", "internal/"}, "the server calls features; only cmd knows drivers"},
 	{"internal/web", []string{".", "driver", "rule", "internal/"}, "pages call features; only cmd knows drivers"},
+	{"internal/lab/entra", nil, "the emulator is written to Microsoft's documents and shares nothing with what it tests"},
 	{"internal/reconcile", []string{".", "holder", "internal/tally", "internal/uses"}, "the books that it reads are those that package holder writes"},
-	{"internal/sources", []string{".", "holder", "internal/"}, "the books that are delivered are those that package holder writes"},
+	{"internal/sources", []string{".", "driver", "holder", "internal/"}, "the books that are delivered are those that package holder writes"},
 	{"internal/", []string{".", "parse", "driver", "driver/", "rule", "rules", "internal/"}, "features know contracts, not drivers"},
 	{"cmd/", []string{".", "parse", "holder", "driver", "driver/", "drivers", "rule", "rules", "internal/", "cmd/"}, "only cmd puts everything together"},
 	{"bench/", []string{".", "parse", "driver", "drivers", "drivers/", "rule", "rules", "rules/", "internal/"}, "a benchmark measures anything"},
@@ -158,6 +160,19 @@ func TestCommandsDoNotImportPages(t *testing.T) {
 	for _, f := range sources(t) {
 		if ours, _ := f.imports(); strings.HasPrefix(f.dir, "cmd/") && slices.Contains(ours, "internal/web") {
 			t.Errorf("%s imports internal/web: commands call features; pages are for the server", f.path)
+		}
+	}
+}
+
+// A server never runs an emulator: what a person sees of a tenant is that tenant.
+func TestOnlyTestsAndTheDemoKnowTheEmulator(t *testing.T) {
+	for _, f := range sources(t) {
+		ours, _ := f.imports()
+		demo := strings.HasPrefix(f.path, "cmd/tally/demo") || f.dir == "internal/demo" || strings.HasPrefix(f.dir, "bench/")
+		for _, imported := range ours {
+			if !f.test && !demo && (imported == "internal/lab/entra" || imported == "internal/demo") {
+				t.Errorf("%s imports %s: the emulator is for tests and for tally demo alone", f.path, imported)
+			}
 		}
 	}
 }

@@ -58,9 +58,9 @@ const (
 	// open: its key is unknown, and its fingerprint is that of the container.
 	// Raw stays empty, because a container is not public.
 	KindSealed Kind = "sealed"
-	// KindNamed is a credential that is known by its uses alone: a log or a
-	// holder names it, and it was never sighted. Raw is its first name, in the
-	// normal form (see NormalName).
+	// KindNamed is a credential that is known by a name alone: a log or a holder
+	// names it, or a directory that keeps its bytes to itself, as of a client
+	// secret. Raw is its first name, in the normal form (see NormalName).
 	KindNamed Kind = "named"
 )
 

@@ -19,6 +19,7 @@ import (
 //	truststore:///etc/ssl/certs        a set of trusted certificates
 //	ssh://10.0.0.5:22                  an SSH server
 //	metadata://idp.example/saml        SAML metadata or an OpenID key set; metadata:///path in a file
+//	entra://TENANT/applications/ID     an object of a tenant of Microsoft Entra ID
 //
 // Places compare as strings; make them with the functions below.
 type Place string
@@ -39,6 +40,12 @@ func QUICPlace(hostport string) Place { return Place("quic://" + hostport) }
 
 // SSHPlace returns the place of an SSH server; hostport is as net.JoinHostPort makes it.
 func SSHPlace(hostport string) Place { return Place("ssh://" + hostport) }
+
+// EntraPlace returns the place of an object of a tenant of Microsoft Entra ID, by its kind as
+// Microsoft Graph calls it ("applications", "servicePrincipals") and its object id.
+func EntraPlace(tenant, kind, id string) Place {
+	return Place("entra://" + tenant + "/" + kind + "/" + id)
+}
 
 // Scheme returns what stands before "://".
 func (p Place) Scheme() string {
@@ -122,9 +129,10 @@ func (s *Sighting) Further() []Sighting {
 // Facts are what a driver noticed at the place beside the credential. They are
 // stored as JSON: additions only.
 type Facts struct {
-	TLS  *TLSFacts  `json:"tls,omitempty"`
-	File *FileFacts `json:"file,omitempty"`
-	SSH  *SSHFacts  `json:"ssh,omitempty"`
+	TLS   *TLSFacts   `json:"tls,omitempty"`
+	File  *FileFacts  `json:"file,omitempty"`
+	SSH   *SSHFacts   `json:"ssh,omitempty"`
+	Entra *EntraFacts `json:"entra,omitempty"`
 }
 
 // An Evidence level says how much a sighting at an endpoint proves.
@@ -223,6 +231,40 @@ type SSHFacts struct {
 	MACs       []string `json:"macs,omitempty"`
 	Signatures []string `json:"signatures,omitempty"` // algorithms that this key signs with there
 	Evidence   Evidence `json:"evidence,omitempty"`
+}
+
+// EntraFacts describe whom a credential signs in as at a tenant of Microsoft Entra ID, and
+// what that opens: one side of a connection.
+type EntraFacts struct {
+	Application string `json:"application"`      // client id
+	Name        string `json:"name,omitempty"`   // display name of the application
+	KeyID       string `json:"key_id,omitempty"` // of the credential there; sign-in logs name it by that
+	// Form is "certificate", "secret", "federated", "key", or "elsewhere": the credentials of an
+	// application of another tenant are not shown.
+	Form string `json:"form"`
+	// Home is the tenant that the application belongs to, where it is another one.
+	Home string `json:"home,omitempty"`
+	// FirstParty says that the application is one of Microsoft's own.
+	FirstParty bool `json:"first_party,omitempty"`
+	Disabled   bool `json:"disabled,omitempty"` // nobody can sign in as it
+	// Owners may add credentials to it: user names, or names of applications.
+	Owners []string `json:"owners,omitempty"`
+	Grants []Grant  `json:"grants,omitempty"`
+	// Issuer, Subject and Audiences of a federated credential: whoever has a token with them gets in.
+	Issuer    string   `json:"issuer,omitempty"`
+	Subject   string   `json:"subject,omitempty"`
+	Audiences []string `json:"audiences,omitempty"`
+}
+
+// A Grant is a permission that is carried by a connection.
+type Grant struct {
+	Resource string `json:"resource"` // display name of what it is for: "Microsoft Graph"
+	Name     string `json:"name"`     // "Mail.Read", "full_access_as_app"
+	Opens    string `json:"opens"`    // in words: "reads every mailbox of the tenant"
+	// Delegated grants open what the person may who uses the application; For is "everybody"
+	// or "some people".
+	Delegated bool   `json:"delegated,omitempty"`
+	For       string `json:"for,omitempty"`
 }
 
 // A Miss is a place where a driver looked and could not see: it is never

@@ -141,6 +141,9 @@ type RecallTarget struct {
 
 	State string `json:"state"` // a Phase that is under way, or one of the words below
 	Late  bool   `json:"late,omitempty"`
+	// Asked says that a door denies us what is to be done there, so that its people were
+	// asked to do it: Instructions say what. It goes on as soon as the door shows that they did.
+	Asked bool   `json:"asked,omitempty"`
 	Error string `json:"error,omitempty"` // why it cannot go on, with the next action
 }
 

@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tallystick/tallystick"
 )
 
 // A door is one installed system that shows a credential to others, or lets others
@@ -73,10 +76,20 @@ func Offers(door any, verb string) bool {
 	return !ok || slices.Contains(narrowed.Verbs(), verb)
 }
 
+// A Listed door is a Blocker that refuses one credential by the revocation list of its CA
+// and in no other way: where none is to be had that names it, a person has to see to it.
+type Listed interface {
+	// BlocksByList says so.
+	BlocksByList() bool
+}
+
 // A LookRequest asks how a door stands.
 type LookRequest struct {
 	Host Host
 	Now  func() time.Time
+	// Used, of this and other requests, is told of each sign-in that the driver makes by a
+	// credential whose uses somebody records, so that nobody takes it for a thief's. It may be nil.
+	Used func(tallystick.Use)
 }
 
 // A View is how a door stands. Lists are sorted, so that equal doors give equal views.
@@ -182,6 +195,7 @@ type TrustRequest struct {
 	// Withdraw takes away what Trust added, and nothing that was there before.
 	Withdraw bool
 	Now      func() time.Time
+	Used     func(tallystick.Use) // as of LookRequest
 }
 
 // A BlockRequest says whom to refuse.
@@ -192,9 +206,13 @@ type BlockRequest struct {
 	// that read lists. Where they name Old, that is not enough where sessions are
 	// resumed: see Blocker. Empty when the issuer has none.
 	CRLs [][]byte
+	// OldKey is the private half of Old where whoever asks has it, for systems at which a
+	// credential may take itself away when nobody else can. It may be nil.
+	OldKey crypto.Signer
 	// Lift undoes what Block did for Old, as far as the door can; lists stay.
 	Lift bool
 	Now  func() time.Time
+	Used func(tallystick.Use) // as of LookRequest
 }
 
 // Blocked is what came of it.
@@ -249,6 +267,9 @@ type Attempt struct {
 	At       time.Time `json:"at"`
 	// Served is the SHA-256 of the certificate that the server showed, hex.
 	Served string `json:"served,omitempty"`
+	// IDs name the use in the log of the other side, where its protocol tells: "uti", "request",
+	// "correlation".
+	IDs map[string]string `json:"ids,omitempty"`
 }
 
 // Probed is what came of it.

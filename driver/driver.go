@@ -5,9 +5,9 @@
 // A driver is a value made by New from three things: a name, a struct of
 // options, and a function that opens it. What it can do is a set of verbs, each
 // an interface of one method in this package (find.go of a driver implements
-// Finder, issue.go Issuer, and so on; door.go here has those of a recall; Watch and
-// Sign come with the features that call them). A driver has the verbs whose
-// interfaces the opened value implements.
+// Finder, issue.go Issuer, and so on; door.go here has those of a recall; Sign comes with
+// the feature that calls it). A driver has the verbs whose interfaces the opened
+// value implements.
 //
 // A driver imports the root package, package parse, this package with those
 // beneath it, and its vendor's library, and nothing else of Tallystick. It does
@@ -67,7 +67,7 @@ func (d Driver) About() string { return d.about }
 func (d Driver) Options() []Option { return d.options }
 
 // Verbs returns the capabilities in a fixed order: "find", "issue", "look",
-// "revoke", "install", "trust", "block", "probe".
+// "revoke", "install", "trust", "block", "probe", "watch".
 func (d Driver) Verbs() []string { return d.verbs }
 
 // Open makes the driver ready with option values by name; what is not named
@@ -83,6 +83,7 @@ func verbsOf(v any) []string {
 	}{
 		{"find", is[Finder](v)}, {"issue", is[Issuer](v)}, {"look", is[StandingLooker](v) || is[Looker](v)}, {"revoke", is[Revoker](v)},
 		{"install", is[Installer](v)}, {"trust", is[Truster](v)}, {"block", is[Blocker](v)}, {"probe", is[Prober](v)},
+		{"watch", is[Watcher](v)},
 	} {
 		if verb.has {
 			verbs = append(verbs, verb.name)

@@ -30,6 +30,9 @@ type Host interface {
 	// it leads to is replaced. A new file has mode, and the owner of its directory
 	// when the caller is root. It leaves no other file behind.
 	WriteFile(ctx context.Context, path string, content []byte, mode fs.FileMode) error
+	// WriteLike is WriteFile for what only those may read who may read another file: it gets
+	// the mode, owner, group, access list and SELinux label of that one, whatever was there.
+	WriteLike(ctx context.Context, path string, content []byte, like string) error
 	// Remove removes a file. One that is not there is no error.
 	Remove(ctx context.Context, path string) error
 	// Run runs a command to its end, without a shell. A command that ran is no

@@ -9,6 +9,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/acme"
 	"github.com/tallystick/tallystick/drivers/csrfile"
 	"github.com/tallystick/tallystick/drivers/dovecot"
+	"github.com/tallystick/tallystick/drivers/entra"
 	"github.com/tallystick/tallystick/drivers/est"
 	"github.com/tallystick/tallystick/drivers/exec"
 	"github.com/tallystick/tallystick/drivers/files"
@@ -35,6 +36,7 @@ func All() []driver.Driver {
 		acme.Driver(),
 		csrfile.Driver(),
 		dovecot.Driver(),
+		entra.Driver(),
 		est.Driver(),
 		exec.Driver(),
 		files.Driver(),

@@ -158,11 +158,11 @@ func openAgentBook(c *config.Agent) (*holder.Book, error) {
 }
 
 // recordIn writes down the agent's own tries of credentials.
-func recordIn(book *holder.Book) func(doors.Door, driver.Public, tallystick.Use) {
+func recordIn(book *holder.Book) func(driver.Public, tallystick.Use) {
 	if book == nil {
 		return nil
 	}
-	return func(_ doors.Door, _ driver.Public, use tallystick.Use) { book.Record(use) }
+	return func(_ driver.Public, use tallystick.Use) { book.Record(use) }
 }
 
 // runBook delivers what the book holds until ctx ends.

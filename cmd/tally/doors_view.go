@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"strings"
@@ -109,7 +110,7 @@ func (v viewSheet) certificate(chain [][]byte) {
 		v.put("Certificate", "one that cannot be read: "+err.Error())
 		return
 	}
-	v.put("Certificate", dash(c.Subject.String()))
+	v.put("Certificate", cmp.Or(c.Subject.String(), "without a subject"))
 	v.put("For", strings.Join(namesIn(c), ", "))
 	v.put("Issued by", c.Issuer.String())
 	v.put("Valid", validity(&tallystick.Credential{NotBefore: c.NotBefore, NotAfter: c.NotAfter}, v.now))

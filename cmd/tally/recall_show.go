@@ -4,6 +4,7 @@ package main
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -178,9 +179,12 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 	if s.Reason != "" {
 		fmt.Fprintf(p.out, ": %s", clean(s.Reason))
 	}
-	fmt.Fprintf(p.out, "\n%d of %s done; deadline %s", s.Done, plural(int(s.Total), "target"), s.Deadline.Format(time.RFC3339))
-	if left := s.Deadline.Sub(p.now()); !s.State.Over() && left > 0 {
-		fmt.Fprintf(p.out, ", in %s", roughly(left))
+	fmt.Fprintf(p.out, "\n%d of %s done", s.Done, plural(int(s.Total), "target"))
+	if s.Rehearse == 0 {
+		fmt.Fprintf(p.out, "; deadline %s", s.Deadline.Format(time.RFC3339))
+		if left := s.Deadline.Sub(p.now()); !s.State.Over() && left > 0 {
+			fmt.Fprintf(p.out, ", in %s", roughly(left))
+		}
 	}
 	fmt.Fprintln(p.out)
 	switch s.State {
@@ -238,7 +242,11 @@ func (p *program) sayBroken(ctx context.Context, h *house, e *recall.Engine, s r
 		return err
 	}
 	for _, b := range broken {
-		fmt.Fprintf(p.out, "would have broken: %s at %s, %d uses\n", clean(b.Target.Holder), clean(b.Target.Relying), b.Answer.Uses)
+		if b.Error != "" {
+			fmt.Fprintf(p.out, "nobody can tell: %s, whose books cannot be asked: %s\n", clean(targetName(b.Target)), clean(b.Error))
+			continue
+		}
+		fmt.Fprintf(p.out, "would have broken: %s, %s\n", clean(targetName(b.Target)), plural(int(b.Answer.Uses), "use"))
 	}
 	if len(broken) == 0 {
 		fmt.Fprintln(p.out, "no holder's book has a use of it while it was blocked; of a holder that keeps no book nobody can tell")
@@ -252,14 +260,24 @@ func phaseLine(s recall.Status) string {
 	for _, c := range s.Targets {
 		counts[c.State] += c.Count
 	}
-	var parts []string
+	var states []string
 	for _, phase := range tallystick.Phases() {
-		parts = append(parts, fmt.Sprintf("%s %d", phase, counts[string(phase)]))
+		states = append(states, string(phase))
 	}
-	for _, state := range []string{tallystick.TargetProven, tallystick.TargetFailed, tallystick.TargetSkipped, tallystick.TargetUndone} {
-		if counts[state] > 0 || state == tallystick.TargetProven {
-			parts = append(parts, fmt.Sprintf("%s %d", state, counts[state]))
+	words := map[string]string{}
+	if s.Rehearse > 0 { // it blocks, and lets in again
+		states = []string{string(tallystick.PhaseRevoke), string(tallystick.PhaseProve)}
+		words = map[string]string{states[0]: "block", states[1]: "let in again", tallystick.TargetProven: "rehearsed"}
+	}
+	states = append(states, tallystick.TargetProven)
+	for _, state := range []string{tallystick.TargetFailed, tallystick.TargetSkipped, tallystick.TargetUndone} {
+		if counts[state] > 0 {
+			states = append(states, state)
 		}
+	}
+	var parts []string
+	for _, state := range states {
+		parts = append(parts, fmt.Sprintf("%s %d", cmp.Or(words[state], state), counts[state]))
 	}
 	return strings.Join(parts, " · ")
 }
@@ -303,11 +321,35 @@ func (p *program) writeEvents(ctx context.Context, h *house, e *recall.Engine, i
 		}
 		for _, event := range events {
 			after = event.N
-			if _, err := fmt.Fprintf(p.out, "%s  %s\n", event.At.UTC().Format("2006-01-02 15:04:05"), clean(event.Text)); err != nil {
+			text, err := eventText(ctx, h, event)
+			if err != nil {
+				return after, err
+			}
+			if _, err := fmt.Fprintf(p.out, "%s  %s\n", event.At.UTC().Format("2006-01-02 15:04:05"), clean(text)); err != nil {
 				return after, err
 			}
 		}
 	}
+}
+
+// eventText is what an event says, with where that was unless it says so itself.
+func eventText(ctx context.Context, h *house, event recall.Event) (string, error) {
+	if event.Target == 0 {
+		return event.Text, nil
+	}
+	t, err := h.db.RecallTarget(ctx, event.Target)
+	if err != nil || t.Holder != "" && strings.Contains(event.Text, t.Holder) || t.Relying != "" && strings.Contains(event.Text, t.Relying) {
+		return event.Text, err
+	}
+	return targetName(t) + ": " + event.Text, nil
+}
+
+// targetName says where a target is.
+func targetName(t tallystick.RecallTarget) string {
+	if t.Holder != "" && t.Relying != "" {
+		return t.Holder + " to " + t.Relying
+	}
+	return cmp.Or(t.Holder, t.Relying, t.RelyingParty, t.Subject, "a task")
 }
 
 func (p *program) recallTargets() *cobra.Command {

@@ -38,7 +38,7 @@ func (r *recalling) close() error { return r.doors.Close() }
 type recallWith struct {
 	uses  *usage.Usage
 	flush func(context.Context) error // returns when what was revoked is published
-	used  func(doors.Door, driver.Public, tallystick.Use)
+	used  func(driver.Public, tallystick.Use)
 	// elsewhere says that there are books, and that another process has them.
 	elsewhere bool
 }
@@ -68,6 +68,7 @@ func (p *program) openRecalling(h *house, with recallWith) (*recalling, error) {
 	c := recall.Config{
 		DB: h.db, Gate: h.gate, Log: h.log, Doors: r.doors, Agents: agentDoors{r.agents}, CA: own, Now: h.now, Node: nodeName(),
 		Issuers: issuersFor(own, issuers), Account: renewals.Account, Defaults: recallDefaults(h), BooksElsewhere: with.elsewhere,
+		Connect: doors.ReachOf(h.config.Recall.Connect),
 	}
 	if with.uses != nil {
 		c.Uses = books{with.uses}
@@ -138,7 +139,7 @@ func (b books) Quiet(ctx context.Context, q recall.DrainQuestion) (recall.DrainA
 
 // openServing is openRecalling for a server, which has everything at hand.
 func (p *program) openServing(h *house, t *tallying, i *issuance, log *slog.Logger) (*recalling, error) {
-	own := tries{usage: t.usage, watch: t.watch, now: p.now}
+	own := tries{usage: t.usage, watch: t.watch, now: p.now, queue: make(chan try, mostTries)}
 	r, err := p.openRecalling(h, recallWith{
 		uses: t.usage, flush: i.publisher.Flush,
 		used: own.record(func(err error) { log.Error("a try of a credential is not on record", "error", err) }),

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
@@ -22,9 +23,10 @@ import (
 
 func (p *program) sourceCommand() *cobra.Command {
 	cmd := group("source", "Say where uses of credentials are read from")
-	cmd.Long = `Say where uses of credentials are read from: files that grow, directories, and
-senders of use records, OpenTelemetry logs or syslog. "tally up" reads them, and
-takes up what is changed here within 2 seconds. docs/sources.md is the manual.`
+	cmd.Long = `Say where uses of credentials are read from: files that grow, directories,
+senders of use records, OpenTelemetry logs or syslog, and systems whose logs a
+driver reads. "tally up" reads them, and takes up what is changed here within 2
+seconds. docs/sources.md is the manual.`
 	turn := func(verb, short, done string, act func(*sources.Sources) func(context.Context, gate.Actor, string) error) *cobra.Command {
 		return p.sourceTurn(verb, short, done, act)
 	}
@@ -37,7 +39,7 @@ takes up what is changed here within 2 seconds. docs/sources.md is the manual.`
 
 // sources are those of the data, for commands that do not read them.
 func (p *program) sources(h *house) *sources.Sources {
-	return sources.New(sources.Config{DB: h.db, Gate: h.gate, Now: p.now})
+	return sources.New(sources.Config{DB: h.db, Gate: h.gate, Now: p.now, Drivers: drivers.All()})
 }
 
 func sourceStatuses() string {
@@ -50,6 +52,8 @@ type sourceFlags struct {
 	source      store.Source
 	side        string
 	certificate string
+	set         []string
+	each        string
 	json        bool
 }
 
@@ -66,6 +70,13 @@ added under that name.
              and cannot be had again
   otlp       a sender posts OpenTelemetry logs; as http
   syslog     a sender connects over TLS, with the certificate of --certificate
+  driver     the driver of --driver reads the logs of a system, with the options
+             of --set; no value may be a secret: name a file that holds it
+
+With --each a source is added for each line of a file, such as a list of tenants:
+the line, or its first word, stands where NAME and the values of --set have {}. What
+is there already stays as it is, so that a list that has grown can be added again.
+An empty line, and one that begins with #, is passed over.
 
 A log that has no closing marks needs --settle: how long after its time a record
 may come at the latest. Until then a use that only the other side has recorded is
@@ -74,7 +85,11 @@ pending; with too short a time it is called foreign too early.
 ` + sourceStatuses(),
 		Example: `  tally source add edge --kind file --side relying --format nginx --settle 30s /var/log/nginx/tally.log
   tally source add broker-eu-1 --kind http --side holder
-  tally source add dc1 --kind syslog --side relying --format samba --settle 1m --certificate 5F:3A:...`,
+  tally source add dc1 --kind syslog --side relying --format samba --settle 1m --certificate 5F:3A:...
+  tally source add contoso --driver entra --side relying --set tenant=8f1c2f0e-5b0a-4f0e-9d0a-6a1f7d1c5e11 \
+    --set application=0f0e... --set credential=/etc/tally/watch.pem
+  tally source add 'm365-{}' --driver entra --side relying --each tenants.txt --set tenant={} \
+    --set application=0f0e... --set credential=/etc/tally/watch.pem`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 || len(args) == 2 {
 				return nil
@@ -90,10 +105,24 @@ pending; with too short a time it is called foreign too early.
 					return fmt.Errorf("couldn't find %s: %w", args[1], err)
 				}
 			}
-			return p.inside(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house) error { return p.addSource(ctx, h, one, flags) })
+			if err := flags.driver(&one); err != nil {
+				return err
+			}
+			return p.inside(cmd.Context(), flags.dataFlags, func(ctx context.Context, h *house) error {
+				if flags.each != "" {
+					return p.addEach(ctx, h, one, flags)
+				}
+				return p.addSource(ctx, h, one, flags)
+			})
 		},
 	}
 	flags.addTo(cmd)
+	flags.flags(cmd)
+	return cmd
+}
+
+// flags gives the command those that are its own.
+func (flags *sourceFlags) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&flags.source.Kind, "kind", "", "of this `KIND`: "+strings.Join(sources.Kinds(), ", "))
 	cmd.Flags().StringVar(&flags.side, "side", "", "the `SIDE` that writes it; holder: of who has the key; relying: of who accepts it")
 	cmd.Flags().StringVar(&flags.source.Format, "format", "", "the `FORMAT` in which it is written (default recognised for files; use records for senders)")
@@ -102,11 +131,14 @@ pending; with too short a time it is called foreign too early.
 	cmd.Flags().DurationVar(&flags.source.KeepRaw, "keep-raw", sources.DefaultKeepRaw, "for what `DURATION` it is kept as it was received; 0 is not at all")
 	cmd.Flags().BoolVar(&flags.source.Once, "once", false, "read a file or directory to its end and no further")
 	cmd.Flags().StringVar(&flags.certificate, "certificate", "", "SHA-256 fingerprint of the `CERTIFICATE` that a sender of syslog shows")
+	cmd.Flags().StringVar(&flags.source.Driver, "driver", "", "of kind driver: the `DRIVER` that reads it")
+	cmd.Flags().StringArrayVar(&flags.set, "set", nil, "an option of the driver, as `NAME=VALUE`; \"tally drivers\" lists them")
+	cmd.Flags().StringVar(&flags.each, "each", "", "add a source for each line of this `FILE`, which stands where there is {}")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "write it as a JSON object")
 	completeFlag(cmd, "kind", sources.Kinds)
 	completeFlag(cmd, "side", func() []string { return []string{string(tallystick.SideHolder), string(tallystick.SideRelying)} })
 	completeFlag(cmd, "format", uses.FormatNames)
-	return cmd
+	completeFlag(cmd, "driver", watchers)
 }
 
 // addSource adds a source and says what is to be done next.
@@ -165,17 +197,28 @@ func (p *program) sourceCells(s usage.SourceBody) []string {
 		heard = p.now().Sub(s.Heard).Round(time.Second).String() + " ago"
 	}
 	state := "read"
+	silent := s.Source.Silence > 0 && s.IsRead() && p.now().Sub(s.HeardLast(time.Time{})) > s.Source.Silence
 	switch {
+	case s.Error != "" && silent:
+		state = "silent; " + s.Error
 	case s.Error != "":
 		state = s.Error
 	case s.Paused:
 		state = "paused"
 	case !s.Done.IsZero():
 		state = "done on " + dayOf(s.Done)
+	case silent:
+		state = "silent"
+	case s.Driver != "" && s.Position == "":
+		state = "not read yet"
 	case len(s.Wrong) > 0:
 		state = "read; malformed: " + s.Wrong[len(s.Wrong)-1]
 	}
-	return []string{s.Name, s.Kind, string(s.Side), s.Format, fmt.Sprint(s.Records), fmt.Sprint(s.Malformed), heard, state}
+	kind := s.Kind
+	if s.Driver != "" {
+		kind += " " + s.Driver
+	}
+	return []string{s.Name, kind, string(s.Side), s.Format, fmt.Sprint(s.Records), fmt.Sprint(s.Malformed), heard, state}
 }
 
 // sourceTurn is a command that changes the state of a source.

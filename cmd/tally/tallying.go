@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/asn"
 	"github.com/tallystick/tallystick/internal/ledger"
@@ -85,8 +86,8 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 	if err != nil {
 		return err
 	}
-	t.sources = sources.New(sources.Config{DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now})
-	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now, Fresh: time.Second}
+	t.sources = sources.New(sources.Config{DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now, Drivers: drivers.All()})
+	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now, Fresh: time.Second, Own: ownBook}
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/internal/doors"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
@@ -27,7 +26,17 @@ type tries struct {
 	usage *usage.Usage
 	watch *watch.Watch
 	now   func() time.Time
+	queue chan try // what waits to be written
 }
+
+// A try waits to be written; done is told when it is, or why not.
+type try struct {
+	use  tallystick.Use
+	done chan error
+}
+
+// mostTries bounds how many are written at once.
+const mostTries = 500
 
 // tryTime bounds how long a record may hold up what is being tried.
 const tryTime = 5 * time.Second
@@ -36,14 +45,14 @@ const tryTime = 5 * time.Second
 const settled = 2 * time.Minute
 
 // record takes in one try.
-func (t tries) record(failed func(error)) func(doors.Door, driver.Public, tallystick.Use) {
-	return func(_ doors.Door, old driver.Public, use tallystick.Use) {
+func (t tries) record(failed func(error)) func(driver.Public, tallystick.Use) {
+	return func(old driver.Public, use tallystick.Use) {
 		ctx, cancel := context.WithTimeout(context.Background(), tryTime)
 		defer cancel()
-		kept, err := t.usage.Quiet(ctx, usage.QuietQuestion{Names: append(old.Names(), use.Credential...), Since: t.now()})
-		if err == nil && slices.ContainsFunc(kept.Books, func(source string) bool { return source != ownBook }) {
+		kept, err := t.usage.Kept(ctx, append(old.Names(), use.Credential...))
+		if err == nil && kept {
 			use.Source, use.Side, use.Count, use.Until, use.ID = ownBook, tallystick.SideHolder, 1, use.Time, rand.Text()
-			_, err = t.watch.Append(ctx, ownBook, ledger.Batch{Uses: []tallystick.Use{use}}, nil)
+			err = t.write(ctx, use)
 		}
 		if err != nil {
 			failed(err)
@@ -51,7 +60,24 @@ func (t tries) record(failed func(error)) func(doors.Door, driver.Public, tallys
 	}
 }
 
-// run closes the book again and again, so that nothing waits for it.
+// write has run write a use, and returns when it is durable: a recall tries at many doors at
+// once, and their tries are written together.
+func (t tries) write(ctx context.Context, use tallystick.Use) error {
+	one := try{use, make(chan error, 1)}
+	select {
+	case t.queue <- one:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-one.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run writes what is tried, and closes the book again and again, so that nothing waits for it.
 func (t tries) run(ctx context.Context, failed func(error)) error {
 	ticker := time.NewTicker(settled / 2)
 	defer ticker.Stop()
@@ -59,15 +85,40 @@ func (t tries) run(ctx context.Context, failed func(error)) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case one := <-t.queue:
+			t.writeWith(ctx, one)
 		case <-ticker.C:
-		}
-		books := t.usage.Ledger.Books()
-		if !slices.ContainsFunc(books, func(b ledger.Book) bool { return b.Source == ownBook }) {
-			continue
-		}
-		mark := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: ownBook, Side: tallystick.SideHolder, Closed: t.now().Add(-settled)}}
-		if _, err := t.watch.Append(ctx, ownBook, ledger.Batch{Marks: []ledger.Mark{mark}}, nil); err != nil {
-			failed(err)
+			if err := t.close(ctx); err != nil {
+				failed(err)
+			}
 		}
 	}
+}
+
+// writeWith writes a try and those that wait behind it.
+func (t tries) writeWith(ctx context.Context, first try) {
+	list, uses := []try{first}, []tallystick.Use{first.use}
+	for len(list) < mostTries {
+		select {
+		case next := <-t.queue:
+			list, uses = append(list, next), append(uses, next.use)
+			continue
+		default:
+		}
+		break
+	}
+	_, err := t.watch.Append(ctx, ownBook, ledger.Batch{Uses: uses}, nil)
+	for _, one := range list {
+		one.done <- err
+	}
+}
+
+// close closes the book, if there is one, as far as everything is written.
+func (t tries) close(ctx context.Context) error {
+	if !slices.ContainsFunc(t.usage.Ledger.Books(), func(b ledger.Book) bool { return b.Source == ownBook }) {
+		return nil
+	}
+	mark := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: ownBook, Side: tallystick.SideHolder, Closed: t.now().Add(-settled)}}
+	_, err := t.watch.Append(ctx, ownBook, ledger.Batch{Marks: []ledger.Mark{mark}}, nil)
+	return err
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package blocking is what drivers of doors share when they make a server refuse a
-// credential: the files of revocation lists that servers read, and the processes of a
-// server that know nothing yet of what it has read since.
+// Package blocking is what drivers of doors share that decide about clients by files: those
+// of revocation lists, and those of the CAs whose clients get in.
 package blocking
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
@@ -40,6 +40,15 @@ func ReadLists(text []byte) (Lists, error) {
 		lists = append(lists, list)
 	}
 	return lists, nil
+}
+
+// ListsAt reads the lists in a file of a host.
+func ListsAt(ctx context.Context, h driver.Host, path string) (Lists, error) {
+	text, err := h.ReadFile(ctx, path, MaxFile)
+	if err != nil {
+		return nil, err
+	}
+	return ReadLists(text)
 }
 
 // PEM writes the lists as servers read them.
@@ -103,7 +112,7 @@ func (l Lists) Merge(ders [][]byte, chain [][]byte, authorities []*x509.Certific
 		if err := usable(list, slices.Concat(certificates[min(1, len(certificates)):], authorities), now); err != nil {
 			return nil, err
 		}
-		i := slices.IndexFunc(merged, func(have *x509.RevocationList) bool { return sameCA(have, list) })
+		i := slices.IndexFunc(merged, func(have *x509.RevocationList) bool { return SameCA(have, list) })
 		switch {
 		case i < 0:
 			merged = append(merged, list)
@@ -118,6 +127,22 @@ func (l Lists) Merge(ders [][]byte, chain [][]byte, authorities []*x509.Certific
 		}
 	}
 	return merged, nil
+}
+
+// MergeText is Merge for a file of lists. One that has them is left as it was written.
+func MergeText(text []byte, ders [][]byte, chain [][]byte, authorities []*x509.Certificate, now time.Time) ([]byte, error) {
+	have, err := ReadLists(text)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := have.Merge(ders, chain, authorities, now)
+	if err != nil {
+		return nil, err
+	}
+	if slices.EqualFunc(have, merged, func(a, b *x509.RevocationList) bool { return bytes.Equal(a.Raw, b.Raw) }) {
+		return text, nil
+	}
+	return merged.PEM(), nil
 }
 
 // reach says whether there is a list of the CA that signed a certificate. CAs of one name
@@ -153,8 +178,8 @@ func usable(list *x509.RevocationList, authorities []*x509.Certificate, now time
 	return nil
 }
 
-// sameCA says whether two lists are of one key of one CA.
-func sameCA(a, b *x509.RevocationList) bool {
+// SameCA says whether two lists are of one key of one CA.
+func SameCA(a, b *x509.RevocationList) bool {
 	return bytes.Equal(a.RawIssuer, b.RawIssuer) && bytes.Equal(a.AuthorityKeyId, b.AuthorityKeyId)
 }
 

@@ -3,8 +3,10 @@
 package blocking_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"math/big"
 	"slices"
 	"testing"
@@ -100,11 +102,9 @@ func TestLongListsAreReplaced(t *testing.T) {
 		t.Fatalf("the list has %d bytes alone", len(text))
 	}
 	path := lab.File(t, "clients.crl", text)
-	swapped, err := installing.Swap(t.Context(), host.Local(), []installing.File{{Path: path, Content: []byte("next")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := swapped.Undo(t.Context()); err != nil {
+	refused := errors.New("refused")
+	change := installing.Change{Host: host.Local(), Files: []installing.File{{Path: path, Content: []byte("next")}}, Check: func(context.Context) error { return refused }}
+	if _, err := change.Do(t.Context()); !errors.Is(err, refused) {
 		t.Fatal(err)
 	}
 	again, err := host.Local().ReadFile(t.Context(), path, blocking.MaxFile)

@@ -24,8 +24,15 @@ import (
 // A DoorSuite is what the driver of a door brings to the tests.
 type DoorSuite struct {
 	// Start starts a fresh real server whose configuration the driver can be opened for.
-	// It is called once for each verb that the driver has.
+	// It is called for each verb that the driver has, and again for the faults of each. Servers of
+	// several calls run at the same time.
 	Start func(t *testing.T) Door
+	// Lanes is among how many servers the faults of one verb are shared out, where most of the
+	// time is spent on waiting; 0 is one.
+	Lanes int
+	// Shared says that Start brings one server back to how it was, in place of a fresh one, because
+	// to start one takes long. Then nothing is done at the same time.
+	Shared bool
 	// Reads says which commands of the driver change nothing, such as checks and queries.
 	// All others are made to fail, one after the other.
 	Reads func(driver.Command) bool
@@ -72,13 +79,20 @@ func Doors(t *testing.T, s DoorSuite) {
 	}
 	t.Run("verbs", func(t *testing.T) { door.keepsToVerbs(t) })
 	if _, ok := door.Opened.(driver.Installer); ok && has("install") {
-		t.Run("install", func(t *testing.T) { s.installs(t) })
+		t.Run("install", func(t *testing.T) { s.aside(t); s.installs(t) })
 	}
 	if _, ok := door.Opened.(driver.Truster); ok && has("trust") {
-		t.Run("trust", func(t *testing.T) { s.trusts(t) })
+		t.Run("trust", func(t *testing.T) { s.aside(t); s.trusts(t) })
 	}
 	if _, ok := door.Opened.(driver.Blocker); ok && has("block") {
-		t.Run("block", func(t *testing.T) { s.blocks(t) })
+		t.Run("block", func(t *testing.T) { s.aside(t); s.blocks(t) })
+	}
+}
+
+// aside lets a test run beside others.
+func (s DoorSuite) aside(t *testing.T) {
+	if !s.Shared {
+		t.Parallel()
 	}
 }
 
@@ -161,8 +175,10 @@ func public(t *testing.T, what any) {
 // A verb is one of those that write, with what undoes it.
 type verb struct {
 	do   func(context.Context) (driver.Changed, error)
-	undo func(context.Context) error
+	undo func(context.Context) (driver.Changed, error)
 	done func(t *testing.T) // checks that it is so
+	// mirrored says that undo is the same act the other way round.
+	mirrored bool
 }
 
 // reset undoes a verb.
@@ -171,7 +187,7 @@ func (r *running) reset(t *testing.T, v verb) {
 	r.host.Fail(0, Never, nil)
 	if r.Reset != nil {
 		r.Reset(t)
-	} else if err := v.undo(t.Context()); err != nil {
+	} else if _, err := v.undo(t.Context()); err != nil {
 		t.Fatalf("undoing: %v", err)
 	}
 	if err := r.Good(); err != nil {
@@ -217,77 +233,34 @@ func (r *running) repeatable(t *testing.T, v verb) driver.View {
 	return want
 }
 
-// cutOff has each write of a verb fail in turn, before and after it has happened, and
-// after it has happened while the caller goes away. Whatever the verb says, the server
-// goes on serving, and the verb without faults gets to where it should.
-func (r *running) cutOff(t *testing.T, v verb) {
-	r.reset(t, v)
-	if _, err := v.do(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	want, writes := r.look(t), r.host.Writes()
-	t.Logf("%d writes: %q", len(writes), writes)
-	for n := 1; n <= len(writes); n++ {
-		for _, row := range []struct {
-			when When
-			gone bool
-		}{{Before, false}, {After, false}, {After, true}} {
-			what := fmt.Sprintf("write %d (%s) fails %s, caller gone: %v", n, writes[n-1], row.when, row.gone)
-			r.reset(t, v)
-			ctx, cancel := context.WithCancel(t.Context())
-			then := cancel
-			if !row.gone {
-				then = nil
-			}
-			r.host.Fail(n, row.when, then)
-			changed, err := v.do(ctx)
-			cancel()
-			public(t, err)
-			if err == nil {
-				if d := cmp.Diff(want, r.look(t)); d != "" {
-					t.Errorf("%s: it says that all is well (%+v):\n%s", what, changed, d)
-				}
-			}
-			if errors.Is(err, tallystick.ErrDamaged) {
-				t.Errorf("%s: one fault leaves damage: %v", what, err)
-			}
-			if bad := r.Good(); bad != nil {
-				t.Errorf("%s: the server does not serve: %v\nthe verb said: %v\nit wrote %q", what, bad, err, r.host.Writes())
-			}
-			r.host.Fail(0, Never, nil)
-			if _, again := v.do(t.Context()); again != nil {
-				t.Fatalf("%s: again, without faults: %v\nfirst: %v", what, again, err)
-			}
-			if d := cmp.Diff(want, r.look(t)); d != "" {
-				t.Errorf("%s: repeated, the door stands otherwise:\n%s", what, d)
-			}
-			if bad := r.Good(); bad != nil {
-				t.Errorf("%s: repeated, the server does not serve: %v", what, bad)
-			}
+type installFunc = func(context.Context, driver.Material, func(driver.Material) error) (driver.Installed, error)
+
+// install installs at the door.
+func (r *running) install(ctx context.Context, m driver.Material, keep func(driver.Material) error) (driver.Installed, error) {
+	return r.Opened.(driver.Installer).Install(ctx, driver.InstallRequest{Host: r.host, New: m, Keep: keep, Now: time.Now})
+}
+
+// installing puts Next in the place of Shown.
+func (r *running) installing() verb {
+	forget := func(driver.Material) error { return nil }
+	act := func(m driver.Material) func(context.Context) (driver.Changed, error) {
+		return func(ctx context.Context) (driver.Changed, error) {
+			installed, err := r.install(ctx, m, forget)
+			return installed.Changed, err
 		}
 	}
+	return verb{do: act(r.Next), undo: act(r.Shown), done: func(t *testing.T) { r.shows(t, r.Next, r.Shown) }, mirrored: true}
 }
 
 func (s DoorSuite) installs(t *testing.T) {
 	r := s.begin(t)
-	install := func(ctx context.Context, m driver.Material, keep func(driver.Material) error) (driver.Installed, error) {
-		return r.Opened.(driver.Installer).Install(ctx, driver.InstallRequest{Host: r.host, New: m, Keep: keep, Now: time.Now})
-	}
-	forget := func(driver.Material) error { return nil }
-	v := verb{
-		do: func(ctx context.Context) (driver.Changed, error) {
-			installed, err := install(ctx, r.Next, forget)
-			return installed.Changed, err
-		},
-		undo: func(ctx context.Context) error { _, err := install(ctx, r.Shown, forget); return err },
-		done: func(t *testing.T) { r.shows(t, r.Next, r.Shown) },
-	}
+	v := r.installing()
 	r.shows(t, r.Shown, r.Next)
-	t.Run("refused", func(t *testing.T) { r.refuses(t, install) })
+	t.Run("refused", func(t *testing.T) { r.refuses(t, r.install) })
 	r.repeatable(t, v)
 	r.reset(t, v)
-	t.Run("keep", func(t *testing.T) { r.keeps(t, install) })
-	t.Run("cut off", func(t *testing.T) { r.cutOff(t, v) })
+	t.Run("keep", func(t *testing.T) { r.keeps(t, r.install) })
+	t.Run("cut off", func(t *testing.T) { s.cutOff(t, (*running).installing) })
 }
 
 // shows looks that a door shows one credential and not the other.
@@ -304,8 +277,6 @@ func (r *running) shows(t *testing.T, one, other driver.Material) {
 		t.Errorf("%s is not shown", one)
 	}
 }
-
-type installFunc = func(context.Context, driver.Material, func(driver.Material) error) (driver.Installed, error)
 
 // refuses looks that what cannot be installed changes nothing, and is not tried.
 func (r *running) refuses(t *testing.T, install installFunc) {
@@ -372,32 +343,39 @@ func (r *running) keeps(t *testing.T, install installFunc) {
 	}
 }
 
-func (s DoorSuite) trusts(t *testing.T) {
-	r := s.begin(t)
-	trust := func(ctx context.Context, withdraw bool, like driver.Public) (driver.Changed, error) {
-		return r.Opened.(driver.Truster).Trust(ctx, driver.TrustRequest{
-			Host: r.host, New: r.NextClient.Public, Like: like, Withdraw: withdraw, Now: time.Now,
-		})
-	}
-	v := verb{
-		do:   func(ctx context.Context) (driver.Changed, error) { return trust(ctx, false, r.Client.Public) },
-		undo: func(ctx context.Context) error { _, err := trust(ctx, true, r.Client.Public); return err },
+// trust lets NextClient in, or withdraws that.
+func (r *running) trust(ctx context.Context, withdraw bool, like driver.Public) (driver.Changed, error) {
+	return r.Opened.(driver.Truster).Trust(ctx, driver.TrustRequest{
+		Host: r.host, New: r.NextClient.Public, Like: like, Withdraw: withdraw, Now: time.Now,
+	})
+}
+
+// trusting lets NextClient in.
+func (r *running) trusting() verb {
+	return verb{
+		do:   func(ctx context.Context) (driver.Changed, error) { return r.trust(ctx, false, r.Client.Public) },
+		undo: func(ctx context.Context) (driver.Changed, error) { return r.trust(ctx, true, r.Client.Public) },
 		done: func(t *testing.T) {
 			r.try(t, r.NextClient, driver.OutcomeAccepted)
 			r.try(t, r.Client, driver.OutcomeAccepted)
 		},
 	}
+}
+
+func (s DoorSuite) trusts(t *testing.T) {
+	r := s.begin(t)
+	v := r.trusting()
 	if r.NextClient.Is(r.Client.Public) {
 		t.Fatal("bring a NextClient of its own")
 	}
 	before := r.look(t)
-	if _, err := trust(t.Context(), false, r.Shown.Public); !errors.Is(err, tallystick.ErrNotFound) {
+	if _, err := r.trust(t.Context(), false, r.Shown.Public); !errors.Is(err, tallystick.ErrNotFound) {
 		t.Errorf("like somebody who does not get in gives %v, want ErrNotFound", err)
 	}
 	r.try(t, r.NextClient, driver.OutcomeRefused)
 	r.repeatable(t, v)
 	for range 2 { // withdrawing twice, too
-		if err := v.undo(t.Context()); err != nil {
+		if _, err := v.undo(t.Context()); err != nil {
 			t.Fatalf("withdraw: %v", err)
 		}
 		if d := cmp.Diff(before, r.look(t)); d != "" {
@@ -406,37 +384,44 @@ func (s DoorSuite) trusts(t *testing.T) {
 	}
 	r.try(t, r.NextClient, driver.OutcomeRefused)
 	r.try(t, r.Client, driver.OutcomeAccepted)
-	t.Run("cut off", func(t *testing.T) { r.cutOff(t, v) })
+	t.Run("cut off", func(t *testing.T) { s.cutOff(t, (*running).trusting) })
+}
+
+// block refuses Client, or lifts that.
+func (r *running) block(ctx context.Context, lift bool) (driver.Blocked, error) {
+	return r.Opened.(driver.Blocker).Block(ctx, driver.BlockRequest{
+		Host: r.host, Old: r.Client.Public, CRLs: r.CRLs, Lift: lift, Now: time.Now,
+	})
+}
+
+// blocking refuses Client.
+func (r *running) blocking() verb {
+	act := func(lift bool) func(context.Context) (driver.Changed, error) {
+		return func(ctx context.Context) (driver.Changed, error) {
+			blocked, err := r.block(ctx, lift)
+			return blocked.Changed, err
+		}
+	}
+	return verb{do: act(false), undo: act(true), done: func(t *testing.T) { r.try(t, r.Client, driver.OutcomeRefused) }}
 }
 
 func (s DoorSuite) blocks(t *testing.T) {
 	r := s.begin(t)
-	var last driver.Blocked
-	block := func(ctx context.Context, lift bool) (driver.Changed, error) {
-		blocked, err := r.Opened.(driver.Blocker).Block(ctx, driver.BlockRequest{
-			Host: r.host, Old: r.Client.Public, CRLs: r.CRLs, Lift: lift, Now: time.Now,
-		})
-		last = blocked
-		return blocked.Changed, err
-	}
-	v := verb{
-		do:   func(ctx context.Context) (driver.Changed, error) { return block(ctx, false) },
-		undo: func(ctx context.Context) error { _, err := block(ctx, true); return err },
-		done: func(t *testing.T) { r.try(t, r.Client, driver.OutcomeRefused) },
-	}
+	v := r.blocking()
 	if len(r.CRLs) > 0 && r.Reset == nil {
 		t.Fatal("bring Reset, or no CRLs: a list that names Client stays, so that Lift alone does not let it in again")
 	}
 	r.try(t, r.Client, driver.OutcomeAccepted)
 	held := r.hold(t)
-	if changed, err := v.do(t.Context()); err != nil || !changed.Changed {
-		t.Fatalf("block: %+v, %v", changed, err)
+	blocked, err := r.block(t.Context(), false)
+	if err != nil || !blocked.Changed.Changed {
+		t.Fatalf("block: %+v, %v", blocked.Changed, err)
 	}
-	r.shut(t, held, last)
+	r.shut(t, held, blocked)
 	r.reset(t, v)
 	r.try(t, r.Client, driver.OutcomeAccepted)
 	r.repeatable(t, v)
-	t.Run("cut off", func(t *testing.T) { r.cutOff(t, v) })
+	t.Run("cut off", func(t *testing.T) { s.cutOff(t, (*running).blocking) })
 }
 
 // probe tries a credential at the listeners.

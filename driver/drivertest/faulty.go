@@ -4,8 +4,10 @@ package drivertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"slices"
 	"sync"
 
@@ -20,12 +22,13 @@ const (
 	Never  When = iota
 	Before      // it fails, and has not happened
 	After       // it fails, and has happened
+	Killed      // it has happened, and was the last thing that whoever called did
 )
 
 // String names it in the name of a test.
-func (w When) String() string { return [...]string{"never", "before", "after"}[w] }
+func (w When) String() string { return [...]string{"never", "before", "after", "by a kill"}[w] }
 
-// A FaultyHost is a host one of whose writes fails. Writes are WriteFile, Remove, and
+// A FaultyHost is a host one of whose writes fails. Writes are WriteFile, WriteLike, Remove, and
 // Run of a command that is not one of those that only read.
 type FaultyHost struct {
 	driver.Host
@@ -38,6 +41,7 @@ type FaultyHost struct {
 	at     int    // the write that fails, from 1
 	when   When   // and when
 	then   func() // is called as it fails
+	dead   bool   // whoever calls was killed: nothing happens any more
 	writes []string
 }
 
@@ -49,7 +53,7 @@ func Faulty(h driver.Host) *FaultyHost { return &FaultyHost{Host: h} }
 func (f *FaultyHost) Fail(n int, when When, then func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.count, f.at, f.when, f.then, f.writes = 0, n, when, then, nil
+	f.count, f.at, f.when, f.then, f.writes, f.dead = 0, n, when, then, nil, false
 }
 
 // Count returns how many writes there were since Fail.
@@ -66,15 +70,56 @@ func (f *FaultyHost) Writes() []string {
 func (f *FaultyHost) next(name string) (When, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.dead {
+		return Before, errDead
+	}
 	f.count++
 	f.writes = append(f.writes, name)
 	if f.count != f.at || f.when == Never {
 		return Never, nil
 	}
+	f.dead = f.when == Killed
 	if f.then != nil {
 		defer f.then()
 	}
 	return f.when, fmt.Errorf("%w: a fault of the test at %s", tallystick.ErrUnavailable, name)
+}
+
+// errDead is what a host says to whoever was killed.
+var errDead = errors.New("killed by the test")
+
+// alive fails once whoever calls was killed.
+func (f *FaultyHost) alive() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return errDead
+	}
+	return nil
+}
+
+// ReadFile changes nothing.
+func (f *FaultyHost) ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if err := f.alive(); err != nil {
+		return nil, err
+	}
+	return f.Host.ReadFile(ctx, path, limit)
+}
+
+// Stat changes nothing.
+func (f *FaultyHost) Stat(ctx context.Context, path string) (driver.FileInfo, error) {
+	if err := f.alive(); err != nil {
+		return driver.FileInfo{}, err
+	}
+	return f.Host.Stat(ctx, path)
+}
+
+// Dial changes nothing.
+func (f *FaultyHost) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if err := f.alive(); err != nil {
+		return nil, err
+	}
+	return f.Host.Dial(ctx, network, address)
 }
 
 // WriteFile is a write.
@@ -82,6 +127,17 @@ func (f *FaultyHost) WriteFile(ctx context.Context, path string, content []byte,
 	when, fault := f.next("write " + path)
 	if when != Before {
 		if err := f.Host.WriteFile(uncut(ctx, when), path, content, mode); err != nil {
+			return err
+		}
+	}
+	return fault
+}
+
+// WriteLike is a write.
+func (f *FaultyHost) WriteLike(ctx context.Context, path string, content []byte, like string) error {
+	when, fault := f.next("write " + path)
+	if when != Before {
+		if err := f.Host.WriteLike(uncut(ctx, when), path, content, like); err != nil {
 			return err
 		}
 	}
@@ -101,6 +157,9 @@ func (f *FaultyHost) Remove(ctx context.Context, path string) error {
 
 // Run is a write, unless the command only reads.
 func (f *FaultyHost) Run(ctx context.Context, c driver.Command) (driver.Output, error) {
+	if err := f.alive(); err != nil {
+		return driver.Output{}, err
+	}
 	if len(c.Args) == 0 || c.Args[0] == "getent" || f.Reads != nil && f.Reads(c) {
 		return f.Host.Run(ctx, c)
 	}
@@ -117,7 +176,7 @@ func (f *FaultyHost) Run(ctx context.Context, c driver.Command) (driver.Output, 
 
 // uncut lets a write happen that fails afterwards because its context has ended.
 func uncut(ctx context.Context, when When) context.Context {
-	if when == After {
+	if when != Never {
 		return context.WithoutCancel(ctx)
 	}
 	return ctx

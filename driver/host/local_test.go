@@ -30,7 +30,7 @@ func TestLocalKeepsTheContract(t *testing.T) {
 // contract is what both hosts keep. The files of h are those of this machine.
 func contract(t *testing.T, h driver.Host) {
 	for name, test := range map[string]func(*testing.T, driver.Host){
-		"write": writes, "modes": keepsModes, "owners": keepsOwners, "access list": keepsAccessList, "links": followsLinks, "no files": noFiles,
+		"write": writes, "modes": keepsModes, "owners": keepsOwners, "access list": keepsAccessList, "links": followsLinks, "like": writesLike, "no files": noFiles,
 		"limits": limits, "remove": removes, "run": runs, "timeout": timesOut, "output": boundsOutput, "readers": readersSeeWholeFiles, "names": oddNames, "dial": dials,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, h) })
@@ -134,6 +134,49 @@ func keepsAccessList(t *testing.T, h driver.Host) {
 	got := make([]byte, 1024)
 	if n, err := unix.Getxattr(path, "system.posix_acl_access", got); err != nil || string(got[:n]) != acl {
 		t.Errorf("the list has become %x (%v), want %x", got[:max(0, n)], err, acl)
+	}
+}
+
+// writesLike makes a file that only those may read who may read another one.
+func writesLike(t *testing.T, h driver.Host) {
+	dir := t.TempDir()
+	key, link, path := filepath.Join(dir, "key.pem"), filepath.Join(dir, "link.pem"), filepath.Join(t.TempDir(), "journal")
+	put(t, key, "key", 0o640)
+	acl := "\x02\x00\x00\x00" + entry(1, 6, -1) + entry(2, 4, 65534) + entry(4, 0, -1) + entry(0x10, 4, -1) + entry(0x20, 0, -1)
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 {
+		uid, gid = 4711, 4712
+	}
+	if err := errors.Join(os.Chown(key, uid, gid), unix.Setxattr(key, "system.posix_acl_access", []byte(acl), 0), os.Symlink("key.pem", link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, like := range []string{key, link} {
+		for _, before := range []string{"", "there"} { // for what it replaces, too
+			os.Remove(path)
+			if before != "" {
+				put(t, path, before, 0o666)
+			}
+			if err := h.WriteLike(t.Context(), path, []byte("secret"), like); err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(path)
+			if err != nil || info.Mode() != 0o640 || info.Sys().(*syscall.Stat_t).Uid != uint32(uid) || info.Sys().(*syscall.Stat_t).Gid != uint32(gid) {
+				t.Errorf("%+v, %v", info, err)
+			}
+			got := make([]byte, 1024)
+			if n, err := unix.Getxattr(path, "system.posix_acl_access", got); err != nil || string(got[:n]) != acl {
+				t.Errorf("its list is %x (%v)", got[:max(0, n)], err)
+			}
+			if text, err := os.ReadFile(path); err != nil || string(text) != "secret" {
+				t.Errorf("it holds %q (%v)", text, err)
+			}
+		}
+	}
+	if err := h.WriteLike(t.Context(), path, []byte("other"), filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("like a file that is not there: %v", err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "secret" {
+		t.Errorf("it holds %q (%v)", text, err)
 	}
 }
 

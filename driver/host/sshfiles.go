@@ -44,7 +44,7 @@ rm -f -- "$p" && sync -- "${p%/*}/"`
 // writeScript stages standard input beside the file and renames it. Whatever it is cut
 // off at, the size tells: only all of the content gets its name. What scripts left that
 // were killed is swept away by the number of their process, which is in its name.
-const writeScript = common + `p=$1 mode=$2 size=$3 n=0
+const writeScript = common + `p=$1 mode=$2 size=$3 like=$4 n=0
 while [ -L "$p" ]; do
 	n=$((n + 1))
 	[ $n -le 40 ] || { echo "Too many levels of symbolic links" >&2; exit 1; }
@@ -62,6 +62,7 @@ if [ -e "$p" ]; then
 else
 	stat -L -- "$d" >/dev/null || exit 66
 fi
+if [ ! "$like" ] && [ "$old" ]; then like=$p; fi
 for f in "$d.$b.tallystick-"*; do
 	pid=${f##*.tallystick-}
 	case $pid in
@@ -76,9 +77,9 @@ rm -f -- "$tmp"
 set -C
 exec 3>"$tmp" || exit 1
 set +C
-if [ "$old" ]; then
-	cp --attributes-only --preserve=all -- "$p" "$tmp" || exit 1
-	if [ "$(stat -c '%a %u %g %C' -- "$p" 2>/dev/null)" != "$(stat -c '%a %u %g %C' -- "$tmp" 2>/dev/null)" ]; then
+if [ "$like" ]; then
+	cp -L --attributes-only --preserve=all -- "$like" "$tmp" || exit 1
+	if [ "$(stat -L -c '%a %u %g %C' -- "$like" 2>/dev/null)" != "$(stat -c '%a %u %g %C' -- "$tmp" 2>/dev/null)" ]; then
 		echo "couldn't keep mode, owner, group and label: Operation not permitted" >&2
 		exit 1
 	fi
@@ -176,10 +177,22 @@ func readStat(text string) (driver.FileInfo, error) {
 
 // WriteFile stages the content beside the file and renames it.
 func (s *SSH) WriteFile(ctx context.Context, path string, content []byte, mode fs.FileMode) error {
+	return s.write(ctx, path, content, mode, "")
+}
+
+// WriteLike does so for a file that only those may read who may read another one.
+func (s *SSH) WriteLike(ctx context.Context, path string, content []byte, like string) error {
+	if err := usable(ctx, like); err != nil {
+		return err
+	}
+	return s.write(ctx, path, content, 0, like)
+}
+
+func (s *SSH) write(ctx context.Context, path string, content []byte, mode fs.FileMode, like string) error {
 	if err := usable(ctx, path); err != nil {
 		return err
 	}
-	line := shell(writeScript, path, strconv.FormatUint(uint64(mode.Perm()), 8), strconv.Itoa(len(content)))
+	line := shell(writeScript, path, strconv.FormatUint(uint64(mode.Perm()), 8), strconv.Itoa(len(content)), like)
 	_, err := s.do(ctx, "write", path, line, content, maxOutput)
 	return err
 }

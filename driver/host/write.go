@@ -23,10 +23,23 @@ const staged = ".tallystick-"
 
 // WriteFile stages the content beside the file and renames it.
 func (local) WriteFile(ctx context.Context, path string, content []byte, mode fs.FileMode) error {
+	return written(ctx, path, content, mode, "")
+}
+
+// WriteLike does so for a file that only those may read who may read another one.
+func (local) WriteLike(ctx context.Context, path string, content []byte, like string) error {
+	if err := usable(ctx, like); err != nil {
+		return err
+	}
+	return written(ctx, path, content, 0, like)
+}
+
+// written writes a file like another one, or like the one that it replaces where like is "".
+func written(ctx context.Context, path string, content []byte, mode fs.FileMode, like string) error {
 	if err := usable(ctx, path); err != nil {
 		return err
 	}
-	err := replace(path, content, mode)
+	err := replace(path, content, mode, like)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		err = fmt.Errorf("%w: %w", tallystick.ErrNoSpace, err)
 	}
@@ -36,7 +49,7 @@ func (local) WriteFile(ctx context.Context, path string, content []byte, mode fs
 	return nil
 }
 
-func replace(path string, content []byte, mode fs.FileMode) error {
+func replace(path string, content []byte, mode fs.FileMode, like string) error {
 	path, err := behindLinks(path)
 	if err != nil {
 		return err
@@ -47,6 +60,11 @@ func replace(path string, content []byte, mode fs.FileMode) error {
 	}
 	if err == nil && old != nil && !old.Mode().IsRegular() {
 		err = invalid("it is not a regular file")
+	}
+	from := path
+	if err == nil && like != "" {
+		from = like
+		old, err = os.Stat(like)
 	}
 	if err != nil {
 		return err
@@ -59,7 +77,7 @@ func replace(path string, content []byte, mode fs.FileMode) error {
 		return err
 	}
 	defer file.Close() // also lets go of the lock
-	if err = fill(file, path, old, content, mode); err == nil {
+	if err = fill(file, from, old, content, mode); err == nil {
 		err = os.Rename(name, path)
 	}
 	if err != nil {
@@ -89,7 +107,8 @@ func behindLinks(path string) (string, error) {
 	return "", &fs.PathError{Op: "follow", Path: path, Err: syscall.ELOOP}
 }
 
-// fill makes a staged file all that it will be under its name.
+// fill makes a staged file all that it will be under its name: like the file at path, which
+// old describes, where there is one.
 func fill(file *os.File, path string, old fs.FileInfo, content []byte, mode fs.FileMode) error {
 	// The lock tells sweep, in this process or another, that somebody is at it.
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {

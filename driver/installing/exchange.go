@@ -20,12 +20,11 @@ import (
 // stands in files of a form that only the driver knows.
 type Exchange struct {
 	Request driver.InstallRequest
-	// Read reads the credential that the files hold, without its key where that cannot be
-	// read or belongs to another. Errors that wrap fs.ErrNotExist or ErrInvalid mean that there is
-	// none that could be kept.
-	Read func(context.Context) (driver.Material, error)
-	// Write makes the files of a credential, the certificate's first: a call that was killed
-	// between two files is known by the new certificate that stands there already.
+	// Read reads the credential that the files of a host hold, without its key where that cannot
+	// be read or belongs to another. Errors that wrap fs.ErrNotExist or ErrInvalid mean that there
+	// is none that could be kept.
+	Read func(context.Context, driver.Host) (driver.Material, error)
+	// Write makes the files of a credential, always at the same paths.
 	Write         func(context.Context, driver.Material) ([]File, error)
 	Check, Reload []string // commands; empty: there is none
 	Timeout       time.Duration
@@ -38,22 +37,26 @@ func (e Exchange) Do(ctx context.Context) (driver.Installed, error) {
 	if err := CheckCertificate(e.Request.New, e.Request.Now()); err != nil {
 		return driver.Installed{}, err
 	}
-	old, err := e.Read(ctx)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, tallystick.ErrInvalid) {
-		return driver.Installed{}, err
-	}
 	files, err := e.Write(ctx, e.Request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	mark := ""
-	if len(e.Listeners) == 0 && len(e.Reload) > 0 {
-		mark = MarkFor(files[0].Path)
+	change := Change{
+		Host: e.Request.Host, Files: files, Patience: e.Timeout + e.Patience,
+		Check: Command(e.Request.Host, "check", e.Check, e.Timeout), Reload: Command(e.Request.Host, "reload", e.Reload, e.Timeout),
+	}
+	before, unfinished, err := change.Before(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	old, err := e.Read(ctx, before)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, tallystick.ErrInvalid) {
+		return driver.Installed{}, err
 	}
 	there := old.Is(e.Request.New.Public) && old.Key != nil && slices.EqualFunc(old.Chain, e.Request.New.Chain, slices.Equal[[]byte])
-	if there {
-		files = nil // in another form, perhaps, which is somebody's
-		if shown, err := e.read(ctx, mark); err != nil || shown != nil {
+	if there && !unfinished {
+		change.Files = nil // in another form, perhaps, which is somebody's
+		if shown, err := e.read(ctx); err != nil || shown != nil {
 			return driver.Installed{Shown: shown}, err
 		}
 	}
@@ -61,41 +64,39 @@ func (e Exchange) Do(ctx context.Context) (driver.Installed, error) {
 		return driver.Installed{}, err
 	}
 	var shown []driver.Shown
-	change := Change{
-		Host: e.Request.Host, Files: files, Mark: mark,
-		Check: Command(e.Request.Host, "check", e.Check, e.Timeout), Reload: Command(e.Request.Host, "reload", e.Reload, e.Timeout),
-	}
 	if len(e.Listeners) > 0 {
 		change.Arrived = func(ctx context.Context) error { shown, err = e.served(ctx, e.Request.New, e.Patience); return err }
-		if len(old.Chain) > 0 {
-			if _, err := e.served(ctx, old, 0); err == nil {
-				change.Returned = func(ctx context.Context) error { _, err := e.served(ctx, old, e.Patience); return err }
-			}
-		}
+		change.Returned = e.returned(ctx, old, unfinished)
 	}
 	how, err := change.Do(ctx)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	return driver.Installed{Changed: driver.Changed{Changed: len(how) > 0, How: how, Detail: e.detail(how, files)}, Shown: shown}, nil
+	return driver.Installed{Changed: driver.Changed{Changed: len(how) > 0, How: how, Detail: e.detail(how, change.Files)}, Shown: shown}, nil
+}
+
+// returned waits until the old one is shown again. It is nil where it is not shown now, unless
+// a call that was killed may be why.
+func (e Exchange) returned(ctx context.Context, old driver.Material, unfinished bool) func(context.Context) error {
+	if len(old.Chain) == 0 {
+		return nil
+	}
+	if _, err := e.served(ctx, old, 0); err != nil && !unfinished {
+		return nil
+	}
+	return func(ctx context.Context) error { _, err := e.served(ctx, old, e.Patience); return err }
 }
 
 // read says whether the system has read the new one, which stands in the files already:
 // what it shows is not nil then.
-func (e Exchange) read(ctx context.Context, mark string) ([]driver.Shown, error) {
-	if len(e.Listeners) > 0 {
-		if shown, err := e.served(ctx, e.Request.New, 0); err == nil {
-			return shown, nil
-		}
-		return nil, ctx.Err()
-	}
-	if mark == "" {
+func (e Exchange) read(ctx context.Context) ([]driver.Shown, error) {
+	if len(e.Listeners) == 0 {
 		return []driver.Shown{}, nil
 	}
-	if unread, err := Marked(ctx, e.Request.Host, mark); err != nil || unread {
-		return nil, err
+	if shown, err := e.served(ctx, e.Request.New, 0); err == nil {
+		return shown, nil
 	}
-	return []driver.Shown{}, nil
+	return nil, ctx.Err()
 }
 
 func (e Exchange) served(ctx context.Context, m driver.Material, patience time.Duration) ([]driver.Shown, error) {

@@ -4,7 +4,6 @@ package installing_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -16,8 +15,6 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -244,78 +241,6 @@ func FuzzReadPEM(f *testing.F) {
 			t.Fatal("it does not cover itself")
 		}
 	})
-}
-
-// A brittle host fails at one path.
-type brittle struct {
-	driver.Host
-	path  string
-	after bool // the write happens before it fails
-	left  int  // how many of its writes fail; negative: all
-}
-
-var errBrittle = errors.New("brittle")
-
-func (b *brittle) WriteFile(ctx context.Context, path string, content []byte, mode os.FileMode) error {
-	if path != b.path || b.left == 0 {
-		return b.Host.WriteFile(ctx, path, content, mode)
-	}
-	b.left--
-	if b.after {
-		b.Host.WriteFile(ctx, path, content, mode)
-	}
-	return errBrittle
-}
-
-func TestSwap(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
-	reset := func() {
-		for path, text := range map[string]string{a: "old a", b: "old b"} {
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		os.Remove(c)
-	}
-	state := func() string {
-		var texts []string
-		for _, path := range []string{a, b, c} {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				text = []byte("-")
-			}
-			texts = append(texts, string(text))
-		}
-		return strings.Join(texts, ", ")
-	}
-	files := []installing.File{{Path: a, Content: []byte("new a")}, {Path: b, Content: []byte("old b")}, {Path: c, Content: []byte("new c"), Mode: 0o600}}
-	reset()
-	swapped, err := installing.Swap(t.Context(), host.Local(), files)
-	if err != nil || !swapped.Changed() || state() != "new a, old b, new c" {
-		t.Fatalf("%v: %s", err, state())
-	}
-	if again, err := installing.Swap(t.Context(), host.Local(), files); err != nil || again.Changed() {
-		t.Errorf("what is there is written again (%v)", err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	for range 2 {
-		if err := swapped.Undo(ended); err != nil || state() != "old a, old b, -" {
-			t.Errorf("undone: %v: %s", err, state())
-		}
-	}
-	for _, after := range []bool{false, true} {
-		for _, path := range []string{a, c} {
-			if _, err := installing.Swap(t.Context(), &brittle{host.Local(), path, after, 1}, files); !errors.Is(err, errBrittle) || errors.Is(err, tallystick.ErrDamaged) || state() != "old a, old b, -" {
-				t.Errorf("%s fails (happened: %v): %v: %s", path, after, err, state())
-			}
-		}
-	}
-	if _, err := installing.Swap(t.Context(), &brittle{host.Local(), a, true, -1}, files); !errors.Is(err, tallystick.ErrDamaged) || !strings.Contains(err.Error(), a) {
-		t.Errorf("what cannot be put back gives %v, want ErrDamaged", err)
-	}
 }
 
 func TestRun(t *testing.T) {

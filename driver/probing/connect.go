@@ -47,7 +47,7 @@ func (p *prober) connect(ctx context.Context, s spot) (*limited, func() bool, er
 	}
 	conn := &limited{Conn: dialled}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	if s.Protocol != protocolSSH {
+	if s.Protocol != protocolSSH && s.Protocol != protocolOAuth {
 		err = starttls.Upgrade(ctx, conn, s.Protocol, s.serverName())
 	}
 	if err != nil {

@@ -25,13 +25,14 @@ import (
 //
 // An answer of 2xx, 3xx or 404 of HTTP is accepted, and 400, 401, 403, 495, 496 and 497
 // refused; a recipient that SMTP takes or refuses; a sign-in by SASL EXTERNAL of IMAP,
-// POP3 and LDAP; one of PostgreSQL or SSH. A server that did not ask for a certificate
+// POP3 and LDAP; one of PostgreSQL or SSH; an access token, or the error invalid_client. A server that did not ask for a certificate
 // has tried nothing, and answers that mean trouble and not this credential have failed.
 // An open connection that the server has closed is refused.
 //
 // Details of listeners: "path" of https; "sender" and "recipient" of smtp; "user" and
 // "database" of postgres; "user" of ssh, and of imap, pop3 and ldap where the client
-// says whom it wants to be.
+// says whom it wants to be; "token_endpoint" (an https URL at the address of the listener),
+// "client_id", "scope" and "roots" (PEM; without it those of this machine) of oauth.
 //
 // A protocol that is not spoken, a credential that does not fit one, a password
 // (Account) or a key of another certificate are ErrInvalid. What fails at a listener
@@ -81,11 +82,10 @@ func (p *prober) prepare(r driver.ProbeRequest) error {
 		return err
 	}
 	for _, listener := range r.Listeners {
-		_, known := dialogueOf(listener.Protocol)
 		switch {
-		case !known && listener.Protocol != protocolSSH:
+		case !Speaks(listener.Protocol):
 			return invalid("protocol %q is none that can be tried", listener.Protocol)
-		case known == (p.signer != nil):
+		case (listener.Protocol == protocolSSH) != (p.signer != nil):
 			return invalid("the credential is not for listeners that speak %s", listener.Protocol)
 		}
 	}
@@ -103,14 +103,17 @@ func (p *prober) takeCertificate(m driver.Material) error {
 	if key, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(m.Key.Public()) {
 		return invalid("the key is not that of the certificate")
 	}
-	p.certificate = &tls.Certificate{Certificate: m.Chain, PrivateKey: m.Key, Leaf: leaf}
+	p.material, p.certificate = m, &tls.Certificate{Certificate: m.Chain, PrivateKey: m.Key, Leaf: leaf}
 	return nil
 }
 
 // fresh signs in anew at one spot.
 func (p *prober) fresh(ctx context.Context, s spot) []driver.Attempt {
-	if s.Protocol == protocolSSH {
+	switch s.Protocol {
+	case protocolSSH:
 		return []driver.Attempt{p.signInSSH(ctx, s)}
+	case protocolOAuth:
+		return []driver.Attempt{p.askToken(ctx, s)}
 	}
 	var tried, unspoken []driver.Attempt
 	for _, v := range []struct {

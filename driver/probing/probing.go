@@ -91,6 +91,12 @@ type sight struct {
 	public  driver.Public
 }
 
+// Speaks says whether Probe tries credentials at listeners of a protocol.
+func Speaks(protocol string) bool {
+	_, known := dialogueOf(protocol)
+	return known || protocol == protocolSSH || protocol == protocolOAuth
+}
+
 // now is a clock.
 type now = func() time.Time
 
@@ -99,7 +105,8 @@ type prober struct {
 	host        driver.Host
 	now         now
 	hold        bool
-	certificate *tls.Certificate // the credential, for TLS
+	material    driver.Material  // the credential, where it is a certificate
+	certificate *tls.Certificate // the same, for TLS
 	signer      ssh.Signer       // the credential, for SSH
 
 	mu       sync.Mutex
@@ -122,6 +129,9 @@ func (p *prober) everywhere(ctx context.Context, listeners []driver.Listener, tr
 				failed := spot{listener, listener.Address}.attempt(driver.WayFresh, p.now)
 				failed.Answer = clean(err.Error())
 				results[i] = []driver.Attempt{failed}
+			}
+			if listener.Protocol == protocolOAuth {
+				addresses = addresses[:min(1, len(addresses))]
 			}
 			for _, address := range addresses {
 				results[i] = append(results[i], try(ctx, spot{listener, address})...)

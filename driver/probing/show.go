@@ -26,7 +26,7 @@ func (p *prober) show(ctx context.Context, s spot) []sight {
 	if s.Protocol == protocolSSH {
 		return p.showSSH(ctx, s)
 	}
-	if _, ok := starttls.Lookup(s.Protocol); !ok {
+	if _, ok := starttls.Lookup(s.Protocol); !ok && s.Protocol != protocolOAuth {
 		failed := s.attempt(driver.WayFresh, p.now)
 		failed.Answer = clean(invalid("protocol %q is none that can be tried", s.Protocol).Error())
 		return []sight{{attempt: failed}}

@@ -18,6 +18,9 @@ import (
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
+// BlocksByList says that Dovecot has no other way than the list of a CA.
+func (d *door) BlocksByList() bool { return true }
+
 // Block puts the lists into the files of ssl_ca that trust the certificate, has Dovecot
 // read them, and ends the sessions of the certificate's user: those that the new one of
 // that user has begun, too, because Dovecot does not tell them apart.
@@ -39,17 +42,12 @@ func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.B
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	mark := installing.MarkFor(d.Config)
-	marked, err := installing.Marked(ctx, h, mark)
-	if err != nil || len(files) == 0 && !marked {
-		return driver.Blocked{}, err
-	}
 	var blocked driver.Blocked
-	how, err := d.reread(ctx, h, c, files, mark, request.Now, func(ctx context.Context) (err error) {
+	how, err := d.reread(ctx, h, c, files, request.Now, func(ctx context.Context) (err error) {
 		blocked, err = d.kick(ctx, h, c, leaf)
 		return err
 	})
-	if err != nil {
+	if err != nil || how == nil {
 		return driver.Blocked{}, err
 	}
 	var paths []string
@@ -65,7 +63,7 @@ func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.B
 	return blocked, nil
 }
 
-// listed returns the files that have to be changed so that they refuse the certificate.
+// listed returns the files that have to refuse the certificate, as they shall be.
 func (d *door) listed(ctx context.Context, h driver.Host, c *block, leaf *x509.Certificate, request driver.BlockRequest) ([]installing.File, error) {
 	var files []installing.File
 	for _, path := range d.authorityFiles(c) {
@@ -85,6 +83,7 @@ func (d *door) listed(ctx context.Context, h driver.Host, c *block, leaf *x509.C
 			return nil, fmt.Errorf("couldn't read %s: %w", path, err)
 		}
 		if lists.Has(leaf) {
+			files = append(files, installing.File{Path: path, Content: text, Mode: 0o644})
 			continue
 		}
 		merged, err := lists.Merge(request.CRLs, request.Old.Chain, authorities, request.Now())
@@ -127,8 +126,13 @@ func withLists(text []byte, lists blocking.Lists) []byte {
 }
 
 // reread writes files of ssl_ca and makes Dovecot read them, or puts back what was there.
-// then is called when no process of before takes clients any more.
-func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []installing.File, mark string, now func() time.Time, then func(context.Context) error) ([]string, error) {
+// then is called when no process of before takes clients any more. What it says is nil when
+// there was nothing to do.
+func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []installing.File, now func() time.Time, then func(context.Context) error) ([]string, error) {
+	change := installing.Change{Host: h, Files: files, Journal: installing.JournalFor(d.Config), Patience: d.Patience}
+	if differs, err := change.Differs(ctx); err != nil || !differs {
+		return nil, err
+	}
 	s, err := d.slot(ctx, h, c)
 	if err != nil || s == nil {
 		return nil, fmt.Errorf("couldn't tell whether Dovecot serves after a reload: %w", err)
@@ -142,21 +146,18 @@ func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []inst
 		_, err := installing.ServedEverywhere(ctx, h, s.listeners, shown.Public, d.Patience, now)
 		return errors.Join(unheeded, err)
 	}
-	change := installing.Change{
-		Host: h, Files: files, Mark: mark,
-		Check: func(ctx context.Context) error { return d.check(ctx, h) },
-		Reload: func(ctx context.Context) error {
-			unheeded = d.reload(ctx, h, c)
-			return unheeded
-		},
-		Arrived: func(ctx context.Context) error {
-			if err := serves(ctx); err != nil {
-				return err
-			}
-			return then(ctx)
-		},
-		Returned: serves, // which shows no lists: what tells is whether the reload was heeded
+	change.Check = func(ctx context.Context) error { return d.check(ctx, h) }
+	change.Reload = func(ctx context.Context) error {
+		unheeded = d.reload(ctx, h, c)
+		return unheeded
 	}
+	change.Arrived = func(ctx context.Context) error {
+		if err := serves(ctx); err != nil {
+			return err
+		}
+		return then(ctx)
+	}
+	change.Returned = serves // which shows no lists: what tells is whether the reload was heeded
 	return change.Do(ctx)
 }
 

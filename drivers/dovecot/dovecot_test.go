@@ -5,6 +5,7 @@ package dovecot_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -119,11 +120,21 @@ func (s *server) block(t *testing.T, lists [][]byte) (driver.Blocked, error) {
 	return s.door.(driver.Blocker).Block(t.Context(), driver.BlockRequest{Host: host.Local(), Old: s.alice.Public, CRLs: lists, Now: time.Now})
 }
 
+// The tests wait for servers more than they compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 func TestDriver(t *testing.T) { drivertest.Run(t, drivertest.Suite{Driver: dovecot.Driver()}) }
 
 func TestDoors(t *testing.T) {
 	t.Parallel()
 	drivertest.Doors(t, drivertest.DoorSuite{
+		Lanes: 3,
 		Start: func(t *testing.T) drivertest.Door {
 			s := start(t, lab.DovecotSettings{})
 			// A hold that is cut off costs seconds each time: TestInstallUnderLoad has one.

@@ -33,20 +33,30 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if len(s.listeners) == 0 {
 		return driver.Installed{}, invalid("no listener of Dovecot shows the certificate in %s, so that nobody could see that it is used", s.certificate)
 	}
-	old, same, err := d.replaces(ctx, h, s, request)
+	files, err := s.files(request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if same {
+	change := installing.Change{Host: h, Files: files, Patience: d.Patience}
+	before, unfinished, err := change.Before(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	old, same, err := d.replaces(ctx, before, s, request)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	if same && !unfinished {
 		shown, err := installing.ServedEverywhere(ctx, h, s.listeners, request.New.Public, 0, request.Now)
 		if err == nil {
 			return driver.Installed{Shown: shown}, nil
 		}
 	}
-	return d.swap(ctx, h, c, s, old, request)
+	return d.swap(ctx, change, c, s, old, request)
 }
 
-// replaces has kept what would be replaced, and returns it and whether that is the new one already.
+// replaces has kept what would be replaced, and returns it and whether that is the new one
+// already, as the files of a host say.
 func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request driver.InstallRequest) (old driver.Material, same bool, err error) {
 	old, err = s.credential(ctx, h)
 	if errors.Is(err, tallystick.ErrUnavailable) {
@@ -65,11 +75,8 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request dri
 }
 
 // swap writes the files and makes Dovecot use them, or puts everything back.
-func (d *door) swap(ctx context.Context, h driver.Host, c *block, s *slot, old driver.Material, request driver.InstallRequest) (driver.Installed, error) {
-	files, err := s.files(request.New)
-	if err != nil {
-		return driver.Installed{}, err
-	}
+func (d *door) swap(ctx context.Context, change installing.Change, c *block, s *slot, old driver.Material, request driver.InstallRequest) (driver.Installed, error) {
+	h := change.Host
 	served := func(ctx context.Context, want driver.Public) (shown []driver.Shown, err error) {
 		// A process that took a client in the moment of the reload has the old one: the
 		// second round is after it.
@@ -81,14 +88,11 @@ func (d *door) swap(ctx context.Context, h driver.Host, c *block, s *slot, old d
 		return shown, nil
 	}
 	var shown []driver.Shown
-	change := installing.Change{
-		Host: h, Files: files,
-		Check:  func(ctx context.Context) error { return d.check(ctx, h) },
-		Reload: func(ctx context.Context) error { return d.reload(ctx, h, c) },
-		Arrived: func(ctx context.Context) error {
-			shown, err = served(ctx, request.New.Public)
-			return err
-		},
+	change.Check = func(ctx context.Context) error { return d.check(ctx, h) }
+	change.Reload = func(ctx context.Context) error { return d.reload(ctx, h, c) }
+	change.Arrived = func(ctx context.Context) (err error) {
+		shown, err = served(ctx, request.New.Public)
+		return err
 	}
 	if len(old.Chain) > 0 {
 		change.Returned = func(ctx context.Context) error {

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/holding"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/processes"
 )
 
 const (
@@ -27,7 +27,7 @@ const (
 // held back, and those that are signing in get a moment to be done; who has not signed in
 // after it is only lingering, or too slow, and connects again.
 func (d *door) reload(ctx context.Context, h driver.Host, c *block) error {
-	master, err := blocking.Master(ctx, h, c.values["base_dir"]+"/master.pid")
+	master, err := processes.Master(ctx, h, c.values["base_dir"]+"/master.pid")
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (d *door) reload(ctx context.Context, h driver.Host, c *block) error {
 		defer holding.Hold(ctx, h, listeners, "dovecot")()
 		d.quiet(ctx, h, holding.Ports(listeners))
 	}
-	before, err := blocking.Children(ctx, h, master)
+	before, err := processes.Children(ctx, h, master)
 	if err != nil {
 		return err
 	}
@@ -50,14 +50,14 @@ func (d *door) reload(ctx context.Context, h driver.Host, c *block) error {
 // writes the log then. Processes that wait for clients are told in the same moment, and
 // settling is the time in which they hear it. Those that are left pass on what
 // clients say who are signed in.
-func (d *door) heeded(ctx context.Context, h driver.Host, master int, before []blocking.Process) error {
+func (d *door) heeded(ctx context.Context, h driver.Host, master int, before []processes.Process) error {
 	for began, wait := time.Now(), 10*time.Millisecond; ; wait = 50 * time.Millisecond {
-		children, err := blocking.Children(ctx, h, master)
+		children, err := processes.Children(ctx, h, master)
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(children, func(p blocking.Process) bool {
-			return isLog(p) && !slices.ContainsFunc(before, func(old blocking.Process) bool { return old.PID == p.PID })
+		if slices.ContainsFunc(children, func(p processes.Process) bool {
+			return isLog(p) && !slices.ContainsFunc(before, func(old processes.Process) bool { return old.PID == p.PID })
 		}) {
 			return pause(ctx, settling)
 		}
@@ -81,7 +81,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // isLog says whether a process writes the log: "dovecot/log", or "dovecot-NAME/log" with
 // an instance_name.
-func isLog(p blocking.Process) bool {
+func isLog(p processes.Process) bool {
 	program, _, _ := strings.Cut(p.Title, " ")
 	return strings.HasPrefix(program, "dovecot") && strings.HasSuffix(program, "/log")
 }

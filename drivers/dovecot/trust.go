@@ -3,7 +3,6 @@
 package dovecot
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -52,9 +51,7 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 			}
 			found = true
 		}
-		if !bytes.Equal(text, after) {
-			files = append(files, installing.File{Path: path, Content: after, Mode: 0o644})
-		}
+		files = append(files, installing.File{Path: path, Content: after, Mode: 0o644})
 	}
 	if !found {
 		return driver.Changed{}, fmt.Errorf("%w: Dovecot does not let in the certificate whose rights the new one should get", tallystick.ErrNotFound)
@@ -102,13 +99,8 @@ func (d *door) admit(c *block, text []byte, request driver.TrustRequest) ([]byte
 
 // trusted makes Dovecot read what was added or taken away.
 func (d *door) trusted(ctx context.Context, h driver.Host, c *block, files []installing.File, request driver.TrustRequest) (driver.Changed, error) {
-	mark := installing.MarkFor(d.Config)
-	marked, err := installing.Marked(ctx, h, mark)
-	if err != nil || len(files) == 0 && !marked {
-		return driver.Changed{}, err
-	}
-	how, err := d.reread(ctx, h, c, files, mark, request.Now, func(context.Context) error { return nil })
-	if err != nil {
+	how, err := d.reread(ctx, h, c, files, request.Now, func(context.Context) error { return nil })
+	if err != nil || how == nil {
 		return driver.Changed{}, err
 	}
 	how = slices.DeleteFunc(how, func(s string) bool { return s == "files" })

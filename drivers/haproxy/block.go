@@ -199,16 +199,8 @@ func lists(ctx context.Context, h driver.Host, name string, ders, chain [][]byte
 	if err != nil {
 		return change{}, err
 	}
-	have, err := blocking.ReadLists(text)
-	if err != nil {
+	if text, err = blocking.MergeText(text, ders, chain, authorities, now); err != nil {
 		return change{}, err
-	}
-	merged, err := have.Merge(ders, chain, authorities, now)
-	if err != nil {
-		return change{}, err
-	}
-	if !slices.EqualFunc(have, merged, func(a, b *x509.RevocationList) bool { return bytes.Equal(a.Raw, b.Raw) }) {
-		text = merged.PEM()
 	}
 	return change{kind: kindLists, File: installing.File{Path: name, Content: text, Mode: 0o644}}, nil
 }

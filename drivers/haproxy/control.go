@@ -3,15 +3,11 @@
 package haproxy
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-
 	"slices"
-
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -119,7 +115,8 @@ func (d *Door) push(ctx context.Context, h driver.Host, c change) error {
 // that must be or the socket does not do. Then it calls settle. It says how it was done;
 // nothing was to be done where that is empty.
 func (d *Door) apply(ctx context.Context, h driver.Host, changes []change, reload bool, settle func() error) ([]string, error) {
-	differs, err := differ(ctx, h, changes)
+	whole := filesOf(h, changes)
+	differs, err := whole.Differs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -132,22 +129,32 @@ func (d *Door) apply(ctx context.Context, h driver.Host, changes []change, reloa
 	if !differs && (len(behind) == 0 || d.options.Socket == "") {
 		return nil, nil
 	}
-	var files []installing.File
-	for _, c := range changes {
-		files = append(files, c.File)
+	var how []string
+	whole.Patience = d.options.Patience
+	whole.Check = func(ctx context.Context) error { return d.check(ctx, h) }
+	whole.Reload = func(ctx context.Context) (err error) {
+		how, err = d.converge(ctx, h, behind, reload && len(behind) > 0, settle)
+		return err
 	}
-	swapped, err := installing.Swap(ctx, h, files)
-	if err != nil {
+	whole.Back = func(ctx context.Context) error {
+		if !differs {
+			return nil // it is behind files that were not changed, and goes on as it did
+		}
+		return d.goBack(ctx, h, changes)
+	}
+	if _, err := whole.Do(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.check(ctx, h); err != nil {
-		return nil, errors.Join(err, swapped.Undo(ctx))
-	}
-	how, err := d.converge(ctx, h, behind, reload && len(behind) > 0, settle)
-	if err != nil {
-		return nil, errors.Join(err, d.undo(ctx, h, swapped, changes))
-	}
 	return append([]string{"files", "haproxy -c"}, how...), nil
+}
+
+// filesOf is the change of files that changes are.
+func filesOf(h driver.Host, changes []change) installing.Change {
+	whole := installing.Change{Host: h}
+	for _, c := range changes {
+		whole.Files = append(whole.Files, c.File)
+	}
+	return whole
 }
 
 // converge makes HAProxy go by files that it is behind of, until settle finds it so.
@@ -194,39 +201,6 @@ func (d *Door) pushAll(ctx context.Context, h driver.Host, behind []change) erro
 		if err := d.push(ctx, h, c); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func differ(ctx context.Context, h driver.Host, changes []change) (bool, error) {
-	for _, c := range changes {
-		content, err := h.ReadFile(ctx, c.Path, blocking.MaxFile)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		if err != nil || !bytes.Equal(content, c.Content) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// undoing is the time that a roll-back has, beside what a reload may take.
-const undoing = time.Minute
-
-// undo puts files back and makes HAProxy go by them, also when the caller's time has run
-// out. Nothing is said where that worked; else the error wraps ErrDamaged.
-func (d *Door) undo(ctx context.Context, h driver.Host, swapped *installing.Swapped, changes []change) error {
-	if !swapped.Changed() {
-		return nil
-	}
-	if err := swapped.Undo(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.options.Patience+undoing)
-	defer cancel()
-	if err := d.goBack(ctx, h, changes); err != nil {
-		return fmt.Errorf("%w: the files are as they were, and whether HAProxy goes by them is not known before its next reload: %w", tallystick.ErrDamaged, err)
 	}
 	return nil
 }

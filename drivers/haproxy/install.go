@@ -31,17 +31,21 @@ func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Ins
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	old, err := read(ctx, r.Host, name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return driver.Installed{}, err
-	}
 	changes, err := changesOf(ctx, r, name)
 	if err != nil {
 		return driver.Installed{}, err
 	}
+	before, _, err := filesOf(r.Host, changes).Before(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	old, err := read(ctx, before, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return driver.Installed{}, err
+	}
 	listeners := d.listenersOf(ctx, r, s, name, old.Public)
 	changes[0].shown = len(listeners) > 0
-	differs, err := differ(ctx, r.Host, changes)
+	differs, err := filesOf(r.Host, changes).Differs(ctx)
 	if err != nil {
 		return driver.Installed{}, err
 	}
@@ -112,7 +116,7 @@ func changesOf(ctx context.Context, r driver.InstallRequest, name string) ([]cha
 	}
 	_, err = r.Host.Stat(ctx, name+".key")
 	if errors.Is(err, fs.ErrNotExist) {
-		return []change{{kind: kindCertificate, File: installing.File{Path: name, Content: both, Mode: 0o600}}}, nil
+		return []change{{kind: kindCertificate, File: installing.File{Path: name, Content: both, Mode: 0o600, Key: true}}}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -124,7 +128,7 @@ func changesOf(ctx context.Context, r driver.InstallRequest, name string) ([]cha
 	key, err := installing.PEM(r.New, installing.Key)
 	return []change{
 		{kind: kindCertificate, File: installing.File{Path: name, Content: chain, Mode: 0o600}, bare: both},
-		{kind: kindKey, File: installing.File{Path: name + ".key", Content: key, Mode: 0o600}},
+		{kind: kindKey, File: installing.File{Path: name + ".key", Content: key, Mode: 0o600, Key: true}},
 	}, err
 }
 

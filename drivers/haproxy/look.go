@@ -69,7 +69,7 @@ func (d *Door) lookAtClients(ctx context.Context, h driver.Host, s *site, view *
 		}
 	}
 	for _, name := range s.crls() {
-		lists, err := readLists(ctx, h, name)
+		lists, err := blocking.ListsAt(ctx, h, name)
 		if err != nil {
 			return err
 		}
@@ -169,12 +169,4 @@ func nameOf(p driver.Public) string {
 		}
 	}
 	return ""
-}
-
-func readLists(ctx context.Context, h driver.Host, name string) (blocking.Lists, error) {
-	text, err := h.ReadFile(ctx, name, blocking.MaxFile)
-	if err != nil {
-		return nil, err
-	}
-	return blocking.ReadLists(text)
 }

@@ -17,7 +17,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/processes"
 )
 
 var infoPID = regexp.MustCompile(`(?m)^Pid: ([0-9]+)\r?$`)
@@ -38,7 +38,7 @@ func (d *Door) answering(ctx context.Context, h driver.Host) (int, error) {
 // master returns the process that starts the others, 0 where HAProxy runs without one.
 func (d *Door) master(ctx context.Context, h driver.Host) (int, error) {
 	if d.options.Socket == "" {
-		return blocking.Master(ctx, h, d.options.PIDFile)
+		return processes.Master(ctx, h, d.options.PIDFile)
 	}
 	worker, err := d.answering(ctx, h)
 	if err != nil {
@@ -87,7 +87,7 @@ func (d *Door) isHAProxy(title string) bool {
 // workers returns the workers of a master, the newest last: that is the one that takes
 // new connections, or is about to.
 func (d *Door) workers(ctx context.Context, h driver.Host, master int) ([]int, error) {
-	children, err := blocking.Children(ctx, h, master)
+	children, err := processes.Children(ctx, h, master)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (d *Door) reload(ctx context.Context, h driver.Host) error {
 	err = d.wait(ctx, "HAProxy has not read its configuration", func() (bool, error) {
 		if !time.Now().Before(again) {
 			again, pause = again.Add(pause), 2*pause
-			if err := blocking.Signal(ctx, h, "USR2", master); err != nil {
+			if err := processes.Signal(ctx, h, "USR2", master); err != nil {
 				return false, err
 			}
 		}
@@ -196,5 +196,5 @@ func (d *Door) endOld(ctx context.Context, h driver.Host) (ended int, left []str
 		return 0, nil, err
 	}
 	old := workers[:len(workers)-1]
-	return blocking.End(ctx, h, master, d.options.Grace, func(p blocking.Process) bool { return slices.Contains(old, p.PID) })
+	return processes.End(ctx, h, master, d.options.Grace, func(p processes.Process) bool { return slices.Contains(old, p.PID) })
 }

@@ -167,21 +167,24 @@ func sha1s(ders ...[]byte) []string {
 	return slices.Compact(all)
 }
 
-// hasLists says whether HAProxy has just these revocation lists in memory.
+// hasLists says whether HAProxy has just these revocation lists in memory, in any order:
+// OpenSSL keeps them in one of its own.
 func (d *Door) hasLists(ctx context.Context, h driver.Host, file string, lists blocking.Lists) (bool, error) {
-	for i := range len(lists) + 1 {
-		answer, err := d.ask(ctx, h, fmt.Sprintf("show ssl crl-file %s:%d", file, i+1))
+	lists = slices.Clone(lists)
+	for number := 1; ; number++ {
+		answer, err := d.ask(ctx, h, fmt.Sprintf("show ssl crl-file %s:%d", file, number))
 		if err != nil {
 			return false, err
 		}
-		if i == len(lists) { // and no further one
-			return !strings.Contains(answer, lastUpdate), nil
+		if !strings.Contains(answer, lastUpdate) { // there is no further one
+			return len(lists) == 0, nil
 		}
-		if !isList(answer, lists[i]) {
+		i := slices.IndexFunc(lists, func(list *x509.RevocationList) bool { return isList(answer, list) })
+		if i < 0 {
 			return false, nil
 		}
+		lists = slices.Delete(lists, i, i+1)
 	}
-	return false, nil
 }
 
 const (

@@ -106,7 +106,7 @@ func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, b bind, author
 		return false, nil
 	}
 	if b.crl != "" {
-		have, err := readLists(ctx, r.Host, b.crl)
+		have, err := blocking.ListsAt(ctx, r.Host, b.crl)
 		if err != nil || have.Has(like) {
 			return false, err
 		}

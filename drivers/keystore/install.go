@@ -84,8 +84,8 @@ func (d *Door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	}
 	return installing.Exchange{
 		Request: request,
-		Read: func(ctx context.Context) (driver.Material, error) {
-			m, _, err := d.read(ctx, request.Host)
+		Read: func(ctx context.Context, h driver.Host) (driver.Material, error) {
+			m, _, err := d.read(ctx, h)
 			return m, err
 		},
 		Write: func(ctx context.Context, m driver.Material) ([]installing.File, error) {
@@ -130,7 +130,7 @@ func (d *Door) written(ctx context.Context, request driver.InstallRequest, m dri
 	if err != nil {
 		return nil, err
 	}
-	return []installing.File{{Path: d.Path, Content: content, Mode: 0o600}}, nil
+	return []installing.File{{Path: d.Path, Content: content, Mode: 0o600, Key: true}}, nil
 }
 
 // entry returns the alias of the entry that is replaced, or added.

@@ -121,7 +121,7 @@ func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed
 			return driver.Changed{}, err
 		}
 	}
-	return d.write(ctx, r.Host, o, false)
+	return d.write(ctx, r.Host, o)
 }
 
 // lets says whether a credential gets in: by its own entry, or by one of a CA above it.
@@ -187,7 +187,7 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	changed, err := d.write(ctx, r.Host, o, true)
+	changed, err := d.write(ctx, r.Host, o)
 	blocked := driver.Blocked{Changed: changed}
 	if err == nil && changed.Changed && !r.Lift && !d.ReloadCloses {
 		blocked.Left = []string{"connections that were open before may go on: the reload command is not said to end them (option reload-closes)"}
@@ -210,13 +210,13 @@ func (o *opened) lift(der []byte, now time.Time) error {
 
 // write writes the truststore where it has changed, the list of what is blocked before it,
 // and has the program read it.
-func (d *Door) write(ctx context.Context, h driver.Host, o opened, recorded bool) (driver.Changed, error) {
+func (d *Door) write(ctx context.Context, h driver.Host, o opened) (driver.Changed, error) {
 	content, err := stored(o.store, o.passphrase)
 	if err != nil {
 		return driver.Changed{}, err
 	}
 	files := []installing.File{{Path: d.Path, Content: content, Mode: 0o644}}
-	if recorded {
+	if _, err := h.Stat(ctx, d.record()); err == nil || len(o.blocked) > 0 {
 		text, err := json.Marshal(o.blocked)
 		if err != nil {
 			return driver.Changed{}, fmt.Errorf("couldn't write what is blocked: %w", err)
@@ -224,14 +224,10 @@ func (d *Door) write(ctx context.Context, h driver.Host, o opened, recorded bool
 		files = append([]installing.File{{Path: d.record(), Content: text, Mode: 0o600}}, files...)
 	}
 	change := installing.Change{
-		Host: h, Files: files,
+		Host: h, Files: files, Journal: installing.JournalFor(d.Path), Patience: d.Timeout,
 		Check: installing.Command(h, "check", d.check, d.Timeout), Reload: installing.Command(h, "reload", d.reload, d.Timeout),
 	}
-	if len(d.reload) > 0 {
-		change.Mark = installing.MarkFor(d.Path)
-	}
-	same, err := d.same(ctx, h, files, change.Mark)
-	if err != nil || same {
+	if differs, err := change.Differs(ctx); err != nil || !differs {
 		return driver.Changed{}, err
 	}
 	how, err := change.Do(ctx)
@@ -239,25 +235,4 @@ func (d *Door) write(ctx context.Context, h driver.Host, o opened, recorded bool
 		return driver.Changed{}, err
 	}
 	return driver.Changed{Changed: true, How: how, Detail: "wrote " + d.Path}, nil
-}
-
-// same says whether the truststore is so already, and has been read.
-func (d *Door) same(ctx context.Context, h driver.Host, files []installing.File, mark string) (bool, error) {
-	for _, f := range files {
-		content, err := h.ReadFile(ctx, f.Path, maxFile)
-		if errors.Is(err, fs.ErrNotExist) && f.Path == d.record() && string(f.Content) == "{}" {
-			continue
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		if !bytes.Equal(content, f.Content) {
-			return false, nil
-		}
-	}
-	if mark == "" {
-		return true, nil
-	}
-	unread, err := installing.Marked(ctx, h, mark)
-	return !unread, err
 }

@@ -14,12 +14,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/processes"
 )
 
 // Block puts a certificate on the list of denied ones, which holds for resumed sessions
@@ -56,7 +56,7 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 	}
 	var blocked driver.Blocked
 	ended := 0
-	blocked.Changed.Changed, err = d.apply(ctx, r.Host, s, files, func() (err error) {
+	blocked.Changed.Changed, err = d.apply(ctx, r.Host, s, files, func(ctx context.Context) (err error) {
 		ended, blocked.Left, err = d.endOldWorkers(ctx, r, s)
 		return err
 	})
@@ -86,11 +86,11 @@ func (d *Door) endOldWorkers(ctx context.Context, r driver.BlockRequest, s *site
 	if r.Lift {
 		return 0, nil, nil
 	}
-	master, err := blocking.Master(ctx, r.Host, s.pidFile)
+	master, err := processes.Master(ctx, r.Host, s.pidFile)
 	if err != nil {
 		return 0, nil, err
 	}
-	return blocking.End(ctx, r.Host, master, d.options.Grace, stale)
+	return processes.End(ctx, r.Host, master, d.options.Grace, stale)
 }
 
 // listFile returns the list of denied certificates as it shall be, where servers go by
@@ -142,7 +142,6 @@ func entries(text []byte) []string {
 
 // relist adds a fingerprint to a list or takes it away, and leaves every other line as it is.
 func relist(text []byte, fingerprint string, lift bool) []byte {
-	text = bytes.TrimPrefix(text, []byte(unread))
 	if slices.Contains(entries(text), fingerprint) != lift {
 		return text
 	}
@@ -176,7 +175,7 @@ func (d *Door) crlFiles(ctx context.Context, r driver.BlockRequest, s *site, lea
 		if err != nil {
 			return nil, err
 		}
-		content, err := merge(text, r.CRLs, r.Old.Chain, authorities, r.Now())
+		content, err := blocking.MergeText(text, r.CRLs, r.Old.Chain, authorities, r.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -190,30 +189,6 @@ func (d *Door) crlFiles(ctx context.Context, r driver.BlockRequest, s *site, lea
 		files = append(files, installing.File{Path: path, Content: content, Mode: 0o644})
 	}
 	return files, nil
-}
-
-// merge puts newer lists into a file of them. One that has them is left as it was written.
-func merge(text []byte, ders, chain [][]byte, authorities []*x509.Certificate, now time.Time) ([]byte, error) {
-	have, err := blocking.ReadLists(text)
-	if err != nil {
-		return nil, err
-	}
-	merged, err := have.Merge(ders, chain, authorities, now)
-	if err != nil {
-		return nil, err
-	}
-	if slices.EqualFunc(have, merged, func(a, b *x509.RevocationList) bool { return bytes.Equal(a.Raw, b.Raw) }) {
-		return bytes.TrimPrefix(text, []byte(unread)), nil
-	}
-	return merged.PEM(), nil
-}
-
-func readLists(ctx context.Context, h driver.Host, path string) (blocking.Lists, error) {
-	text, err := h.ReadFile(ctx, path, blocking.MaxFile)
-	if err != nil {
-		return nil, err
-	}
-	return blocking.ReadLists(text)
 }
 
 // authorities are the CAs of the servers that read a file of revocation lists.

@@ -62,7 +62,7 @@ func asBefore(t *testing.T, n *lab.Nginx, d *nginx.Door, client driver.Material)
 func TestListenerThatKeepsTheOldOne(t *testing.T) {
 	t.Parallel()
 	n := lab.StartNginx(t, lab.NginxSettings{Listeners: []lab.NginxListener{{}, {Own: true}}})
-	door := opened(t, n, "certificate", n.Chain, "patience", "500ms")
+	door := opened(t, n, "certificate", n.Chain, "patience", "3s")
 	_, err := install(t, door, host.Local(), n.PKI.Localhost(t))
 	if err == nil || !strings.Contains(err.Error(), n.Addresses[1]) {
 		t.Errorf("it says %v, and not that %s shows another", err, n.Addresses[1])
@@ -148,7 +148,7 @@ func (h *mute) Run(ctx context.Context, c driver.Command) (driver.Output, error)
 func TestNoReloadOfWhatIsPutBack(t *testing.T) {
 	t.Parallel()
 	n := lab.StartNginx(t, lab.NginxSettings{Listeners: []lab.NginxListener{{}, {Own: true}}}) // the second goes on showing the old one
-	door := opened(t, n, "certificate", n.Chain, "patience", "300ms")
+	door := opened(t, n, "certificate", n.Chain, "patience", "3s")
 	for heeds, damaged := range []bool{true, true, false} {
 		_, err := install(t, door, &mute{host.Local(), heeds}, n.PKI.Localhost(t))
 		if err == nil || errors.Is(err, tallystick.ErrDamaged) != damaged {

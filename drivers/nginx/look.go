@@ -3,7 +3,6 @@
 package nginx
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -34,10 +33,10 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 		}
 	}
 	for _, p := range s.pairs() {
-		if m, err := readPair(ctx, r.Host, p); err != nil {
-			view.Notes = append(view.Notes, p.certificate+" cannot be read: "+err.Error())
+		if m, err := p.Read(ctx, r.Host); err != nil {
+			view.Notes = append(view.Notes, p.Certificate+" cannot be read: "+err.Error())
 		} else {
-			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: p.certificate, Key: installing.Check(m, r.Now()) == nil})
+			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: p.Certificate, Key: installing.Check(m, r.Now()) == nil})
 		}
 	}
 	if err := d.lookAtClients(ctx, r.Host, s, &view); err != nil {
@@ -59,7 +58,7 @@ func (d *Door) lookAtClients(ctx context.Context, h driver.Host, s *site, view *
 		}
 	}
 	for _, path := range s.crls() {
-		lists, err := readLists(ctx, h, path)
+		lists, err := blocking.ListsAt(ctx, h, path)
 		if err != nil {
 			return err
 		}
@@ -92,27 +91,10 @@ func (d *Door) deniedNow(ctx context.Context, h driver.Host) ([]string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if bytes.HasPrefix(text, []byte(unread)) {
-		return nil, nil
+	if unread, err := installing.Unread(ctx, h, d.options.Deny); err != nil || unread {
+		return nil, err
 	}
 	return entries(text), nil
-}
-
-// readPair reads a certificate with its key, which it does without where that cannot be
-// read: it may be in a device.
-func readPair(ctx context.Context, h driver.Host, p pair) (driver.Material, error) {
-	text, err := h.ReadFile(ctx, p.certificate, blocking.MaxFile)
-	if err != nil {
-		return driver.Material{}, err
-	}
-	if p.key != "" && p.key != p.certificate {
-		key, err := h.ReadFile(ctx, p.key, blocking.MaxFile)
-		if err != nil {
-			return installing.ReadPEM(text)
-		}
-		text = slices.Concat(text, []byte("\n"), key)
-	}
-	return installing.ReadPEM(text)
 }
 
 func (s *site) listeners() []driver.Listener {
@@ -124,13 +106,13 @@ func (s *site) listeners() []driver.Listener {
 }
 
 // pairs returns all pairs, those of servers and those that nginx signs in with.
-func (s *site) pairs() []pair {
+func (s *site) pairs() []installing.Pair {
 	all := slices.Clone(s.upstreams)
 	for _, one := range s.servers {
 		all = append(all, one.pairs...)
 	}
-	slices.SortFunc(all, func(a, b pair) int {
-		return cmp.Or(strings.Compare(a.certificate, b.certificate), strings.Compare(a.key, b.key))
+	slices.SortFunc(all, func(a, b installing.Pair) int {
+		return cmp.Or(strings.Compare(a.Certificate, b.Certificate), strings.Compare(a.Key, b.Key))
 	})
 	return slices.Compact(all)
 }

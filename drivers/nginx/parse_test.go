@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/host"
+	"github.com/tallystick/tallystick/driver/installing"
 )
 
 func tree(t *testing.T, text string) []directive {
@@ -95,7 +96,7 @@ func TestEvaluating(t *testing.T) {
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	details := map[string]string{"path": "/x"}
-	all := []pair{{"/tls/all.crt", "/tls/all.key"}}
+	all := []installing.Pair{{Certificate: "/tls/all.crt", Key: "/tls/all.key"}}
 	want := &site{
 		pidFile: in("run/nginx.pid"),
 		servers: []server{
@@ -103,19 +104,19 @@ func TestEvaluating(t *testing.T) {
 				{Address: "127.0.0.1:443", Protocol: "https", ServerName: "b.test", Details: details},
 				{Address: "[::1]:443", Protocol: "https", ServerName: "b.test", Details: details},
 			}, pairs: all, outlives: true},
-			{listeners: []driver.Listener{{Address: "127.0.0.1:443", Protocol: "https", Details: details}}, pairs: []pair{{in("own.crt"), in("own.key")}},
+			{listeners: []driver.Listener{{Address: "127.0.0.1:443", Protocol: "https", Details: details}}, pairs: []installing.Pair{{Certificate: in("own.crt"), Key: in("own.key")}},
 				verify: true, clientCAs: []string{"/ca.pem"}, crl: "/crl.pem", outlives: true, denies: true},
 			{listeners: []driver.Listener{{Address: "127.0.0.2:8443", Protocol: "https", Details: details}}},
 			{listeners: []driver.Listener{{Address: "/run/web.sock", Protocol: "https", Details: details}}, pairs: all, outlives: true},
-			{listeners: []driver.Listener{{Address: "10.0.0.1:636", Protocol: "tls"}}, pairs: []pair{{"/s.pem", "/s.pem"}}, verify: true, clientCAs: []string{"/ca.pem"}},
+			{listeners: []driver.Listener{{Address: "10.0.0.1:636", Protocol: "tls"}}, pairs: []installing.Pair{{Certificate: "/s.pem", Key: "/s.pem"}}, verify: true, clientCAs: []string{"/ca.pem"}},
 		},
-		upstreams: []pair{{in("c.crt"), in("c.key")}},
+		upstreams: []installing.Pair{{Certificate: in("c.crt"), Key: in("c.key")}},
 		notes: []string{
 			"a certificate that is named by a variable is not looked at: /tls/$ssl_server_name.crt",
 			"a listener that wants the PROXY protocol is not tried: 9443",
 		},
 	}
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(site{}, server{}, pair{})); d != "" {
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(site{}, server{})); d != "" {
 		t.Error(d)
 	}
 }

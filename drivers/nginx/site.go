@@ -23,23 +23,20 @@ const (
 type site struct {
 	pidFile   string
 	servers   []server
-	upstreams []pair // what nginx itself signs in with, at other servers
+	upstreams []installing.Pair // what nginx itself signs in with, at other servers
 	notes     []string
 }
 
 // A server is one server {} that speaks TLS.
 type server struct {
 	listeners []driver.Listener
-	pairs     []pair
+	pairs     []installing.Pair
 	verify    bool     // asks clients for certificates, and lets in by them
 	clientCAs []string // files of CAs whose clients get in
 	crl       string
 	outlives  bool // its sessions can be resumed after a reload
 	denies    bool // answers no to those on the driver's list
 }
-
-// A pair is the files of one certificate and its key.
-type pair struct{ certificate, key string }
 
 // load reads the configuration. It reads the files itself, and does not ask nginx -T for
 // them, which prints nothing while a certificate and a key do not fit, as they are
@@ -118,7 +115,7 @@ func (d *Door) evaluate(tree []directive) *site {
 		}
 	}
 	d.gatherUpstreams(s, tree, tree)
-	slices.SortFunc(s.upstreams, func(a, b pair) int { return strings.Compare(a.certificate, b.certificate) })
+	slices.SortFunc(s.upstreams, func(a, b installing.Pair) int { return strings.Compare(a.Certificate, b.Certificate) })
 	s.upstreams = slices.Compact(s.upstreams)
 	slices.Sort(s.notes)
 	s.notes = slices.Compact(s.notes)
@@ -197,8 +194,8 @@ func refuses(block []directive) bool {
 }
 
 // pairs joins certificates with their keys, which nginx does by their order.
-func (d *Door) pairs(s *site, certificates, keys [][]string) []pair {
-	var pairs []pair
+func (d *Door) pairs(s *site, certificates, keys [][]string) []installing.Pair {
+	var pairs []installing.Pair
 	for i, args := range certificates {
 		if len(args) != 1 {
 			continue
@@ -207,9 +204,9 @@ func (d *Door) pairs(s *site, certificates, keys [][]string) []pair {
 			s.notes = append(s.notes, "a certificate that is named by a variable is not looked at: "+args[0])
 			continue
 		}
-		p := pair{certificate: d.absolute(args[0])}
+		p := installing.Pair{Certificate: d.absolute(args[0])}
 		if i < len(keys) && len(keys[i]) == 1 && !strings.HasPrefix(keys[i][0], "engine:") && !strings.Contains(keys[i][0], "$") {
-			p.key = d.absolute(keys[i][0])
+			p.Key = d.absolute(keys[i][0])
 		}
 		pairs = append(pairs, p)
 	}

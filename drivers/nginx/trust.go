@@ -35,7 +35,7 @@ func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed
 	if len(files) == 0 {
 		return driver.Changed{Detail: "there is nothing to do"}, nil
 	}
-	changed, err := d.apply(ctx, r.Host, s, files, func() error { return nil })
+	changed, err := d.apply(ctx, r.Host, s, files, nil)
 	if err != nil {
 		return driver.Changed{}, err
 	}
@@ -58,7 +58,6 @@ func (d *Door) trustFiles(ctx context.Context, r driver.TrustRequest, s *site) (
 		if err != nil {
 			return nil, err
 		}
-		text = bytes.TrimPrefix(text, []byte(unread))
 		if r.Withdraw {
 			files = append(files, installing.File{Path: path, Content: blocking.WithdrawAuthorities(text, r.New), Mode: 0o644})
 			continue
@@ -113,7 +112,7 @@ func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, s *site, one s
 		return false, nil
 	}
 	if one.crl != "" {
-		lists, err := readLists(ctx, r.Host, one.crl)
+		lists, err := blocking.ListsAt(ctx, r.Host, one.crl)
 		if err != nil || lists.Has(like) {
 			return false, err
 		}
@@ -135,6 +134,6 @@ func listsOfNew(ctx context.Context, r driver.TrustRequest, one server, authorit
 	if err != nil {
 		return nil, err
 	}
-	content, err := merge(text, r.CRLs, r.New.Chain, blocking.ReadCertificates(authorities), r.Now())
+	content, err := blocking.MergeText(text, r.CRLs, r.New.Chain, blocking.ReadCertificates(authorities), r.Now())
 	return []installing.File{{Path: one.crl, Content: content, Mode: 0o644}}, err
 }

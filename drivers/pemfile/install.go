@@ -15,7 +15,7 @@ import (
 func (d *Door) Install(ctx context.Context, request driver.InstallRequest) (driver.Installed, error) {
 	return installing.Exchange{
 		Request: request,
-		Read:    func(ctx context.Context) (driver.Material, error) { return d.read(ctx, request.Host) },
+		Read:    d.read,
 		Write:   func(_ context.Context, m driver.Material) ([]installing.File, error) { return d.written(m) },
 		Check:   d.check, Reload: d.reload, Timeout: d.timeout, Listeners: d.listeners, Patience: d.patience,
 	}.Do(ctx)
@@ -33,7 +33,7 @@ func (d *Door) written(m driver.Material) ([]installing.File, error) {
 		if slices.Contains(f.parts, installing.Key) {
 			mode = 0o600
 		}
-		files = append(files, installing.File{Path: f.path, Content: content, Mode: mode})
+		files = append(files, installing.File{Path: f.path, Content: content, Mode: mode, Key: mode == 0o600})
 	}
 	return files, nil
 }

@@ -105,22 +105,31 @@ func TestClient(t *testing.T) {
 	})
 }
 
-// What was killed between the files and the command is known by the mark.
+// What was killed before the command has run is known by the journal.
 func TestKilledBeforeTheReload(t *testing.T) {
 	t.Parallel()
 	p, dir := lab.NewPKI(t), t.TempDir()
-	next, path, log := p.Client(t, "sync"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "log")
-	door := opened(t, map[string]string{"bundle": path, "role": "client", "reload": "sh -c 'echo read >>" + log + "'"})
-	text, err := installing.PEM(next, installing.Chain, installing.Key)
+	old, next, path, log := p.Client(t, "sync"), p.Client(t, "sync"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "log")
+	text, err := installing.PEM(old, installing.Chain, installing.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{path: text, filepath.Join(dir, ".client.pem.tallystick-unread"): nil} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	request := driver.InstallRequest{Host: host.Local(), New: next, Now: time.Now, Keep: func(driver.Material) error { return errors.New("nothing is replaced") }}
+	door := opened(t, map[string]string{"bundle": path, "role": "client", "reload": "sh -c 'echo read >>" + log + "'"})
+	h := drivertest.Faulty(host.Local())
+	request := driver.InstallRequest{Host: h, New: next, Now: time.Now, Keep: func(m driver.Material) error {
+		if !m.Is(old.Public) || m.Key == nil {
+			t.Errorf("%v is kept, with a key: %v", m, m.Key != nil)
+		}
+		return nil
+	}}
+	h.Fail(2, drivertest.Killed, nil) // the journal, and then the bundle
+	if _, err := door.Install(t.Context(), request); err == nil {
+		t.Fatal("it was not killed")
+	}
+	h.Fail(0, drivertest.Never, nil)
 	for range 2 {
 		if _, err := door.Install(t.Context(), request); err != nil {
 			t.Fatal(err)
@@ -128,6 +137,9 @@ func TestKilledBeforeTheReload(t *testing.T) {
 	}
 	if got, err := os.ReadFile(log); err != nil || string(got) != "read\n" {
 		t.Errorf("the program was made to read %q (%v)", got, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("there are %v (%v)", left, err)
 	}
 }
 

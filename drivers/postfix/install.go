@@ -36,34 +36,35 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	there, err := d.replaces(ctx, h, s, request)
+	change := installing.Change{Host: h, Files: files, Eager: true, Patience: d.Patience} // smtpd is eager
+	before, unfinished, err := change.Before(ctx)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	mark := ""
-	if d.Role == roleClient { // nobody sees what it signs in with
-		mark = installing.MarkFor(s.certificate)
+	there, err := d.replaces(ctx, before, s, request)
+	if err != nil {
+		return driver.Installed{}, err
 	}
-	if there {
-		done, shown, err := d.installed(ctx, h, s, mark, request)
-		if err != nil || done {
-			return driver.Installed{Shown: shown}, err
+	if there && !unfinished {
+		if shown, ok := d.installed(ctx, h, s, request); ok {
+			return driver.Installed{Shown: shown}, nil
 		}
 	}
-	return d.swap(ctx, h, s, files, mark, request)
+	return d.swap(ctx, s, change, request)
 }
 
-// installed says whether what is in the files is what Postfix uses, too.
-func (d *door) installed(ctx context.Context, h driver.Host, s *stand, mark string, request driver.InstallRequest) (bool, []driver.Shown, error) {
-	if mark != "" {
-		marked, err := installing.Marked(ctx, h, mark)
-		return !marked, []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}, err
+// installed says whether what is in the files is what Postfix uses, too. Nobody sees what a
+// client signs in with.
+func (d *door) installed(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) ([]driver.Shown, bool) {
+	if d.Role == roleClient {
+		return []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}, true
 	}
 	shown, err := installing.ServedEverywhere(ctx, h, s.listeners, request.New.Public, 0, request.Now)
-	return err == nil, shown, nil
+	return shown, err == nil
 }
 
-// replaces has kept what would be replaced, and says whether the new one is in the files already.
+// replaces has kept what would be replaced, and says whether the new one is in the files of a
+// host already.
 func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) (there bool, err error) {
 	old, err := s.credential(ctx, h)
 	if errors.Is(err, tallystick.ErrUnavailable) {
@@ -82,24 +83,16 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request dr
 }
 
 // swap writes the files and makes Postfix use them, or puts everything back.
-func (d *door) swap(ctx context.Context, h driver.Host, s *stand, files []installing.File, mark string, request driver.InstallRequest) (driver.Installed, error) {
+func (d *door) swap(ctx context.Context, s *stand, change installing.Change, request driver.InstallRequest) (driver.Installed, error) {
+	h := change.Host
 	shown := []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}
-	check := func(ctx context.Context) error {
+	change.Check = func(ctx context.Context) error {
 		if _, err := installing.Run(ctx, h, "postfix", "-c", d.Config, "check"); err != nil {
 			return fmt.Errorf("%w: Postfix does not take its configuration: %w", tallystick.ErrInvalid, err)
 		}
 		return nil
 	}
-	// A configuration that is wrong already cannot be loaded again either, and an smtpd that
-	// begins while the files are there would go on with them: so nothing is written then.
-	if err := check(ctx); err != nil {
-		return driver.Installed{}, err
-	}
-	change := installing.Change{
-		Host: h, Files: files, Mark: mark, Eager: true, // smtpd
-		Check:  check,
-		Reload: func(ctx context.Context) error { return d.reload(ctx, h) },
-	}
+	change.Reload = func(ctx context.Context) error { return d.reload(ctx, h) }
 	if d.Role == roleServer {
 		change.Arrived = func(ctx context.Context) (err error) {
 			// A process that took a client in the moment of the reload has the old one: the

@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -142,11 +144,21 @@ func (s *server) block(t *testing.T, m driver.Material) driver.Blocked {
 	return blocked
 }
 
+// The tests wait for servers more than they compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 func TestDriver(t *testing.T) { drivertest.Run(t, drivertest.Suite{Driver: postfix.Driver()}) }
 
 func TestDoors(t *testing.T) {
 	t.Parallel()
 	drivertest.Doors(t, drivertest.DoorSuite{
+		Lanes: 3,
 		Start: func(t *testing.T) drivertest.Door {
 			// In other tables two changes within one second take two.
 			s := start(t, lab.PostfixSettings{MapType: "lmdb"}, nil)

@@ -46,14 +46,14 @@ func (s slot) credential(ctx context.Context, h driver.Host) (driver.Material, e
 func (s slot) files(m driver.Material) ([]installing.File, error) {
 	if s.key == s.certificate {
 		text, err := installing.PEM(m, installing.Key, installing.Chain) // in this order: postconf(5), smtpd_tls_chain_files
-		return []installing.File{{Path: s.key, Content: text, Mode: 0o600}}, err
+		return []installing.File{{Path: s.key, Content: text, Mode: 0o600, Key: true}}, err
 	}
 	key, err := installing.PEM(m, installing.Key)
 	if err != nil {
 		return nil, err
 	}
 	chain, err := installing.PEM(m, installing.Chain)
-	return []installing.File{{Path: s.key, Content: key, Mode: 0o600}, {Path: s.certificate, Content: chain, Mode: 0o644}}, err
+	return []installing.File{{Path: s.key, Content: key, Mode: 0o600, Key: true}, {Path: s.certificate, Content: chain, Mode: 0o644}}, err
 }
 
 // slots returns those of a daemon ("smtpd" or "smtp") by its parameters (postconf(5)):

@@ -39,21 +39,22 @@ func readAll(ctx context.Context, h driver.Host, found map[table]string) ([]edit
 }
 
 // put writes the tables that were edited and makes Postfix read them, or puts back what
-// was there. The tables are all that the door has: a mark says that an earlier call was
-// killed, and nobody knows then which of them Postfix has read.
+// was there. The tables are all that the door has: when an earlier call was killed nobody
+// knows which of them Postfix has read.
 func (d *door) put(ctx context.Context, h driver.Host, edits []edit) (driver.Changed, error) {
-	mark := installing.MarkFor(filepath.Join(d.Config, "tables"))
-	marked, err := installing.Marked(ctx, h, mark)
+	change := installing.Change{Host: h, Journal: installing.JournalFor(filepath.Join(d.Config, "tables"))}
+	for _, e := range edits {
+		if len(e.text) > 0 || len(e.old) > 0 { // else there need be no file
+			change.Files = append(change.Files, installing.File{Path: e.path, Content: e.text, Mode: 0o644})
+		}
+	}
+	_, unfinished, err := change.Before(ctx)
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	var files []installing.File
-	edits = slices.DeleteFunc(edits, func(e edit) bool { return !marked && bytes.Equal(e.old, e.text) })
+	edits = slices.DeleteFunc(edits, func(e edit) bool { return !unfinished && bytes.Equal(e.old, e.text) })
 	var names, how []string
 	for _, e := range edits {
-		if !bytes.Equal(e.old, e.text) {
-			files = append(files, installing.File{Path: e.path, Content: e.text, Mode: 0o644})
-		}
 		if names = append(names, e.table.String()); indexed[e.kind] == "" {
 			how = []string{"reload"}
 		}
@@ -64,11 +65,8 @@ func (d *door) put(ctx context.Context, h driver.Host, edits []edit) (driver.Cha
 	if len(how) == 0 || len(how) < len(edits) && slices.ContainsFunc(edits, func(e edit) bool { return indexed[e.kind] != "" }) {
 		how = append([]string{"postmap"}, how...)
 	}
-	change := installing.Change{
-		Host: h, Files: files, Mark: mark,
-		Reload:  func(ctx context.Context) error { return d.heed(ctx, h, edits) },
-		Arrived: func(ctx context.Context) error { return d.agree(ctx, h, edits) },
-	}
+	change.Reload = func(ctx context.Context) error { return d.heed(ctx, h, edits) }
+	change.Arrived = func(ctx context.Context) error { return d.agree(ctx, h, edits) }
 	if _, err := change.Do(ctx); err != nil {
 		return driver.Changed{}, err
 	}

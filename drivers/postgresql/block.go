@@ -3,7 +3,6 @@
 package postgresql
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -22,6 +21,9 @@ import (
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/network"
 )
+
+// BlocksByList says that PostgreSQL has no other way than the list of a CA.
+func (d *door) BlocksByList() bool { return true }
 
 // Block brings the server the revocation list that names the credential, and ends the
 // connections that were made with it. Nothing is there to lift: what is on a list stays on it.
@@ -86,6 +88,7 @@ func (d *door) bring(ctx context.Context, request driver.BlockRequest, now setti
 	if err != nil {
 		return driver.Blocked{}, err
 	}
+	c.journal = installing.JournalFor(now.ca)
 	changed, err := d.do(ctx, request.Host, now, c)
 	if err != nil || !changed {
 		return driver.Blocked{}, err
@@ -104,8 +107,7 @@ func (d *door) listChange(ctx context.Context, h driver.Host, now settings, have
 	if file == "" {
 		file = now.at(d.List)
 		c.reread = true
-		c.first = func(ctx context.Context) error { return d.alter(ctx, h, "SET ssl_crl_file = "+literal(d.List)) }
-		c.undo = func(ctx context.Context) error { return d.alter(ctx, h, "RESET ssl_crl_file") }
+		c.list = d.List
 	} else {
 		unread, err := now.unread(ctx, h, file)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -145,7 +147,7 @@ func (d *door) hashedFiles(ctx context.Context, h driver.Host, dir string, have 
 	var files []installing.File
 	for _, list := range lists {
 		content := blocking.Lists{list}.PEM()
-		i := slices.IndexFunc(have, func(f listFile) bool { return len(f.lists) > 0 && sameCA(f.lists[0], list) })
+		i := slices.IndexFunc(have, func(f listFile) bool { return len(f.lists) > 0 && blocking.SameCA(f.lists[0], list) })
 		if i >= 0 {
 			files = append(files, installing.File{Path: have[i].path, Content: content, Mode: 0o644})
 			continue
@@ -176,11 +178,6 @@ func hashOf(ctx context.Context, h driver.Host, list []byte) (string, error) {
 		return "", fmt.Errorf("%w: openssl could not name a revocation list: %s", tallystick.ErrUnavailable, installing.Said(output))
 	}
 	return hash, nil
-}
-
-// sameCA says whether two lists are of one key of one CA.
-func sameCA(a, b *x509.RevocationList) bool {
-	return bytes.Equal(a.RawIssuer, b.RawIssuer) && bytes.Equal(a.AuthorityKeyId, b.AuthorityKeyId)
 }
 
 const (

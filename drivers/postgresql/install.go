@@ -5,10 +5,8 @@ package postgresql
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/installing"
 )
@@ -31,11 +29,15 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if !now.ssl || len(listeners) == 0 {
 		return driver.Installed{}, invalid("PostgreSQL shows no certificate (ssl, listen_addresses): set up TLS first")
 	}
-	old, err := credential(ctx, request.Host, now)
+	files, err := now.pair().Files(request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	files, err := now.files(request.New)
+	before, _, err := installing.Change{Host: request.Host, Files: files}.Before(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	old, err := now.pair().Read(ctx, before)
 	if err != nil {
 		return driver.Installed{}, err
 	}
@@ -43,7 +45,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 		return driver.Installed{}, err
 	}
 	shown, differs := installing.ServedEverywhere(ctx, request.Host, listeners, request.New.Public, 0, request.Now)
-	changed, err := d.do(ctx, request.Host, now, change{files: files, reread: differs != nil, check: func() (err error) {
+	changed, err := d.do(ctx, request.Host, now, change{files: files, reread: differs != nil, check: func(ctx context.Context) (err error) {
 		shown, err = installing.ServedEverywhere(ctx, request.Host, listeners, request.New.Public, shownWithin, request.Now)
 		return err
 	}})
@@ -55,76 +57,52 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	}}, nil
 }
 
-// files returns what the server reads a credential from. The certificate goes first: who
-// finds it beside the old key after a crash knows that the old one has been kept. The
-// server takes no key that others may read.
-func (s settings) files(m driver.Material) ([]installing.File, error) {
-	if s.cert == s.key {
-		both, err := installing.PEM(m, installing.Chain, installing.Key)
-		return []installing.File{{Path: s.cert, Content: both, Mode: 0o600}}, err
-	}
-	chain, err := installing.PEM(m, installing.Chain)
-	if err != nil {
-		return nil, err
-	}
-	key, err := installing.PEM(m, installing.Key)
-	if err != nil {
-		return nil, err
-	}
-	return []installing.File{{Path: s.cert, Content: chain, Mode: 0o600}, {Path: s.key, Content: key, Mode: 0o600}}, nil
-}
+// pair is where the server reads a credential from. It takes no key that others may read.
+func (s settings) pair() installing.Pair { return installing.Pair{Certificate: s.cert, Key: s.key} }
 
 // A change of files that the server reads. One that it does not take, or that does not do
 // what it should, is put back.
 type change struct {
-	files  []installing.File
-	reread bool                        // have the server read its files also where none differs
-	quick  bool                        // the server reads the files by itself, whenever it needs them
-	first  func(context.Context) error // is done after the files are written and before they are read
-	undo   func(context.Context) error // undoes it
-	check  func() error                // whether it came about
+	files   []installing.File
+	journal string                      // "" is beside the first of them
+	reread  bool                        // have the server read its files also where none differs
+	quick   bool                        // the server reads the files by itself, whenever it needs them
+	list    string                      // what ssl_crl_file is set to before they are read; "" leaves it
+	check   func(context.Context) error // whether it came about; nil: nobody can see it
 }
 
 // do makes the change. It returns false when there was nothing to do.
 func (d *door) do(ctx context.Context, h driver.Host, now settings, c change) (bool, error) {
-	swapped, err := installing.Swap(ctx, h, c.files)
-	if err != nil {
+	whole := installing.Change{Host: h, Files: c.files, Journal: c.journal, Patience: 2 * patience, Arrived: c.check}
+	if differs, err := whole.Differs(ctx); err != nil || !differs && !c.reread {
 		return false, err
 	}
-	if !swapped.Changed() && !c.reread {
-		return false, nil
+	if !c.quick {
+		whole.Reload = func(ctx context.Context) error {
+			if c.list == "" {
+				return d.reload(ctx, h, now.loaded)
+			}
+			err := d.alter(ctx, h, "SET ssl_crl_file = "+literal(c.list))
+			if err == nil {
+				err = d.reload(ctx, h, now.loaded)
+			}
+			return err
+		}
+		whole.Back = func(ctx context.Context) error { return d.goBack(ctx, h, c) }
 	}
-	if c.first != nil {
-		err = c.first(ctx)
-	}
-	if err == nil && !c.quick {
-		err = d.reload(ctx, h, now.loaded)
-	}
-	if err == nil && c.check != nil {
-		err = c.check()
-	}
-	if err == nil {
-		return true, nil
-	}
-	return false, errors.Join(err, d.undo(ctx, h, swapped, c))
+	_, err := whole.Do(ctx)
+	return err == nil, err
 }
 
-// undo puts files back and has the server read them.
-func (d *door) undo(ctx context.Context, h driver.Host, swapped *installing.Swapped, c change) error {
-	failed := swapped.Undo(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*patience)
-	defer cancel()
+// goBack has the server read files that were put back.
+func (d *door) goBack(ctx context.Context, h driver.Host, c change) error {
 	var err error
-	if c.undo != nil {
-		err = c.undo(ctx)
+	if c.list != "" {
+		err = d.alter(ctx, h, "RESET ssl_crl_file")
 	}
-	if now, asked := d.settings(ctx, h); asked != nil {
-		err = errors.Join(err, asked)
-	} else if !c.quick {
-		err = errors.Join(err, d.reload(ctx, h, now.loaded))
+	now, asked := d.settings(ctx, h)
+	if asked != nil {
+		return errors.Join(err, asked)
 	}
-	if err != nil {
-		err = fmt.Errorf("%w: PostgreSQL could not be made to read its old files again: %w", tallystick.ErrDamaged, err)
-	}
-	return errors.Join(failed, err)
+	return errors.Join(err, d.reload(ctx, h, now.loaded))
 }

@@ -36,7 +36,7 @@ func (d *door) Look(ctx context.Context, request driver.LookRequest) (driver.Vie
 	}
 	if now.ssl {
 		view.Shown, _ = probing.Look(ctx, request.Host, view.Listeners, request.Now)
-		if m, err := credential(ctx, request.Host, now); err == nil {
+		if m, err := now.pair().Read(ctx, request.Host); err == nil {
 			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: now.cert, Key: installing.Check(m, request.Now()) == nil})
 		} else {
 			view.Notes = append(view.Notes, err.Error())
@@ -101,22 +101,6 @@ func (d *door) listeners(now settings) []driver.Listener {
 	}
 	slices.SortFunc(all, func(a, b driver.Listener) int { return cmp.Compare(a.Address, b.Address) })
 	return all
-}
-
-// credential reads what the server shows from its files. A key that cannot be read is left out.
-func credential(ctx context.Context, h driver.Host, now settings) (driver.Material, error) {
-	text, err := h.ReadFile(ctx, now.cert, blocking.MaxFile)
-	if err != nil {
-		return driver.Material{}, err
-	}
-	key, err := h.ReadFile(ctx, now.key, blocking.MaxFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-		return driver.Material{}, err
-	}
-	if now.cert == now.key {
-		key = nil
-	}
-	return installing.ReadPEM(slices.Concat(text, []byte("\n"), key))
 }
 
 // authorities reads the CAs of clients.

@@ -36,7 +36,8 @@ func TestDoor(t *testing.T) {
 					e.reset(t)
 					return e.door(t)
 				},
-				Reads: func(c driver.Command) bool { return c.Args[0] == "openssl" },
+				Shared: true,
+				Reads:  func(c driver.Command) bool { return c.Args[0] == "openssl" },
 			})
 		})
 	}

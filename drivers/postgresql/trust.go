@@ -60,7 +60,7 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 		}
 		reread = reread || unread
 	}
-	changed, err := d.do(ctx, request.Host, now, change{files: files, reread: reread})
+	changed, err := d.do(ctx, request.Host, now, change{files: files, journal: installing.JournalFor(now.ca), reread: reread})
 	if err != nil || !changed {
 		return driver.Changed{}, err
 	}

@@ -26,8 +26,8 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	}
 	installed, err := installing.Exchange{
 		Request:   request,
-		Read:      func(ctx context.Context) (driver.Material, error) { return now.credential(ctx, request.Host) },
-		Write:     func(_ context.Context, m driver.Material) ([]installing.File, error) { return now.files(m) },
+		Read:      now.pair().Read,
+		Write:     func(_ context.Context, m driver.Material) ([]installing.File, error) { return now.pair().Files(m) },
 		Reload:    d.restart,
 		Timeout:   d.Timeout,
 		Listeners: d.listeners,
@@ -39,17 +39,5 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	return installed, err
 }
 
-// files are what the files of a credential shall be. Samba ends when others can read the
-// key.
-func (s settings) files(m driver.Material) ([]installing.File, error) {
-	if s.cert == s.key {
-		both, err := installing.PEM(m, installing.Chain, installing.Key)
-		return []installing.File{{Path: s.cert, Content: both, Mode: 0o600}}, err
-	}
-	chain, err := installing.PEM(m, installing.Chain)
-	if err != nil {
-		return nil, err
-	}
-	key, err := installing.PEM(m, installing.Key)
-	return []installing.File{{Path: s.cert, Content: chain, Mode: 0o644}, {Path: s.key, Content: key, Mode: 0o600}}, err
-}
+// pair is where Samba reads its credential from. It ends when others can read the key.
+func (s settings) pair() installing.Pair { return installing.Pair{Certificate: s.cert, Key: s.key} }

@@ -5,7 +5,6 @@ package samba
 import (
 	"cmp"
 	"context"
-	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/blocking"
-	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/probing"
 )
 
@@ -48,7 +45,7 @@ func (d *door) lookServer(ctx context.Context, request driver.LookRequest, now s
 		view.Notes = append(view.Notes, "speaks no TLS (tls enabled)")
 	}
 	view.Shown, _ = probing.Look(ctx, request.Host, d.listeners, request.Now)
-	m, err := now.credential(ctx, request.Host)
+	m, err := now.pair().Read(ctx, request.Host)
 	switch {
 	case err == nil:
 		view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: now.cert, Key: m.Key != nil})
@@ -60,32 +57,6 @@ func (d *door) lookServer(ctx context.Context, request driver.LookRequest, now s
 	}
 	slices.SortStableFunc(view.Shown, func(a, b driver.Shown) int { return cmp.Compare(a.At, b.At) })
 	return view, nil
-}
-
-// credential reads what Samba shows from its files, without a key that cannot be read or
-// that belongs to another certificate.
-func (s settings) credential(ctx context.Context, h driver.Host) (driver.Material, error) {
-	var text []byte
-	for _, file := range slices.Compact([]string{s.cert, s.key}) {
-		content, err := h.ReadFile(ctx, file, blocking.MaxFile)
-		if err != nil && (len(text) == 0 || !errors.Is(err, fs.ErrNotExist)) {
-			return driver.Material{}, err
-		}
-		text = append(append(text, content...), '\n')
-	}
-	m, err := installing.ReadPEM(text)
-	if err != nil {
-		return driver.Material{}, fmt.Errorf("%s: %w", s.cert, err)
-	}
-	leaf, err := x509.ParseCertificate(m.Chain[0])
-	if err != nil {
-		return driver.Material{}, invalid("%s: couldn't read its certificate: %v", s.cert, err)
-	}
-	own, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if m.Key != nil && (!ok || !own.Equal(m.Key.Public())) {
-		m.Key = nil
-	}
-	return m, nil
 }
 
 func (d *door) lookAccounts(ctx context.Context, request driver.LookRequest, now settings) (driver.View, error) {

@@ -93,7 +93,7 @@ func TestUnusableIsPutBack(t *testing.T) {
 	t.Parallel()
 	p := lab.NewPKI(t)
 	s := lab.StartSamba(t, p)
-	door := opened(t, s, map[string]string{"patience": "10s"}).(driver.Installer)
+	door := opened(t, s, map[string]string{"patience": "20s"}).(driver.Installer)
 	key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader) // a curve that TLS 1.3 does not have (RFC 8446 section 4.2.3)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,9 @@ import (
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
+// BlocksByList says that slapd has no other way than the list of a CA.
+func (d *door) BlocksByList() bool { return true }
+
 // Block brings slapd the revocation list that names the credential, and closes the
 // connections of its subject that were there before. Nothing is there to lift: what is on
 // a list stays on it.
@@ -85,7 +88,7 @@ func (d *door) list(ctx context.Context, s *session, request driver.BlockRequest
 	changed, err := d.do(ctx, request.Host, s, change{
 		files: []installing.File{{Path: file, Content: lists.PEM(), Mode: 0o644}},
 		sets:  next.all(), back: now.all(), reread: unread || now.list == "", now: request.Now, listeners: listeners,
-		check: func() error { return handshakes(ctx, request, listeners) },
+		check: func(ctx context.Context) error { return handshakes(ctx, request, listeners) },
 	})
 	if err != nil {
 		return driver.Blocked{}, time.Time{}, err

@@ -4,11 +4,8 @@ package slapd
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/installing"
 )
@@ -18,10 +15,10 @@ import (
 // refuses every handshake until it is given others.
 type change struct {
 	files  []installing.File
-	sets   []setting    // what makes slapd read the files
-	back   []setting    // what makes it read them again after they have been put back
-	reread bool         // set also where no file differs
-	check  func() error // whether it came about
+	sets   []setting                   // what makes slapd read the files
+	back   []setting                   // what makes it read them again after they have been put back
+	reread bool                        // set also where no file differs
+	check  func(context.Context) error // whether it came about; nil: nobody can see it
 	now    func() time.Time
 
 	listeners []driver.Listener
@@ -29,37 +26,26 @@ type change struct {
 
 // do makes the change. It returns false when there was nothing to do.
 func (d *door) do(ctx context.Context, h driver.Host, s *session, c change) (bool, error) {
-	swapped, err := installing.Swap(ctx, h, c.files)
-	if err != nil {
+	whole := installing.Change{
+		Host: h, Files: c.files, Arrived: c.check,
+		Reload: func(ctx context.Context) error {
+			return d.quietly(ctx, h, s, c, func() error { return s.set(c.sets...) })
+		},
+		// Over a session of its own: the first may have ended with its context.
+		Back: func(ctx context.Context) error {
+			s, err := d.dial(ctx, h)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			return d.quietly(ctx, h, s, c, func() error { return s.set(c.back...) })
+		},
+	}
+	if differs, err := whole.Differs(ctx); err != nil || !differs && !c.reread {
 		return false, err
 	}
-	if !swapped.Changed() && !c.reread {
-		return false, nil
-	}
-	if err = d.quietly(ctx, h, s, c, func() error { return s.set(c.sets...) }); err == nil {
-		err = c.check()
-	}
-	if err == nil {
-		return true, nil
-	}
-	return false, errors.Join(err, d.undo(ctx, h, swapped, c))
-}
-
-// undo puts files back and has slapd read them, over a session of its own: the first may
-// have ended with its context.
-func (d *door) undo(ctx context.Context, h driver.Host, swapped *installing.Swapped, c change) error {
-	failed := swapped.Undo(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	s, err := d.dial(ctx, h)
-	if err == nil {
-		defer s.close()
-		err = d.quietly(ctx, h, s, c, func() error { return s.set(c.back...) })
-	}
-	if err != nil {
-		err = fmt.Errorf("%w: slapd could not be made to read its old files again: %w", tallystick.ErrDamaged, err)
-	}
-	return errors.Join(failed, err)
+	_, err := whole.Do(ctx)
+	return err == nil, err
 }
 
 // all returns the settings that make slapd read all files of TLS as they are named now.

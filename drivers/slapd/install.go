@@ -4,7 +4,6 @@ package slapd
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
@@ -35,11 +34,19 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	old, err := credential(ctx, request.Host, now)
+	pair, err := now.pair()
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	files, err := now.files(request.New)
+	files, err := pair.Files(request.New)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	before, _, err := installing.Change{Host: request.Host, Files: files}.Before(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	old, err := pair.Read(ctx, before)
 	if err != nil {
 		return driver.Installed{}, err
 	}
@@ -50,7 +57,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	sets := []setting{{attrCert, now.cert}, {attrKey, now.key}}
 	changed, err := d.do(ctx, request.Host, s, change{
 		files: files, sets: sets, back: sets, reread: differs != nil, now: request.Now, listeners: listeners,
-		check: func() (err error) {
+		check: func(ctx context.Context) (err error) {
 			shown, err = installing.ServedEverywhere(ctx, request.Host, listeners, request.New.Public, shownWithin, request.Now)
 			return err
 		},
@@ -61,22 +68,4 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	return driver.Installed{Shown: shown, Changed: driver.Changed{
 		Changed: true, How: []string{"cn=config"}, Detail: "wrote " + now.cert + " and " + now.key + ", and set " + attrCert + " and " + attrKey + " again",
 	}}, nil
-}
-
-// files returns what slapd reads a credential from. The certificate goes first: who finds
-// it beside the old key after a crash knows that the old one has been kept.
-func (now settings) files(m driver.Material) ([]installing.File, error) {
-	if now.cert == now.key {
-		both, err := installing.PEM(m, installing.Chain, installing.Key)
-		return []installing.File{{Path: now.cert, Content: both, Mode: 0o600}}, err
-	}
-	chain, err := installing.PEM(m, installing.Chain)
-	if err != nil {
-		return nil, err
-	}
-	key, err := installing.PEM(m, installing.Key)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Clip([]installing.File{{Path: now.cert, Content: chain, Mode: 0o644}, {Path: now.key, Content: key, Mode: 0o600}}), nil
 }

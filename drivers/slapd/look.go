@@ -40,7 +40,12 @@ func (d *door) Look(ctx context.Context, request driver.LookRequest) (driver.Vie
 		return driver.View{}, err
 	}
 	view.Shown, _ = probing.Look(ctx, request.Host, view.Listeners, request.Now)
-	if m, err := credential(ctx, request.Host, now); err == nil {
+	pair, err := now.pair()
+	var m driver.Material
+	if err == nil {
+		m, err = pair.Read(ctx, request.Host)
+	}
+	if err == nil {
 		view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: now.cert, Key: installing.Check(m, request.Now()) == nil})
 	} else {
 		view.Notes = append(view.Notes, err.Error())
@@ -110,23 +115,12 @@ func (d *door) where(s *session) ([]driver.Listener, error) {
 	return listeners, nil
 }
 
-// credential reads what slapd shows from its files. A key that cannot be read is left out.
-func credential(ctx context.Context, h driver.Host, now settings) (driver.Material, error) {
+// pair is where slapd reads what it shows from.
+func (now settings) pair() (installing.Pair, error) {
 	if now.cert == "" || now.key == "" {
-		return driver.Material{}, fmt.Errorf("%w: cn=config names no certificate (%s, %s): set up TLS first", tallystick.ErrInvalid, attrCert, attrKey)
+		return installing.Pair{}, fmt.Errorf("%w: cn=config names no certificate (%s, %s): set up TLS first", tallystick.ErrInvalid, attrCert, attrKey)
 	}
-	text, err := h.ReadFile(ctx, now.cert, blocking.MaxFile)
-	if err != nil {
-		return driver.Material{}, err
-	}
-	key, err := h.ReadFile(ctx, now.key, blocking.MaxFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-		return driver.Material{}, err
-	}
-	if now.cert == now.key {
-		key = nil
-	}
-	return installing.ReadPEM(slices.Concat(text, []byte("\n"), key))
+	return installing.Pair{Certificate: now.cert, Key: now.key}, nil
 }
 
 // authorities reads the CAs of clients.

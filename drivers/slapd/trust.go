@@ -85,7 +85,7 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 	}
 	changed, err := d.do(ctx, request.Host, s, change{
 		files: []installing.File{{Path: now.ca, Content: next, Mode: 0o644}},
-		sets:  now.all(), back: now.all(), reread: unread, check: func() error { return nil }, now: request.Now, listeners: listeners,
+		sets:  now.all(), back: now.all(), reread: unread, now: request.Now, listeners: listeners,
 	})
 	if err != nil || !changed {
 		return driver.Changed{}, err

@@ -34,11 +34,8 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 		return driver.Blocked{}, err
 	}
 	var blocked driver.Blocked
-	if len(change.Files) > 0 {
-		if _, err := change.Do(ctx); err != nil {
-			return driver.Blocked{}, err
-		}
-		blocked.Changed = driver.Changed{Changed: true, How: how, Detail: "wrote " + paths(change.Files)}
+	if blocked.Changed, err = write(ctx, change, how...); err != nil {
+		return driver.Blocked{}, err
 	}
 	if r.Lift || !d.options.Close {
 		return blocked, nil
@@ -49,9 +46,9 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 	return blocked, nil
 }
 
-// blocking is the change of files, and its ways.
+// blocking is the change of files, and the ways in which they differ.
 func (s *site) blocking(ctx context.Context, r driver.BlockRequest, key ssh.PublicKey) (installing.Change, []string, error) {
-	change := installing.Change{Host: s.careful(r.Host)}
+	change := s.change(r.Host)
 	var how, lists []string
 	for _, path := range s.revoked {
 		list, err := readRevoked(ctx, r.Host, path)
@@ -59,22 +56,19 @@ func (s *site) blocking(ctx context.Context, r driver.BlockRequest, key ssh.Publ
 			return change, nil, err
 		}
 		content, changed := list.change(key, r.Lift, r.Now())
-		if !changed {
-			continue
+		if changed {
+			how = append(how, "revoked-keys")
 		}
 		change.Files = append(change.Files, installing.File{Path: path, Content: content, Mode: 0o644})
 		if list.krl != nil {
 			lists = append(lists, path)
 		}
 	}
-	if len(change.Files) > 0 {
-		how = append(how, "revoked-keys")
-	}
-	files, err := s.edited(ctx, r.Host, func(f *keyFile) { f.block(key, r.Lift) })
+	files, edited, err := s.edited(ctx, r.Host, func(f *keyFile) { f.block(key, r.Lift) })
 	if err != nil {
 		return change, nil, err
 	}
-	if len(files) > 0 {
+	if edited {
 		how = append(how, "authorized-keys")
 	}
 	change.Files = slices.Concat(change.Files, files)
@@ -87,5 +81,5 @@ func (s *site) blocking(ctx context.Context, r driver.BlockRequest, key ssh.Publ
 		}
 		return nil
 	}
-	return change, how, nil
+	return change, slices.Compact(how), nil
 }

@@ -22,7 +22,7 @@ const maxFile = 16 << 20
 type site struct {
 	addresses                  []string // host:port, at which it can be reached
 	hostKeys, hostCertificates []string
-	pidFile                    string
+	config, pidFile            string
 	userCAs, commands          []string // of any account
 	revoked                    []string // files of RevokedKeys, of the machine first
 	unlisted                   []string // accounts without RevokedKeys
@@ -75,7 +75,7 @@ func (d *Door) load(ctx context.Context, h driver.Host) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{hostKeys: machine["hostkey"], hostCertificates: machine["hostcertificate"], pidFile: machine.first("pidfile")}
+	s := &site{hostKeys: machine["hostkey"], hostCertificates: machine["hostcertificate"], config: d.options.Config, pidFile: machine.first("pidfile")}
 	for _, address := range machine["listenaddress"] {
 		s.addresses = append(s.addresses, d.reachable(address)...)
 	}

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/processes"
 )
 
 // A slot is a host key with the files that go with it.
@@ -50,18 +50,22 @@ func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Ins
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	place, err := d.slot(ctx, r.Host, s, key)
+	change := installing.Change{Host: r.Host, Files: s.hostFiles(), Journal: s.journal("host-keys"), Patience: d.options.Patience}
+	before, unfinished, err := change.Before(ctx)
+	if err != nil {
+		return driver.Installed{}, err
+	}
+	place, err := d.slot(ctx, before, s, key)
 	if err != nil {
 		return driver.Installed{}, err
 	}
 	if err := place.takes(certificate); err != nil {
 		return driver.Installed{}, err
 	}
-	files, err := place.files(r.New, key, certificate)
-	if err != nil {
+	if change.Files, err = place.files(r.New, key, certificate); err != nil {
 		return driver.Installed{}, err
 	}
-	there := place.old.Is(r.New.Public)
+	there := place.old.Is(r.New.Public) && !unfinished
 	if there {
 		if shown, err := installing.ServedEverywhere(ctx, r.Host, s.listeners(), r.New.Public, 0, r.Now); err == nil {
 			return driver.Installed{Shown: shown}, nil
@@ -71,42 +75,51 @@ func (d *Door) Install(ctx context.Context, r driver.InstallRequest) (driver.Ins
 			return driver.Installed{}, fmt.Errorf("couldn't keep what would be replaced: %w", err)
 		}
 	}
-	return d.replace(ctx, r, s, place, files)
+	return d.replace(ctx, r, s, place, change)
+}
+
+// hostFiles are all files of host keys: which of them Install replaces can be told from what is
+// in them alone.
+func (s *site) hostFiles() []installing.File {
+	var files []installing.File
+	for _, path := range s.hostKeys {
+		files = append(files, installing.File{Path: path}, installing.File{Path: path + ".pub"})
+	}
+	for _, path := range s.hostCertificates {
+		files = append(files, installing.File{Path: path})
+	}
+	return files
 }
 
 // replace puts the files into place and has them read.
-func (d *Door) replace(ctx context.Context, r driver.InstallRequest, s *site, place slot, files []installing.File) (driver.Installed, error) {
+func (d *Door) replace(ctx context.Context, r driver.InstallRequest, s *site, place slot, change installing.Change) (driver.Installed, error) {
 	var shown []driver.Shown
 	signalled := false
-	change := installing.Change{
-		Host: r.Host, Files: files,
-		Check: func(ctx context.Context) error {
-			output, err := r.Host.Run(ctx, driver.Command{Args: []string{d.options.Program, "-t", "-f", d.options.Config}})
-			if err == nil && output.Exit != 0 {
-				err = invalid("sshd -t refuses it: %s", installing.Said(output))
-			}
+	change.Check = func(ctx context.Context) error {
+		output, err := r.Host.Run(ctx, driver.Command{Args: []string{d.options.Program, "-t", "-f", d.options.Config}})
+		if err == nil && output.Exit != 0 {
+			err = invalid("sshd -t refuses it: %s", installing.Said(output))
+		}
+		return err
+	}
+	change.Reload = func(ctx context.Context) error {
+		if _, err := installing.ServedEverywhere(ctx, r.Host, s.listeners(), r.New.Public, 0, r.Now); err == nil {
+			return nil // sshd before 9.8 reads its keys for each connection, and would stop listening for nothing
+		}
+		signalled = true
+		master, err := processes.Master(ctx, r.Host, s.pidFile)
+		if err != nil {
 			return err
-		},
-		Reload: func(ctx context.Context) error {
-			if _, err := installing.ServedEverywhere(ctx, r.Host, s.listeners(), r.New.Public, 0, r.Now); err == nil {
-				return nil // sshd before 9.8 reads its keys for each connection, and would stop listening for nothing
-			}
-			signalled = true
-			master, err := blocking.Master(ctx, r.Host, s.pidFile)
-			if err != nil {
-				return err
-			}
-			return blocking.Signal(ctx, r.Host, "HUP", master)
-		},
-		Arrived: func(ctx context.Context) error {
-			var err error
-			shown, err = installing.ServedEverywhere(ctx, r.Host, s.listeners(), r.New.Public, d.options.Patience, r.Now)
-			return err
-		},
-		Returned: func(ctx context.Context) error {
-			_, err := installing.ServedEverywhere(ctx, r.Host, s.listeners(), place.old.Public, d.options.Patience, r.Now)
-			return err
-		},
+		}
+		return processes.Signal(ctx, r.Host, "HUP", master)
+	}
+	change.Arrived = func(ctx context.Context) (err error) {
+		shown, err = installing.ServedEverywhere(ctx, r.Host, s.listeners(), r.New.Public, d.options.Patience, r.Now)
+		return err
+	}
+	change.Returned = func(ctx context.Context) error {
+		_, err := installing.ServedEverywhere(ctx, r.Host, s.listeners(), place.old.Public, d.options.Patience, r.Now)
+		return err
 	}
 	how, err := change.Do(ctx)
 	if err != nil {
@@ -115,7 +128,7 @@ func (d *Door) replace(ctx context.Context, r driver.InstallRequest, s *site, pl
 	if !signalled {
 		how = slices.DeleteFunc(how, func(way string) bool { return way == "reload" })
 	}
-	return driver.Installed{Changed: driver.Changed{Changed: true, How: how, Detail: "sshd has read " + paths(files)}, Shown: shown}, nil
+	return driver.Installed{Changed: driver.Changed{Changed: true, How: how, Detail: "sshd has read " + paths(change.Files)}, Shown: shown}, nil
 }
 
 // slot finds the host key that a new one takes the place of.
@@ -228,7 +241,7 @@ func (p slot) files(m driver.Material, key ssh.PublicKey, certificate *ssh.Certi
 	if err != nil {
 		return nil, invalid("the private key cannot be written for sshd: %v", err)
 	}
-	return append(files, installing.File{Path: p.path, Content: pem.EncodeToMemory(block), Mode: 0o600}), nil
+	return append(files, installing.File{Path: p.path, Content: pem.EncodeToMemory(block), Mode: 0o600, Key: true}), nil
 }
 
 func sameKey(p driver.Public, key ssh.PublicKey) bool {

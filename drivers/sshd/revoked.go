@@ -41,6 +41,7 @@ type revokedList struct {
 type krl struct {
 	number   uint64
 	rest     []byte // flags, reserved, comment, as they are
+	raw      []byte // all of it
 	sections []section
 }
 
@@ -71,7 +72,7 @@ func parseKRL(content []byte) (*krl, error) {
 	var version uint32
 	var date, flags uint64
 	var reserved, comment cryptobyte.String
-	list := &krl{}
+	list := &krl{raw: content}
 	if !s.Skip(len(krlMagic)) || !s.ReadUint32(&version) || version != krlFormat || !s.ReadUint64(&list.number) || !s.ReadUint64(&date) {
 		return nil, invalid("it is no key revocation list that this driver can read")
 	}
@@ -184,7 +185,7 @@ func (l *revokedList) change(key ssh.PublicKey, lift bool, now time.Time) ([]byt
 			l.krl.sections = append(l.krl.sections, mine)
 		}
 		if len(l.krl.sections) == before {
-			return nil, false
+			return l.krl.raw, false
 		}
 		return l.krl.content(now), true
 	}
@@ -194,7 +195,7 @@ func (l *revokedList) change(key ssh.PublicKey, lift bool, now time.Time) ([]byt
 		return l.text.content(), len(l.text.lines) != before
 	}
 	if l.has(key) {
-		return nil, false
+		return l.text.content(), false
 	}
 	content := l.text.content()
 	if len(content) > 0 && !bytes.HasSuffix(content, []byte("\n")) {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/blocking"
+	"github.com/tallystick/tallystick/driver/processes"
 )
 
 // A session is a connection that sshd has open.
@@ -55,7 +55,7 @@ func (d *Door) endSessions(ctx context.Context, h driver.Host, s *site, key ssh.
 	for _, one := range mine {
 		pids = append(pids, one.pids...)
 	}
-	if err := blocking.Signal(ctx, h, "TERM", pids...); err != nil {
+	if err := processes.Signal(ctx, h, "TERM", pids...); err != nil {
 		return err
 	}
 	left, err := d.outlast(ctx, h, s, mine)

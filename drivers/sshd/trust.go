@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path"
 	"slices"
 
 	"golang.org/x/crypto/ssh"
@@ -28,7 +29,11 @@ func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed
 		return driver.Changed{}, err
 	}
 	if r.Withdraw {
-		return s.write(ctx, r.Host, func(f *keyFile) { f.withdraw(key) })
+		change := s.change(r.Host)
+		if change.Files, _, err = s.edited(ctx, r.Host, func(f *keyFile) { f.withdraw(key) }); err != nil {
+			return driver.Changed{}, err
+		}
+		return write(ctx, change, "authorized-keys")
 	}
 	like, likeCertificate, err := plain(r.Like)
 	if err != nil {
@@ -41,15 +46,15 @@ func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed
 	if certificate != nil || likeCertificate != nil {
 		return s.trustCertificate(ctx, r.Host, certificate, likeCertificate, revoked)
 	}
-	found := false
-	files, err := s.edited(ctx, r.Host, func(f *keyFile) { found = f.trust(key, like) || found })
+	found, change := false, s.change(r.Host)
+	change.Files, _, err = s.edited(ctx, r.Host, func(f *keyFile) { found = f.trust(key, like) || found })
 	if err != nil {
 		return driver.Changed{}, err
 	}
 	if !found || revoked {
 		return driver.Changed{}, fmt.Errorf("%w: sshd does not let in the key that the new one shall be like", tallystick.ErrNotFound)
 	}
-	return swap(ctx, s.careful(r.Host), files)
+	return write(ctx, change, "authorized-keys")
 }
 
 // trustCertificate looks whether the CAs are those that sshd trusts.
@@ -99,9 +104,9 @@ func (s *site) refuses(ctx context.Context, h driver.Host, key ssh.PublicKey) (b
 	return false, nil
 }
 
-// edited returns the files of keys of all accounts that edit changes.
-func (s *site) edited(ctx context.Context, h driver.Host, edit func(*keyFile)) ([]installing.File, error) {
-	var files []installing.File
+// edited returns the files of keys of all accounts with what edit makes of them, and whether
+// that is anything.
+func (s *site) edited(ctx context.Context, h driver.Host, edit func(*keyFile)) (files []installing.File, edited bool, err error) {
 	seen := map[string]bool{}
 	for _, a := range s.accounts {
 		for _, path := range a.keys {
@@ -111,32 +116,43 @@ func (s *site) edited(ctx context.Context, h driver.Host, edit func(*keyFile)) (
 			seen[path] = true
 			f, err := readKeys(ctx, h, path)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			before := f.content()
 			edit(&f)
-			if after := f.content(); !bytes.Equal(before, after) {
+			after := f.content()
+			edited = edited || !bytes.Equal(before, after)
+			if len(after) > 0 || len(before) > 0 { // else there need be no file
 				files = append(files, installing.File{Path: path, Content: after, Mode: 0o600})
 			}
 		}
 	}
-	return files, nil
+	return files, edited, nil
 }
 
-// write edits files of keys and puts them into place.
-func (s *site) write(ctx context.Context, h driver.Host, edit func(*keyFile)) (driver.Changed, error) {
-	files, err := s.edited(ctx, h, edit)
-	if err != nil {
-		return driver.Changed{}, err
+// change is one of the files that say whose keys get in. The journal of root is where no
+// account can write it.
+func (s *site) change(h driver.Host) installing.Change {
+	change := installing.Change{Host: s.careful(h)}
+	if s.root {
+		change.Journal = s.journal("authorized-keys")
 	}
-	return swap(ctx, s.careful(h), files)
+	return change
 }
 
-// swap puts files of keys into place. sshd reads them at the next sign-in.
-func swap(ctx context.Context, h driver.Host, files []installing.File) (driver.Changed, error) {
-	swapped, err := installing.Swap(ctx, h, files)
-	if err != nil || !swapped.Changed() {
+// journal is the path of a journal beside the configuration.
+func (s *site) journal(what string) string {
+	return installing.JournalFor(path.Join(path.Dir(s.config), what))
+}
+
+// write makes a change. sshd reads the files at the next sign-in.
+func write(ctx context.Context, change installing.Change, how ...string) (driver.Changed, error) {
+	if differs, err := change.Differs(ctx); err != nil || !differs {
 		return driver.Changed{}, err
 	}
-	return driver.Changed{Changed: true, How: []string{"authorized-keys"}, Detail: "wrote " + paths(files)}, nil
+	done, err := change.Do(ctx)
+	if err != nil || len(done) == 0 {
+		return driver.Changed{}, err
+	}
+	return driver.Changed{Changed: true, How: how, Detail: "wrote " + paths(change.Files)}, nil
 }

@@ -46,7 +46,7 @@ func (c *Control) FirstLink(ctx context.Context) (string, error) {
 			return "", nil
 		}
 	}
-	return c.CreateLink(ctx, gate.Local("first start"), firstPerson, gate.Admin)
+	return c.CreateLink(ctx, gate.Local(gate.FirstStart), firstPerson, gate.Admin)
 }
 
 // CreateLink returns the secret of a link with which a person can sign in once

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/doors"
 )
 
@@ -68,6 +69,7 @@ type (
 	helloRequest struct { // "hello": what the doors are
 		Version string       `json:"version"`
 		Doors   []doors.Door `json:"doors"`
+		Connect []string     `json:"connect,omitempty"` // where it may try credentials beside them
 	}
 	viewRequest struct { // "view": how one stands
 		Door  string       `json:"door"`
@@ -110,6 +112,8 @@ const (
 	maxBody   = 4 << 20
 	maxAnswer = 16 << 20
 	maxDoors  = 1000
+	maxViews  = 32 << 20 // of all doors of an agent together
+	maxPlaces = config.MostConnect
 	maxClaim  = 32
 	maxNames  = 1000
 	maxText   = 4 << 10 // of an error
@@ -161,5 +165,5 @@ type told struct {
 func (t *told) Error() string { return t.text }
 func (t *told) Unwrap() error { return t.kind }
 
-// DoorName returns what the server calls a door of an agent.
-func DoorName(agent, door string) string { return agent + "/" + door }
+// doorName returns what the server calls a door of an agent.
+func doorName(agent, door string) string { return agent + "/" + door }

@@ -156,7 +156,7 @@ func (a *Agents) Doors(ctx context.Context) ([]Standing, error) {
 		if err := json.Unmarshal([]byte(row.About), &one.Door); err != nil {
 			return nil, fmt.Errorf("%w: what the agent %s says of the door %s cannot be read", tallystick.ErrDamaged, row.Agent, row.Name)
 		}
-		one.Name, one.Agent = DoorName(row.Agent, row.Name), row.Agent
+		one.Name, one.Agent = doorName(row.Agent, row.Name), row.Agent
 		list = append(list, one)
 	}
 	return list, nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/doors"
 )
 
@@ -27,8 +28,7 @@ type Config struct {
 	Keys *doors.FileKeys
 	// Token returns what "tally agent add" has written, and "" where there is nothing.
 	Token func() (string, error)
-	// Connect are networks, addresses and names of hosts where credentials may be tried beside
-	// the agent's own doors.
+	// Connect is where credentials may be tried beside the agent's own doors; see doors.ReachOf.
 	Connect   []string
 	LookEvery time.Duration
 	Version   string
@@ -70,7 +70,7 @@ func New(c Config) (*Runner, error) {
 		return nil, err
 	}
 	r := &Runner{Config: c, own: own, look: make(chan struct{}, 1)}
-	r.allowed.set(c.Connect)
+	r.allowed.reach, r.allowed.own = doors.ReachOf(c.Connect), map[string][]driver.Listener{}
 	return r, nil
 }
 

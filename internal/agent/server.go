@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -258,12 +259,15 @@ func (s *Server) hello(r *http.Request, who caller) (any, error) {
 	if len(request.Doors) > maxDoors {
 		return nil, fmt.Errorf("%w: an agent has at most %d doors", tallystick.ErrInvalid, maxDoors)
 	}
+	if len(request.Connect) > maxPlaces || slices.ContainsFunc(request.Connect, func(where string) bool { return len(where) > maxPlace }) {
+		return nil, fmt.Errorf("%w: an agent may connect to at most %d networks and hosts", tallystick.ErrInvalid, maxPlaces)
+	}
 	rows := make([]store.AgentDoor, len(request.Doors))
 	for i, d := range request.Doors {
 		if !nameForm.MatchString(d.Name) {
 			return nil, fmt.Errorf("%w: %.100q is no name for a door", tallystick.ErrInvalid, d.Name)
 		}
-		d.Agent = who.name
+		d.Agent, d.Connect = who.name, request.Connect
 		about, err := json.Marshal(d)
 		if err != nil {
 			return nil, err
@@ -276,14 +280,18 @@ func (s *Server) hello(r *http.Request, who caller) (any, error) {
 	return struct{}{}, s.DB.SeeAgent(r.Context(), who.name, who.key, who.address, cut(request.Version, maxVersion), s.Now())
 }
 
-const maxVersion = 100
+const (
+	maxVersion = 100
+	maxPlace   = 300 // of one place to connect to, in bytes
+)
 
 // cut bounds a text, in bytes.
 func cut(text string, most int) string {
 	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
-// view takes how a door stands.
+// view takes how a door stands. All that an agent says of its doors is bounded, because a plan
+// has it in memory.
 func (s *Server) view(r *http.Request, who caller) (any, error) {
 	var request viewRequest
 	if err := read(r, &request); err != nil {
@@ -300,7 +308,7 @@ func (s *Server) view(r *http.Request, who caller) (any, error) {
 		}
 		row.View = string(text)
 	}
-	return struct{}{}, s.DB.SetAgentView(r.Context(), row)
+	return struct{}{}, s.DB.SetAgentView(r.Context(), row, maxViews)
 }
 
 // claim answers with steps as soon as there are some, and with none after a while. That

@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +50,7 @@ func (r *Runner) keepLooking(ctx context.Context) {
 // as such.
 func (r *Runner) lookAtAll(ctx context.Context) error {
 	all := r.Doors.Doors()
-	if err := r.ask(ctx, "hello", helloRequest{Version: r.Version, Doors: all}, &struct{}{}); err != nil {
+	if err := r.ask(ctx, "hello", helloRequest{Version: r.Version, Doors: all, Connect: r.Connect}, &struct{}{}); err != nil {
 		return err
 	}
 	errs := make([]error, len(all))
@@ -184,7 +181,7 @@ func (r *Runner) holdOn(ctx context.Context, one Leased, lose context.CancelCaus
 
 // do does a task, if it asks for nothing that the configuration does not allow.
 func (r *Runner) do(ctx context.Context, t doors.Task) (doors.Result, error) {
-	for _, listener := range t.Listeners {
+	for _, listener := range t.Tries() {
 		if !r.allowed.may(listener.Address) {
 			return doors.Result{}, problem.With(fmt.Errorf("couldn't %s at the door %s: %w: the agent may not connect to %s",
 				t.Act, t.Door, tallystick.ErrDenied, listener.Address), "Add it to connect in the configuration of the agent.")
@@ -226,25 +223,10 @@ func withHint(err error) string {
 
 // allowed knows where the agent may connect to for the server.
 type allowed struct {
-	networks []netip.Prefix
-	names    []string
+	reach doors.Reach
 
 	mu  sync.Mutex
 	own map[string][]driver.Listener // guarded by mu; of its doors, by name
-}
-
-// set takes what the configuration names.
-func (a *allowed) set(connect []string) {
-	a.own = map[string][]driver.Listener{}
-	for _, where := range connect {
-		if network, err := netip.ParsePrefix(where); err == nil {
-			a.networks = append(a.networks, network)
-		} else if address, err := netip.ParseAddr(where); err == nil {
-			a.networks = append(a.networks, netip.PrefixFrom(address, address.BitLen()))
-		} else {
-			a.names = append(a.names, strings.ToLower(where))
-		}
-	}
 }
 
 // add takes where a door of the agent listens.
@@ -254,23 +236,14 @@ func (a *allowed) add(door string, listeners []driver.Listener) {
 	a.own[door] = listeners
 }
 
-// may says whether an address is of a door of the agent, or in the configuration. A name is
-// allowed as such, whatever it leads to.
+// may says whether an address is of a door of the agent, or in the configuration.
 func (a *allowed) may(address string) bool {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, listeners := range a.own {
 		if slices.ContainsFunc(listeners, func(l driver.Listener) bool { return l.Address == address }) {
-			a.mu.Unlock()
 			return true
 		}
 	}
-	a.mu.Unlock()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return slices.ContainsFunc(a.networks, func(n netip.Prefix) bool { return n.Contains(ip.Unmap()) })
-	}
-	return slices.Contains(a.names, strings.ToLower(host))
+	return a.reach.May(address)
 }

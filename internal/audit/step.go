@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // stepAction is the action of the records that hold what came of a step of a recall.
@@ -28,6 +29,21 @@ func StepRecord(recall string, step int64, said string, result []byte) Record {
 		Action: stepAction, Object: fmt.Sprintf("%s/%d", RecallObject(recall), step), Allowed: true,
 		Detail: said + "; result " + sumMark + SumOf(result),
 	}
+}
+
+// approvalAction is the action of the records that hold an approval which counted.
+const approvalAction = "recall-approval"
+
+// ApprovalRecord returns a record that somebody approved a deadline of a recall, and might. Who
+// did it and when is left to the caller.
+func ApprovalRecord(recall string, deadline time.Time) Record {
+	return Record{Action: approvalAction, Object: RecallObject(recall), Allowed: true, Detail: "approved the deadline " + deadline.UTC().Format(time.RFC3339)}
+}
+
+// Approves says whether a record is that of an approval of a deadline of a recall.
+func Approves(recall string, deadline time.Time, r Record) bool {
+	want := ApprovalRecord(recall, deadline)
+	return r.Allowed && r.Action == want.Action && r.Object == want.Object && r.Detail == want.Detail
 }
 
 // StepIn returns the step of a recall that a record is about, what was said of it, and

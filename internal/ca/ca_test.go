@@ -21,6 +21,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/ca"
+	"github.com/tallystick/tallystick/internal/custody"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/lint"
 	"github.com/tallystick/tallystick/internal/policy"
@@ -41,17 +42,23 @@ func TestOpensslVerifiesEveryProfile(t *testing.T) {
 			"any":       {Profile: "pkinit", Names: &ca.Names{Principals: []string{"HTTP/web@LAB.TEST"}}},
 		}
 		for purpose, r := range requests {
-			r.CSR, _ = csr(t, "other.test") // names of the CSR are not taken where others are given
-			r.Authority, r.Via = "lab", ca.ViaAPI
-			made := h.issue(r)
-			write(t, dir, "leaf.pem", made.DER)
-			out, err := exec.CommandContext(t.Context(), "openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", filepath.Join(dir, "root.pem"),
-				"-untrusted", filepath.Join(dir, "lab.pem"), filepath.Join(dir, "leaf.pem")).CombinedOutput()
-			if err != nil {
-				t.Errorf("%s: %s", purpose, out)
-			}
-			if bytes.Contains(made.DER, []byte("other.test")) {
-				t.Errorf("%s: a name of the CSR is in the certificate", purpose)
+			for _, kind := range []custody.KeyType{custody.P256, custody.RSA2048} {
+				key, err := makeKey(kind)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.CSR = csrFor(t, key, "", "other.test") // names of the CSR are not taken where others are given
+				r.Authority, r.Via = "lab", ca.ViaAPI
+				made := h.issue(r)
+				write(t, dir, "leaf.pem", made.DER)
+				out, err := exec.CommandContext(t.Context(), "openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", filepath.Join(dir, "root.pem"),
+					"-untrusted", filepath.Join(dir, "lab.pem"), filepath.Join(dir, "leaf.pem")).CombinedOutput()
+				if err != nil {
+					t.Errorf("%s, %s: %s", purpose, kind, out)
+				}
+				if bytes.Contains(made.DER, []byte("other.test")) {
+					t.Errorf("%s: a name of the CSR is in the certificate", purpose)
+				}
 			}
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,8 +84,10 @@ func template(a Authority, p Profile, n Names, key subjectKey, serial Serial, no
 			t.NotAfter = issuer.NotAfter
 		}
 	}
-	if _, ok := key.public.(*rsa.PublicKey); ok && t.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
-		t.KeyUsage |= x509.KeyUsageKeyEncipherment // for TLS 1.2 without (EC)DHE
+	if _, ok := key.public.(*rsa.PublicKey); ok && slices.Contains(p.Purposes, x509.ExtKeyUsageServerAuth) {
+		// For TLS 1.2 without (EC)DHE, in which the server's key transports one: RFC 5280 section
+		// 4.2.1.12 has it for servers, and not for clients.
+		t.KeyUsage |= x509.KeyUsageKeyEncipherment
 	}
 	for _, ip := range n.IPs {
 		t.IPAddresses = append(t.IPAddresses, ip.AsSlice())

@@ -5,10 +5,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +35,7 @@ type Agent struct {
 	LookEvery time.Duration `yaml:"look_every"`
 
 	// Where the agent may try credentials beside its own doors: networks such as
-	// 10.0.0.0/8, addresses, and names of hosts. A server that asks for anything else is refused.
+	// 10.0.0.0/8, addresses, and names of hosts, with a port or for all. A server that asks for anything else is refused.
 	Connect []string `yaml:"connect"`
 
 	// Where the agent writes down the uses that it makes itself when it tries a credential,
@@ -104,17 +106,32 @@ func (a *Agent) check(d *decoder) {
 	if a.LookEvery != 0 && a.LookEvery < leastLookEvery {
 		d.wrong("look_every", "it is at least 10s")
 	}
-	for i, where := range a.Connect {
-		_, network := netip.ParsePrefix(where)
-		_, address := netip.ParseAddr(where)
-		if network != nil && address != nil && !hostForm.MatchString(where) {
-			d.wrong(fmt.Sprintf("connect[%d]", i), "it is a network such as 10.0.0.0/8, an address, or the name of a host")
-		}
-	}
+	checkConnect(d, "connect", a.Connect)
 	if a.Uses != (AgentUses{}) {
 		a.Uses.check(d)
 	}
 	checkDoors(d, a.Hosts, a.Doors)
+}
+
+// MostConnect is how many networks and hosts one may name.
+const MostConnect = 100
+
+// checkConnect notes what is not a place to connect to.
+func checkConnect(d *decoder, path string, list []string) {
+	if len(list) > MostConnect {
+		d.wrong(path, "it has at most %d networks and hosts; name larger networks", MostConnect)
+	}
+	for i, where := range list {
+		host, port, err := net.SplitHostPort(where)
+		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 {
+			host = where
+		}
+		_, network := netip.ParsePrefix(host)
+		_, address := netip.ParseAddr(host)
+		if network != nil && address != nil && !hostForm.MatchString(host) || network == nil && host != where {
+			d.wrong(fmt.Sprintf("%s[%d]", path, i), "it is a network such as 10.0.0.0/8, an address, or the name of a host, with a port such as dir.example.com:636 or for all")
+		}
+	}
 }
 
 func (u AgentUses) check(d *decoder) {

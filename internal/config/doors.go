@@ -122,6 +122,11 @@ type Recall struct {
 	// What happens at the deadline to what is not ready: block (it is blocked) or hold (it
 	// is left). The default is block.
 	AtDeadline string `yaml:"at_deadline"`
+
+	// Where the server may try credentials when an agent says that one of its doors is
+	// there: networks such as 10.0.0.0/8, addresses, and names of hosts, with a port or for all.
+	// The default is none: the addresses of its own doors are always allowed.
+	Connect []string `yaml:"connect"`
 }
 
 // Agents says where agents come in: programs on other machines (`tally agent run`) that

@@ -147,6 +147,7 @@ func (r Recall) check(d *decoder) {
 			d.wrong("recall."+number.key, "it is between %d and %d", number.least, number.max)
 		}
 	}
+	checkConnect(d, "recall.connect", r.Connect)
 	if r.AtDeadline != "" && r.AtDeadline != tallystick.AtDeadlineBlock && r.AtDeadline != tallystick.AtDeadlineHold {
 		d.wrong("recall.at_deadline", "it is %s or %s", tallystick.AtDeadlineBlock, tallystick.AtDeadlineHold)
 	}

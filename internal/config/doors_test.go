@@ -46,7 +46,7 @@ doors:
     driver: slapd
     host: db1
     relying_parties: ['ldap:dir.example.com:636']
-recall: {quiet: 0s, canary: 2, approvals: 0, errors: 5, at_deadline: hold}
+recall: {quiet: 0s, canary: 2, approvals: 0, errors: 5, at_deadline: hold, connect: [10.0.0.0/8, 'dir.example.com:636']}
 agents: {listen: '0.0.0.0:8445', address: 'tally.example.com:8445'}
 `)
 	got, err := config.Load(path, env("HOME", "/home/ada"))
@@ -60,7 +60,7 @@ agents: {listen: '0.0.0.0:8445', address: 'tally.example.com:8445'}
 				Issue: config.DoorIssue{Issuer: "ca/lab", Profile: "short", Key: "ed25519", Names: []string{"shop.example.com"}, Lifetime: 24 * time.Hour}},
 			{Name: "directory", Driver: "slapd", Host: "db1", RelyingParties: []string{"ldap:dir.example.com:636"}},
 		},
-		Recall: config.Recall{Canary: 2, Growth: 4, Errors: 5, AtDeadline: tallystick.AtDeadlineHold},
+		Recall: config.Recall{Canary: 2, Growth: 4, Errors: 5, AtDeadline: tallystick.AtDeadlineHold, Connect: []string{"10.0.0.0/8", "dir.example.com:636"}},
 		Agents: config.Agents{Listen: "0.0.0.0:8445", Address: "tally.example.com:8445"},
 	}
 	have := &config.Config{Hosts: got.Hosts, Doors: got.Doors, Recall: got.Recall, Agents: got.Agents}
@@ -96,6 +96,8 @@ func TestMistakesOfDoors(t *testing.T) {
 		{"recall: {errors: 1001}", `recall.errors: it is between 0 and 1000`},
 		{"recall: {approvals: 6}", `recall.approvals: it is between 0 and 5`},
 		{"recall: {at_deadline: blok}", `recall.at_deadline: it is block or hold`},
+		{"recall: {connect: ['https://x']}", `recall.connect[0]: it is a network such as 10.0.0.0/8`},
+		{"recall: {connect: ['10.0.0.0/8:1']}", `recall.connect[0]: it is a network such as 10.0.0.0/8`},
 		{"agents: {listen: 8445}", `agents.listen: it is an address and a port`},
 		{"agents: {address: 'x:1'}", `agents.address: set listen as well`},
 	} {

@@ -4,6 +4,7 @@ package doors
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,15 @@ var acts = map[tallystick.Act]act{
 	tallystick.ActProbe:   {"", false, (*Set).probeNew},
 	tallystick.ActHold:    {"", false, (*Set).hold},
 	tallystick.ActProve:   {"", false, (*Set).prove},
+}
+
+// Tries returns where a task tries a credential: other tasks connect to nothing but their door.
+func (t Task) Tries() []driver.Listener {
+	switch t.Act {
+	case tallystick.ActProbe, tallystick.ActHold, tallystick.ActProve:
+		return t.Listeners
+	}
+	return nil
 }
 
 // A job is a Task with the door and the machine that it is for.
@@ -151,23 +161,79 @@ func (s *Set) keptOld(ctx context.Context, j job) (*driver.Public, error) {
 	return &old, nil
 }
 
-// trust lets the new credential in beside the others, or takes that back.
+// trust lets the new credential in beside the others, or takes that back. Where the door
+// denies us that, somebody may have done it by hand.
 func (s *Set) trust(ctx context.Context, j job) (Result, error) {
-	changed, err := j.at.verbs.(driver.Truster).Trust(ctx, driver.TrustRequest{Host: j.host, New: j.New, Like: j.Like, Authorities: j.Authorities, CRLs: j.CRLs, Withdraw: j.Withdraw, Now: s.Now})
+	changed, err := j.at.verbs.(driver.Truster).Trust(ctx, driver.TrustRequest{Host: j.host, New: j.New, Like: j.Like, Authorities: j.Authorities, CRLs: j.CRLs, Withdraw: j.Withdraw, Now: s.Now, Used: s.usedBy(j.at, j.Old)})
+	if errors.Is(err, tallystick.ErrDenied) && s.stands(ctx, j, func(v driver.View) bool { return lets(v, j.New) != j.Withdraw }) {
+		changed, err = driver.Changed{How: []string{byHand}}, nil
+	}
 	if err != nil {
 		return Result{}, err
 	}
 	return s.seen(ctx, j, Result{Changed: &changed})
 }
 
-// block makes the door refuse the old credential, or takes that back.
+// byHand says that a door stood as it should, though it denies us to make it so.
+const byHand = "by-hand"
+
+// stands looks whether the door is as a change would make it.
+func (s *Set) stands(ctx context.Context, j job, is func(driver.View) bool) bool {
+	view, err := s.look(ctx, j.at)
+	return err == nil && is(view)
+}
+
+// lets says whether a view shows that a credential gets in by its name.
+func lets(v driver.View, p driver.Public) bool {
+	return slices.ContainsFunc(v.Accepts, func(a driver.Accepted) bool { return names(p, a.Name) }) && !denies(v, p)
+}
+
+func denies(v driver.View, p driver.Public) bool {
+	return slices.ContainsFunc(v.Denies, func(name string) bool { return names(p, name) })
+}
+
+func names(p driver.Public, name string) bool {
+	return slices.Contains(p.Names(), tallystick.NormalName(name))
+}
+
+// block makes the door refuse the old credential, or takes that back. Where the door denies
+// us that, somebody may have done it by hand; a door that lets in whatever a CA signed must
+// name what it denies.
 func (s *Set) block(ctx context.Context, j job) (Result, error) {
 	lift := j.Lift || j.Act == tallystick.ActLift
-	blocked, err := j.at.verbs.(driver.Blocker).Block(ctx, driver.BlockRequest{Host: j.host, Old: j.Old, CRLs: j.CRLs, Lift: lift, Now: s.Now})
+	key, err := s.oldKey(ctx, j)
 	if err != nil {
 		return Result{}, err
 	}
-	return s.seen(ctx, j, Result{Blocked: &blocked})
+	blocked, err := j.at.verbs.(driver.Blocker).Block(ctx, driver.BlockRequest{Host: j.host, Old: j.Old, OldKey: key, CRLs: j.CRLs, Lift: lift, Now: s.Now, Used: s.usedBy(j.at, j.Old)})
+	if errors.Is(err, tallystick.ErrDenied) && s.stands(ctx, j, func(v driver.View) bool {
+		if lift {
+			return !denies(v, j.Old) && (len(v.Authorities) > 0 || lets(v, j.Old))
+		}
+		return denies(v, j.Old) || len(v.Authorities) == 0 && len(v.Accepts) > 0 && !lets(v, j.Old)
+	}) {
+		blocked, err = driver.Blocked{Changed: driver.Changed{How: []string{byHand}}}, nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	result, err := s.seen(ctx, j, Result{Blocked: &blocked})
+	if errors.Is(err, tallystick.ErrDenied) && key != nil && !lift {
+		return Result{Blocked: &blocked}, nil // the old one was all that let us in, and Block has looked
+	}
+	return result, err
+}
+
+// oldKey returns the private half of the old credential, nil where it is not here.
+func (s *Set) oldKey(ctx context.Context, j job) (crypto.Signer, error) {
+	if j.OldKeyName == "" {
+		return nil, nil
+	}
+	key, err := s.Keys.Signer(ctx, j.OldKeyName)
+	if errors.Is(err, tallystick.ErrNotFound) {
+		return nil, nil
+	}
+	return key, err
 }
 
 // seen adds to a result how the door stands: every write is paired with a look.

@@ -40,6 +40,10 @@ type Door struct {
 	Holders        []string `json:"holders,omitempty"` // who is meant to be let in; empty: whoever is
 	Issue          Issue    `json:"issue,omitzero"`
 	Verbs          []string `json:"verbs"` // what its driver can do: look, install, trust, block, probe
+	// Listed says that it refuses one credential by the list of its CA and in no other way.
+	Listed bool `json:"listed,omitempty"`
+	// Connect is where the agent may try credentials beside the addresses of its own doors; see ReachOf.
+	Connect []string `json:"connect,omitempty"`
 }
 
 // Issue says how the next certificate of a door is had. What is empty is as in the one
@@ -75,6 +79,8 @@ type Task struct {
 
 	// Listeners are where a credential is tried: those of the relying door; of a place its own.
 	Listeners []driver.Listener `json:"listeners,omitempty"`
+	// Told are addresses among them that an agent has named and no door of the server shows.
+	Told []string `json:"told,omitempty"`
 	// RelyingParty is what uses call it, for the record of our own tries.
 	RelyingParty string `json:"relying_party,omitempty"`
 	// RelyingParties are all names that uses may have for it.
@@ -137,7 +143,7 @@ type Config struct {
 	// Used is told of each try of a credential that the other side has answered, and of the
 	// old one that the task is about, so that nobody takes our own tries for a thief's. It
 	// may be nil.
-	Used func(door Door, old driver.Public, use tallystick.Use)
+	Used func(old driver.Public, use tallystick.Use)
 }
 
 // Bounds of what goes on at once, and for how long.
@@ -211,6 +217,8 @@ func (d *door) openDriver(all []driver.Driver, options map[string]string) error 
 	if d.verbs, err = all[at].Open(options); err != nil {
 		return problem.With(err, "docs/doors.md says what the driver takes")
 	}
+	listed, is := d.verbs.(driver.Listed)
+	d.Listed = is && listed.BlocksByList()
 	if d.Verbs = verbsOf(d.verbs); !slices.Contains(d.Verbs, "look") {
 		return problem.With(fmt.Errorf("%w: the driver %s has no doors", tallystick.ErrInvalid, d.Driver), "docs/doors.md lists the drivers of doors")
 	}
@@ -277,7 +285,7 @@ func (s *Set) look(ctx context.Context, d *door) (driver.View, error) {
 	host, err := s.hosts.get(ctx, d.Host)
 	if err == nil {
 		var view driver.View
-		if view, err = d.verbs.(driver.Looker).Look(ctx, driver.LookRequest{Host: host, Now: s.Now}); err == nil {
+		if view, err = d.verbs.(driver.Looker).Look(ctx, driver.LookRequest{Host: host, Now: s.Now, Used: s.usedBy(d, driver.Public{})}); err == nil {
 			return view, nil
 		}
 	}

@@ -70,6 +70,7 @@ func (c *client) Install(ctx context.Context, r driver.InstallRequest) (driver.I
 type gatekeeper struct {
 	address string
 	forgets bool // it does not look again where a session is resumed or a connection is open
+	closed  bool // it denies us every change
 
 	mu   sync.Mutex
 	lets []driver.Public // guarded by mu
@@ -132,6 +133,9 @@ func (g *gatekeeper) Trust(_ context.Context, r driver.TrustRequest) (driver.Cha
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	there := slices.ContainsFunc(g.lets, r.New.Is)
+	if g.closed {
+		return driver.Changed{}, tallystick.ErrDenied
+	}
 	if r.Withdraw {
 		g.lets = slices.DeleteFunc(g.lets, r.New.Is)
 		return driver.Changed{Changed: there}, nil
@@ -149,6 +153,9 @@ func (g *gatekeeper) Block(_ context.Context, r driver.BlockRequest) (driver.Blo
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	there := slices.ContainsFunc(g.lets, r.Old.Is)
+	if g.closed {
+		return driver.Blocked{}, tallystick.ErrDenied
+	}
 	if r.Lift {
 		g.lets = append(g.lets, r.Old)
 		return driver.Blocked{Changed: driver.Changed{Changed: !there}}, nil
@@ -194,7 +201,7 @@ func newEstate(t *testing.T, forgets bool) *estate {
 			driver.New("gatekeeper", "A server.", func(none) (*gatekeeper, error) { return e.gate, nil }),
 		},
 		Keys: keys, Now: time.Now,
-		Used: func(_ doors.Door, _ driver.Public, use tallystick.Use) {
+		Used: func(_ driver.Public, use tallystick.Use) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.uses = append(e.uses, use)

@@ -14,8 +14,8 @@ import (
 	"github.com/tallystick/tallystick/internal/custody"
 )
 
-// KeptKind is what custody calls the secrets of this package.
-const KeptKind = "door-secret"
+// keptKind is what custody calls the secrets of this package.
+const keptKind = "door-secret"
 
 // A Custody is what CustodyKeys needs of one: *custody.Custody.
 type Custody interface {
@@ -50,7 +50,7 @@ type CustodyKeys struct {
 const maxParts = 64
 
 func (k CustodyKeys) owner(name string) custody.Owner {
-	return custody.Owner{Kind: KeptKind, Name: name}
+	return custody.Owner{Kind: keptKind, Name: name}
 }
 
 // Make makes a key, and has it named; who was slower has that of the other.
@@ -154,7 +154,7 @@ func (k CustodyKeys) Forget(ctx context.Context, prefix string) error {
 	if err := checkName(prefix); err != nil {
 		return err
 	}
-	ids, err := k.Names.ForgetNames(ctx, prefix, KeptKind)
+	ids, err := k.Names.ForgetNames(ctx, prefix, keptKind)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package doors
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (s *Set) probe(ctx context.Context, j job, request driver.ProbeRequest) (dr
 		prober = nil
 	}
 	for _, listener := range request.Listeners {
-		if _, spoken := starttls.Lookup(listener.Protocol); prober != nil && !spoken && listener.Protocol != "ssh" {
+		if _, reached := starttls.Lookup(listener.Protocol); prober != nil && !reached && !probing.Speaks(listener.Protocol) {
 			own.Listeners = append(own.Listeners, listener)
 		} else {
 			others.Listeners = append(others.Listeners, listener)
@@ -104,10 +105,34 @@ func (s *Set) used(j job, credential driver.Public, attempts []driver.Attempt) {
 		if outcome == "" {
 			continue
 		}
-		s.Used(j.at.Door, j.Old, tallystick.Use{
-			Time: a.At, Level: tallystick.LevelRequest, Credential: credential.Names(), Holder: j.at.Holder, RelyingParty: j.RelyingParty, Outcome: outcome,
-			Operation: "probe", Detail: "Tallystick, " + j.Name + ": " + a.Way,
+		s.Used(j.Old, tallystick.Use{
+			Time: a.At, Level: levelOf(a), Credential: credential.Names(), Holder: j.at.Holder, RelyingParty: j.RelyingParty, Outcome: outcome,
+			Operation: "probe", Detail: "Tallystick, " + j.Name + ": " + a.Way, IDs: idsOf(a.IDs),
 		})
+	}
+}
+
+// levelOf says what a try was one of: who signs an assertion asks for a token.
+func levelOf(a driver.Attempt) tallystick.Level {
+	if a.Listener.Protocol == "oauth" {
+		return tallystick.LevelToken
+	}
+	return tallystick.LevelRequest
+}
+
+// idsOf reads the identifiers of an attempt.
+func idsOf(ids map[string]string) tallystick.UseIDs {
+	return tallystick.UseIDs{UTI: ids["uti"], Request: ids["request"], Correlation: ids["correlation"]}
+}
+
+// usedBy takes down the sign-ins that a driver makes at a door for its own work.
+func (s *Set) usedBy(d *door, old driver.Public) func(tallystick.Use) {
+	if s.Used == nil {
+		return nil
+	}
+	return func(use tallystick.Use) {
+		use.Holder = d.Holder
+		s.Used(old, use)
 	}
 }
 
@@ -271,5 +296,26 @@ func (s *Set) provePlace(ctx context.Context, j job) (Result, error) {
 	if len(listeners) == 0 {
 		listeners = view.Listeners
 	}
-	return Result{View: narrow(view, j.Old, j.New), Attempts: probing.Show(ctx, j.host, listeners, s.Now)}, nil
+	narrowed := narrow(view, j.Old, j.New)
+	narrowed.Authorities = signers(view.Authorities, j.Old)
+	return Result{View: narrowed, Attempts: probing.Show(ctx, j.host, listeners, s.Now)}, nil
+}
+
+// signers returns the CAs among those that a door trusts by which it lets a certificate in: one
+// above it in its chain, or that signed one of these.
+func signers(authorities [][]byte, p driver.Public) [][]byte {
+	var list [][]byte
+	for _, der := range authorities {
+		ca, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue
+		}
+		if slices.ContainsFunc(p.Chain, func(one []byte) bool {
+			c, err := x509.ParseCertificate(one)
+			return err == nil && (c.Equal(ca) || c.CheckSignatureFrom(ca) == nil)
+		}) {
+			list = append(list, der)
+		}
+	}
+	return list
 }

@@ -87,6 +87,8 @@ func tell(t testing.TB, targets int) *story {
 	s.record(t, "carol", "open-recall", "key:00", "") // of another one
 	s.record(t, "ada", "open-recall", s.recall.What.String(), "")
 	s.record(t, "bob", "approve-recall", "recall/sync-2026", "")
+	approval := audit.ApprovalRecord("sync-2026", s.recall.Deadline)
+	s.record(t, "bob", approval.Action, approval.Object, approval.Detail)
 	for n := range int64(targets) {
 		s.addTarget(t, n)
 		s.record(t, "carol", "export", "credentials", "")
@@ -141,7 +143,7 @@ func TestExportAndVerify(t *testing.T) {
 	must(t, err)
 	want := evidence.Report{
 		Recall: "sync-2026", What: s.recall.What, State: tallystick.RecallDone, Made: noon.Add(2 * time.Hour), By: "ada", OpenedBy: "ada", ApprovedBy: []string{"bob"},
-		Targets: map[string]int64{"proven": 3}, Steps: 12, Bound: 9, Records: 11, Seal: 16, LogSize: 16, Checkpoint: report.Checkpoint,
+		Targets: map[string]int64{"proven": 3}, Steps: 12, Bound: 9, Records: 12, Seal: 17, LogSize: 17, Checkpoint: report.Checkpoint,
 	}
 	if diff := cmp.Diff(want, report); diff != "" {
 		t.Error(diff)
@@ -291,6 +293,7 @@ func TestAgainstTheRecord(t *testing.T) {
 			step := tallystick.RecallStep{ID: 5000, Act: tallystick.ActPerson, State: tallystick.StepDone, Result: json.RawMessage(`{"by":"eve"}`)}
 			s.steps = append(s.steps, evidence.Step{RecallStep: step})
 		}},
+		{"another deadline", func(s *story) { s.recall.Deadline = s.recall.Deadline.Add(time.Hour) }},
 		{"another act", func(s *story) { s.steps[1].Act = tallystick.ActTrust }},
 		{"another door", func(s *story) { s.steps[2].Door = "elsewhere" }},
 		{"proven by no step", func(s *story) { s.steps[2].Target = 4711 }},
@@ -301,6 +304,20 @@ func TestAgainstTheRecord(t *testing.T) {
 		row.change(s)
 		if _, err := verify(export(t, s.source()), s.log.VerifierKey()); !errors.Is(err, evidence.ErrBroken) {
 			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+}
+
+// What a person says that they did is bound as well: by whom, what, and at which step.
+func TestATaskByHandIsBound(t *testing.T) {
+	for said, good := range map[string]bool{`{"by":"carol","note":"ticket 4711"}`: true, `{"by":"carol","note":"ticket 4712"}`: false, `{"by":"ada","note":"ticket 4711"}`: false, `{}`: false} {
+		s := tell(t, 1)
+		step := tallystick.RecallStep{ID: 5000, Act: tallystick.ActPerson, State: tallystick.StepDone, Result: json.RawMessage(said)}
+		s.steps = append(s.steps, evidence.Step{RecallStep: step})
+		done := audit.StepRecord("sync-2026", step.ID, audit.StepSaid("person", "", "done"), []byte(`{"by":"carol","note":"ticket 4711"}`))
+		s.record(t, "carol", done.Action, done.Object, done.Detail)
+		if _, err := verify(export(t, s.source()), s.log.VerifierKey()); good != (err == nil) {
+			t.Errorf("%s: %v", said, err)
 		}
 	}
 }
@@ -356,7 +373,7 @@ func TestKept(t *testing.T) {
 	file, key := kept(t)
 	report, err := verify(file, key)
 	must(t, err)
-	if report.Bound != 3 || report.Records != 5 {
+	if report.Bound != 3 || report.Records != 6 {
 		t.Errorf("%+v", report)
 	}
 }

@@ -156,7 +156,7 @@ func (e *export) words(context.Context) error {
 	}
 	page := report{
 		Document: doc, Verdict: e.summary.verdict(e.Recall), Key: e.Log.VerifierKey(), Made: e.Now, By: e.By.Name,
-		Targets: e.summary.rows, Events: e.events, Missing: e.further,
+		Targets: e.summary.rows, Events: e.events, Missing: e.further, summary: e.summary,
 	}
 	if len(page.Targets) > reportRows {
 		page.Targets, page.More = page.Targets[:reportRows], len(page.Targets)-reportRows

@@ -34,6 +34,17 @@ type report struct {
 	More    int // targets that are left out
 	Events  []Event
 	Missing int64 // events that are left out
+
+	summary *summary
+}
+
+// At says where an event was, unless it says so itself; "" where it was nowhere.
+func (r report) At(e Event) string {
+	one := r.summary.byID[e.Target]
+	if one == nil || one.Holder != "" && strings.Contains(e.Text, one.Holder) || one.Relying != "" && strings.Contains(e.Text, one.Relying) {
+		return ""
+	}
+	return one.Where()
 }
 
 // writeReport writes report.html: one file without scripts that asks nobody for

@@ -103,7 +103,7 @@ func (r *row) add(step tallystick.RecallStep, result came) {
 	if step.Agent != "" {
 		hand = "agent " + step.Agent
 	}
-	if step.Act == tallystick.ActPerson {
+	if saidBy(step) != "" {
 		hand = "a person"
 	}
 	if !slices.Contains(r.Hands, hand) {

@@ -130,11 +130,11 @@ func TestVerdict(t *testing.T) {
 		{"without a step", 0, []told{untouched}, "The only target is proven: no step says how."},
 		{
 			"a rehearsal", time.Minute, []told{lifted, lifted},
-			"This is a rehearsal, in which nothing is replaced, revoked or proven. Of 2 connections, 2 were blocked for a while and are open again.",
+			"This is a rehearsal, in which nothing is replaced, revoked or proven. Blocked for a while and open again: 2 of 2 connections.",
 		},
 		{
 			"a rehearsal that goes on", time.Minute, []told{lifted, blocked, again, untouched},
-			"This is a rehearsal, in which nothing is replaced, revoked or proven. Of 4 connections, 1 were blocked for a while and are open again, 2 are blocked now, 1 were not blocked.",
+			"This is a rehearsal, in which nothing is replaced, revoked or proven. Blocked for a while and open again: 1 of 4 connections; blocked now: 2; not blocked: 1.",
 		},
 	} {
 		if have := summaryOf(row.targets...).verdict(tallystick.Recall{Rehearse: row.rehearse}); have != row.want {

@@ -113,12 +113,19 @@ func (s *summary) rehearsed() string {
 			lifted++
 		}
 	}
-	text := fmt.Sprintf("This is a rehearsal, in which nothing is replaced, revoked or proven. Of %d connections, %d were blocked for a while and are open again", len(s.rows), lifted)
+	text := fmt.Sprintf("This is a rehearsal, in which nothing is replaced, revoked or proven. Blocked for a while and open again: %d of %s", lifted, connections(len(s.rows)))
 	if blocked > 0 {
-		text += fmt.Sprintf(", %d are blocked now", blocked)
+		text += fmt.Sprintf("; blocked now: %d", blocked)
 	}
 	if untouched > 0 {
-		text += fmt.Sprintf(", %d were not blocked", untouched)
+		text += fmt.Sprintf("; not blocked: %d", untouched)
 	}
 	return text + "."
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
 }

@@ -84,4 +84,6 @@ func CheckPlace(place tallystick.Place) error {
 }
 
 // Schemes are those of places.
-func Schemes() []string { return []string{"file", "tls", "quic", "truststore", "ssh", "metadata"} }
+func Schemes() []string {
+	return []string{"file", "tls", "quic", "truststore", "ssh", "metadata", "entra"}
+}

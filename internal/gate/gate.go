@@ -29,6 +29,10 @@ type Actor struct {
 // administrator; the record says that they came in this way.
 func Local(user string) Actor { return Actor{Name: user, Role: Admin, Via: "local"} }
 
+// FirstStart is as whom the first start of a server makes the account of its first
+// administrator: whoever started it has that link.
+const FirstStart = "first start"
+
 // A Recorder keeps a record for good: *audit.Log.
 type Recorder interface {
 	// Append is durable when it returns nil.

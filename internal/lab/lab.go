@@ -46,24 +46,38 @@ func Program(t testing.TB, name string) string {
 // FreePort returns a port of 127.0.0.1 that nobody listens on now, neither by TCP
 // nor by UDP. It is below those that the kernel gives to outgoing connections
 // (net.ipv4.ip_local_port_range), so that none of them takes it before the server does,
-// also one that is started again.
+// also one that is started again. Until the test ends it is given to nobody else, also
+// not by another process: who has it holds the same port of another loopback address.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 20_000 + rand.IntN(12_000)
-		tcp, err := net.Listen("tcp", Loopback(port))
+		held, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 255, 255, 254), Port: port})
 		if err != nil {
 			continue
 		}
-		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		tcp.Close()
-		if err == nil {
-			udp.Close()
+		if isFree(port) {
+			t.Cleanup(func() { held.Close() })
 			return port
 		}
+		held.Close()
 	}
 	t.Fatal("couldn't find a free port")
 	return 0
+}
+
+func isFree(port int) bool {
+	tcp, err := net.Listen("tcp", Loopback(port))
+	if err != nil {
+		return false
+	}
+	defer tcp.Close()
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	if err != nil {
+		return false
+	}
+	defer udp.Close()
+	return true
 }
 
 // Loopback returns 127.0.0.1 with a port.

@@ -147,7 +147,7 @@ func (p *Postgres) roles(t testing.TB, programs string, names []string) {
 		if out, err = psql.CombinedOutput(); err == nil {
 			return
 		}
-		if !strings.Contains(string(out), "starting up") {
+		if !strings.Contains(string(out), "starting up") && !strings.Contains(string(out), "No such file") {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -29,6 +29,7 @@ type outcome struct {
 	why    string    // it waits
 	fresh  string    // of issue: the name of the new credential
 	said   string    // for the log, in plain words; "" is nothing worth telling
+	asks   string    // the door denies it: what its people are to do in our place
 	burnt  string    // why the new credential must not be used any more; "" that it may
 }
 
@@ -51,8 +52,23 @@ func (e *Engine) act(ctx context.Context, s store.ClaimedStep) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	result, err := e.Doors.Do(ctx, t)
+	var result doors.Result
+	if err = e.mayTry(t); err == nil {
+		result, err = e.Doors.Do(ctx, t)
+	}
 	return e.judge(ctx, s, t, result, err)
+}
+
+// mayTry is an error when a task would have us connect to where only an agent says that there
+// is a door: an agent in wrong hands would lead us anywhere.
+func (e *Engine) mayTry(t doors.Task) error {
+	for _, l := range t.Tries() {
+		if slices.Contains(t.Told, l.Address) && !e.Connect.May(l.Address) {
+			err := fmt.Errorf("couldn't %s at the door %s: %w: the server may not connect to %s, which only an agent has named", t.Act, t.Door, tallystick.ErrDenied, l.Address)
+			return problem.With(err, "Add it to connect under recall in the configuration of the server, and start that again.")
+		}
+	}
+	return nil
 }
 
 // usesNew says whether a step spreads the new credential, or ends with it.

@@ -98,7 +98,7 @@ func (a AgentSteps) Finish(ctx context.Context, name string, step, fence int64, 
 		return err
 	}
 	if s.State != tallystick.StepRunning {
-		if s.State == tallystick.StepDone || s.State == tallystick.StepReady && s.Failures > 0 || s.State == tallystick.StepFailed {
+		if s.State == tallystick.StepDone || s.State == tallystick.StepReady && (s.Failures > 0 || s.Asked) || s.State == tallystick.StepFailed {
 			return nil // it was said before
 		}
 		return store.ErrNotOurs

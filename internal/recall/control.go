@@ -23,6 +23,9 @@ func (e *Engine) Open(ctx context.Context, who gate.Actor, r Request) (tallystic
 		return tallystick.Recall{}, err
 	}
 	p, laid, err := e.plan(ctx, who, r)
+	if err == nil {
+		laid.OpenedAs, err = e.accounts(ctx, who)
+	}
 	if err != nil {
 		return tallystick.Recall{}, err
 	}
@@ -82,20 +85,6 @@ func (e *Engine) checked(ctx context.Context, who gate.Actor, action gate.Action
 		return r, problem.With(err, `"tally recall list" shows all of them`)
 	}
 	return r, e.Gate.Check(ctx, who, action, "recall/"+r.Name)
-}
-
-// Approve says that somebody else than who asked for it agrees to a deadline of a
-// recall: that of one that waits, or one that was asked for since. ErrConflict: that
-// deadline is not what waits; ErrDenied: it is the actor's own.
-func (e *Engine) Approve(ctx context.Context, who gate.Actor, id int64, deadline time.Time) error {
-	if _, err := e.checked(ctx, who, gate.ApproveRecall, id); err != nil {
-		return err
-	}
-	err := e.DB.ApproveRecall(ctx, id, deadline, who.Name, e.Now())
-	if errors.Is(err, tallystick.ErrDenied) {
-		err = problem.With(err, "Ask a colleague to approve it.")
-	}
-	return err
 }
 
 // Start begins a recall that was approved.
@@ -161,11 +150,15 @@ func (e *Engine) Extend(ctx context.Context, who gate.Actor, id int64, deadline 
 	if _, err := e.checked(ctx, who, gate.ExtendRecall, id); err != nil {
 		return err
 	}
+	as, err := e.accounts(ctx, who)
+	if err != nil {
+		return err
+	}
 	deadline = deadline.UTC().Truncate(time.Second)
 	if !deadline.After(e.Now()) {
 		return fmt.Errorf("%w: the deadline %s has passed", tallystick.ErrInvalid, deadline.Format(time.RFC3339))
 	}
-	return e.DB.WantDeadline(ctx, id, deadline, who.Name, e.Now())
+	return e.DB.WantDeadline(ctx, id, deadline, who.Name, as, e.Now())
 }
 
 // target finds a target and asks the gate about its recall.
@@ -201,20 +194,6 @@ func (e *Engine) Skip(ctx context.Context, who gate.Actor, target int64, reason 
 // blocks it, or while it is under way.
 func (e *Engine) Undo(ctx context.Context, who gate.Actor, target int64, reason string) error {
 	return e.call(ctx, who, target, reason, "has it rolled back", e.DB.UndoTarget)
-}
-
-// Done says that somebody did by hand what was to be done at a target.
-func (e *Engine) Done(ctx context.Context, who gate.Actor, target int64, note string) error {
-	result := encoded(doneByHand{By: who.Name, Note: strings.TrimSpace(note)})
-	return e.call(ctx, who, target, note, "did what was to be done by hand", func(ctx context.Context, c store.TargetCall) error {
-		return e.DB.DoneByPerson(ctx, c, result)
-	})
-}
-
-// doneByHand is the result of a task for a person.
-type doneByHand struct {
-	By   string `json:"by"`
-	Note string `json:"note,omitempty"`
 }
 
 // call does something with a target.

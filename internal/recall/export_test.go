@@ -33,4 +33,5 @@ var OpenLaid = (*Engine).open
 const (
 	LeaseTime = leaseTime
 	HoldGrace = holdGrace
+	LastCall  = lastCall
 )

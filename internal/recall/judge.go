@@ -21,7 +21,7 @@ func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r
 		return e.judgeHold(ctx, s, r, err)
 	}
 	if err != nil {
-		return outcome{err: err, final: refused(err)}
+		return outcome{err: err, final: refused(err), asks: asks(s, t, err)}
 	}
 	o := outcome{result: r}
 	switch s.Act {
@@ -68,6 +68,23 @@ func blockedWords(s store.ClaimedStep, r doors.Result) string {
 // refused says that an error will be the same next time.
 func refused(err error) bool {
 	return (errors.Is(err, tallystick.ErrInvalid) || errors.Is(err, tallystick.ErrDenied)) && !temporary(err)
+}
+
+// asks says what the people of a door have to do when it denies a change to us; "" when that
+// is not what the error says. What takes a step back is no matter for them.
+func asks(s store.ClaimedStep, t doors.Task, err error) string {
+	if !errors.Is(err, tallystick.ErrDenied) || takesBack(s) {
+		return ""
+	}
+	switch s.Act {
+	case tallystick.ActTrust:
+		return fmt.Sprintf("The door %s does not let Tallystick change it. Have its people let the new credential %s in beside the old %s, with the same rights. "+
+			"The door is looked at again and again; where it does not show what they did, say that it is done.", s.Door, bestName(t.New), bestName(t.Old))
+	case tallystick.ActBlock:
+		return fmt.Sprintf("The door %s does not let Tallystick change it. Have its people take the old credential %s out, and end its sessions. "+
+			"The door is looked at again and again; where it does not show what they did, say that it is done.", s.Door, bestName(t.Old))
+	}
+	return ""
 }
 
 // judgeHold takes what could be held. A door that refuses the old one already needs no

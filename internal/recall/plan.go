@@ -123,6 +123,9 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 	}
 	groups := blast(b, all)
 	manuals, err := e.manuals(ctx, b, all, groups)
+	if err == nil {
+		err = e.markListed(ctx, groups)
+	}
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, err
 	}
@@ -131,18 +134,36 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 		return Plan{}, store.RecallPlan{}, err
 	}
 	var laid store.RecallPlan
+	var not []string
 	if recall.Rehearse > 0 {
-		laid, manuals = rehearse(recall, groups), nil
+		laid, not = rehearse(recall, groups)
 	} else {
 		laid = lay(recall, groups, manuals, revokers)
 	}
 	p := planFor(laid, b, all)
-	p.Warnings = append(append(p.Warnings, doubts(groups, revokers)...), quietDoors(groups)...)
+	p.Warnings = append(p.Warnings, not...)
+	p.Warnings = append(append(p.Warnings, doubts(groups, revokers)...), append(quietDoors(groups), e.outOfReach(groups, all)...)...)
 	if recall.Deadline.Before(e.Now().Add(p.Shortest)) && recall.Rehearse == 0 {
 		p.Warnings = append([]string{fmt.Sprintf("the deadline is in %s, and it takes %s at least: what is not ready by then is %s",
 			recall.Deadline.Sub(e.Now()).Round(time.Minute), p.Shortest.Round(time.Minute), map[bool]string{true: "blocked all the same", false: "left"}[recall.AtDeadline == tallystick.AtDeadlineBlock])}, p.Warnings...)
 	}
 	return p, laid, nil
+}
+
+// markListed notes of which credentials the list of the CA is to be had here, where a door
+// needs it.
+func (e *Engine) markListed(ctx context.Context, groups []*group) error {
+	for _, g := range groups {
+		if e.CA == nil || !slices.ContainsFunc(g.relying, func(s *seen) bool { return s.Listed }) {
+			continue
+		}
+		lists, err := e.CA.Lists(ctx, g.old)
+		if err != nil {
+			return fmt.Errorf("couldn't look for the revocation list of %s: %w", issuerName(g.old), err)
+		}
+		g.listed = len(lists) > 0
+	}
+	return nil
 }
 
 // planFor describes a plan for people.
@@ -212,7 +233,8 @@ func quietDoors(groups []*group) []string {
 	for _, g := range groups {
 		for _, s := range g.relying {
 			shows := slices.ContainsFunc(s.view.Shown, func(one driver.Shown) bool { return one.Live })
-			if warning := "the door " + s.Name + " answers at none of its addresses now"; !shows && len(s.view.Listeners) > 0 && !slices.Contains(list, warning) {
+			showing := slices.ContainsFunc(s.view.Listeners, func(l driver.Listener) bool { return l.Protocol != "oauth" }) // which has a certificate of its operator's
+			if warning := "the door " + s.Name + " answers at none of its addresses now"; !shows && showing && !slices.Contains(list, warning) {
 				list = append(list, warning)
 			}
 		}

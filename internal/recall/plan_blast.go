@@ -24,6 +24,8 @@ type seen struct {
 	err  error // why nobody could look
 	// looked is when an agent did; zero of doors of this process.
 	looked time.Time
+	// told are addresses that only the agent says are of this door.
+	told []string
 }
 
 // A group is one burnt credential, the door that holds it, and the doors that let it
@@ -34,6 +36,7 @@ type group struct {
 	holder  *seen // nil: no door holds it
 	place   bool  // the holder shows it to others
 	relying []*seen
+	listed  bool // the list of its CA is to be had here
 }
 
 // looksAtOnce bounds how many doors a plan looks at together.
@@ -77,6 +80,7 @@ func (e *Engine) lookAtAll(ctx context.Context) ([]*seen, error) {
 		})
 	}
 	wg.Wait()
+	markTold(list)
 	return list, ctx.Err()
 }
 
@@ -236,6 +240,8 @@ func bestName(p driver.Public) string {
 type manual struct {
 	store.PlannedTarget
 	holdsUp bool // the old one must not be blocked before, except by the deadline
+	// distrusts is a door that lets in whatever a burnt CA signs; nil of anything else.
+	distrusts *seen
 }
 
 // mostManual bounds how many tasks for people a plan has; the rest is counted.
@@ -280,6 +286,7 @@ func (e *Engine) manuals(ctx context.Context, b *burnt, all []*seen, groups []*g
 			return nil, fmt.Errorf("%w: more than %d things must be done by hand; recall it in parts", tallystick.ErrInvalid, mostManual)
 		}
 	}
+	list = append(list, distrusting(b, all)...)
 	for _, g := range groups {
 		if g.holder == nil {
 			list = append(list, manual{PlannedTarget: person(known{Public: g.old, Subject: g.subject},
@@ -287,6 +294,32 @@ func (e *Engine) manuals(ctx context.Context, b *burnt, all []*seen, groups []*g
 		}
 	}
 	return list, nil
+}
+
+// distrusting asks somebody for each door that trusts a CA which is burnt: whoever has its key
+// makes new credentials that get in there.
+func distrusting(b *burnt, all []*seen) []manual {
+	var list []manual
+	for _, ca := range b.issuers {
+		k := known{Public: driver.Public{Chain: [][]byte{ca.Raw}}, Subject: ca.Subject.String()}
+		for _, s := range all {
+			for _, a := range parseChain(s.view.Authorities) {
+				what := ""
+				switch {
+				case a.Equal(ca):
+					what = "Take it out of what the door trusts"
+				case signed(a, ca):
+					what = fmt.Sprintf("Give the door a list of %s that names it", a.Subject)
+				default:
+					continue
+				}
+				t := person(k, fmt.Sprintf("The door %s lets in whatever %s signs, whose key is burnt. %s, and say that it is done.", s.Name, ca.Subject, what))
+				t.Relying, t.Owner, t.Customer = s.Name, s.Owner, s.Customer
+				list = append(list, manual{PlannedTarget: t, distrusts: s})
+			}
+		}
+	}
+	return list
 }
 
 func person(k known, instructions string) store.PlannedTarget {

@@ -5,6 +5,7 @@ package recall
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -59,28 +60,36 @@ func lay(r tallystick.Recall, groups []*group, manuals []manual, revokers func(*
 	g.prepare()
 	g.activate()
 	g.drain()
+	g.distrust(manuals)
 	g.revoke(holdUps)
 	return g.plan
 }
 
-// rehearse makes the plan of a rehearsal: blocks that are lifted, and nothing else.
-func rehearse(r tallystick.Recall, groups []*group) store.RecallPlan {
+// rehearse makes the plan of a rehearsal: blocks that are lifted, and nothing else. It names
+// the doors where that cannot be done: a list of a CA does not take back what it names.
+func rehearse(r tallystick.Recall, groups []*group) (store.RecallPlan, []string) {
 	g := &graph{plan: store.RecallPlan{Recall: r}, revokes: map[string]int{}, gates: map[gateAt]int{}}
+	var not []string
 	for _, one := range groups {
 		one.place = false // there is nothing to block where it is shown only
+		one.relying = slices.DeleteFunc(one.relying, func(s *seen) bool {
+			able := can(s, "block") && !s.Listed
+			if warning := "the door " + s.Name + " is not rehearsed: its driver has no block that can be undone"; !able && !slices.Contains(not, warning) {
+				not = append(not, warning)
+			}
+			return !able
+		})
 	}
 	groups = slices.DeleteFunc(slices.Clone(groups), func(one *group) bool { return len(one.relying) == 0 })
 	g.addTargets(groups, nil, func(*group) string { return "" })
 	for wave := 1; wave <= g.waves; wave++ {
 		g.each(wave, func(l *laid, t *laidTarget) {
-			if can(t.relying, "block") {
-				block := g.step(l, t, tallystick.ActBlock, tallystick.PhaseRevoke, t.relying, g.before(tallystick.PhaseProve, wave)...)
-				g.step(l, t, tallystick.ActLift, tallystick.PhaseProve, t.relying, block)
-			}
+			block := g.step(l, t, tallystick.ActBlock, tallystick.PhaseRevoke, t.relying, g.before(tallystick.PhaseProve, wave)...)
+			g.step(l, t, tallystick.ActLift, tallystick.PhaseProve, t.relying, block)
 		})
 		g.gate(tallystick.PhaseProve, wave)
 	}
-	return g.plan
+	return g.plan, not
 }
 
 // addTargets makes the targets and gives them waves: small groups go first, so that
@@ -135,6 +144,7 @@ func (l *laid) target(t *laidTarget) store.PlannedTarget {
 		p.Grants = grantsOf(l.old, t.relying)
 		p.RelyingParty = partyOfDoor(t.relying)
 		facts.Like, facts.Listeners, facts.RelyingParty = l.old, listenersFor(p.Grants, t.relying.view.Listeners), p.RelyingParty
+		facts.Told = t.relying.told
 		facts.RelyingParties = partiesAt(t.relying)
 	}
 	p.Facts = encoded(facts)
@@ -206,6 +216,9 @@ func grantsOf(p driver.Public, s *seen) []string {
 func (g *graph) addManuals(manuals []manual) []int {
 	var holdUps []int
 	for _, m := range manuals {
+		if m.distrusts != nil {
+			continue
+		}
 		m.Wave = 1
 		g.plan.Targets = append(g.plan.Targets, m.PlannedTarget)
 		step := g.add(store.PlannedStep{Act: tallystick.ActPerson, Phase: tallystick.PhaseActivate, Targets: []int{len(g.plan.Targets) - 1}, From: -1})
@@ -214,6 +227,27 @@ func (g *graph) addManuals(manuals []manual) []int {
 		}
 	}
 	return holdUps
+}
+
+// distrust has people take CAs that are burnt out of what doors trust, once nobody signs in
+// there with what these have signed.
+func (g *graph) distrust(manuals []manual) {
+	for _, m := range manuals {
+		if m.distrusts == nil {
+			continue
+		}
+		var after []int
+		for _, l := range g.groups {
+			for _, t := range l.targets {
+				if t.relying == m.distrusts {
+					after = behind(after, t.latest)
+				}
+			}
+		}
+		m.Wave = 1
+		g.plan.Targets = append(g.plan.Targets, m.PlannedTarget)
+		g.add(store.PlannedStep{Act: tallystick.ActPerson, Phase: tallystick.PhaseRevoke, Targets: []int{len(g.plan.Targets) - 1}, From: -1, After: unique(after)})
+	}
 }
 
 // prepare has new keys and certificates made, and trusted.
@@ -304,13 +338,23 @@ func (g *graph) revoke(holdUps []int) {
 		before := g.before(tallystick.PhaseProve, wave)
 		g.each(wave, func(l *laid, t *laidTarget) {
 			after := behind(append(slices.Clone(before), holdUps...), t.latest)
-			if step, revoked := g.revokes[l.issuer]; revoked {
+			if step, revoked := g.revokes[l.issuer]; revoked && !letsInByName(t.relying, l.old) {
 				after = append(after, step)
 			}
 			g.refuse(l, t, unique(after))
 		})
 		g.gate(tallystick.PhaseProve, wave)
 	}
+}
+
+// letsInByName says whether a door lets a credential in one by one. It refuses it without
+// a word of its issuer, and need not wait until everybody else is ready for that.
+func letsInByName(s *seen, p driver.Public) bool {
+	if s == nil {
+		return false
+	}
+	names := p.Names()
+	return slices.ContainsFunc(s.view.Accepts, func(a driver.Accepted) bool { return slices.Contains(names, tallystick.NormalName(a.Name)) })
 }
 
 // revokeStep makes the step that has one issuer revoke all of the groups' old ones.
@@ -338,8 +382,8 @@ func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 		g.step(l, t, tallystick.ActProve, tallystick.PhaseProve, l.holder, after...)
 		return
 	}
-	if !can(t.relying, "block") {
-		g.plan.Targets[t.index].Instructions = "No driver can make the door " + t.relying.Name + " refuse a credential. Do it there, and say that it is done."
+	if why := l.byHand(t.relying); why != "" {
+		g.plan.Targets[t.index].Instructions = why
 		after = []int{g.step(l, t, tallystick.ActPerson, tallystick.PhaseRevoke, nil, after...)}
 	} else {
 		if l.holder != nil && len(t.relying.view.Listeners) > 0 {
@@ -352,6 +396,19 @@ func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 		prover = l.holder
 	}
 	g.step(l, t, tallystick.ActProve, tallystick.PhaseProve, prover, after...)
+}
+
+// byHand says what a person has to do to make a door refuse the old one; "" where its driver
+// can.
+func (l *laid) byHand(s *seen) string {
+	switch {
+	case !can(s, "block"):
+		return "No driver can make the door " + s.Name + " refuse a credential. Do it there, and say that it is done."
+	case s.Listed && !l.listed:
+		return fmt.Sprintf("The door %s refuses one credential by the revocation list of its CA and in no other way, and the list of %s is not to be had here. "+
+			"Have that CA revoke the old one, give its list to the door, and say that it is done.", s.Name, cmp.Or(issuerName(l.old), "its issuer"))
+	}
+	return ""
 }
 
 // each calls fn for the targets of a wave that have doors.

@@ -232,11 +232,72 @@ func TestPlanHasNoCircle(t *testing.T) {
 	}
 }
 
+// A door that refuses by lists alone is a person's task where nobody here has the list.
+func TestPlanWhereNoListIsToBeHad(t *testing.T) {
+	pki := newPKI(t)
+	old := pki.client("svc")
+	for listed, people := range map[bool]int{true: 0, false: 1} {
+		dir, web := relyingDoor("dir", pki.ca.Raw), relyingDoor("web", pki.ca.Raw)
+		dir.Listed = true
+		groups := blast(burntOf(old), []*seen{holderDoor("app", old), dir, web})
+		groups[0].listed = listed
+		plan := lay(earnest, groups, nil, func(*group) string { return "acme" })
+		n := 0
+		for _, s := range plan.Steps {
+			if s.Act == tallystick.ActPerson && s.Phase == tallystick.PhaseRevoke {
+				n++
+				if text := plan.Targets[s.Targets[0]].Instructions; !strings.Contains(text, "the list of CN=Small CA is not to be had") || plan.Targets[s.Targets[0]].Relying != "dir" {
+					t.Error(text)
+				}
+			}
+		}
+		if n != people {
+			t.Errorf("where there is a list (%v) %d people are asked", listed, n)
+		}
+	}
+}
+
+// Of a CA that is burnt each door that trusts it is somebody's task, once nobody signs in there
+// with what it has signed.
+func TestPlanOfABurntCA(t *testing.T) {
+	pki := newPKI(t)
+	old := pki.client("svc")
+	b := &burnt{names: map[string]bool{}, issuers: []*x509.Certificate{pki.ca}}
+	web, idle := relyingDoor("web", pki.ca.Raw), relyingDoor("idle", newPKI(t).ca.Raw, pki.ca.Raw)
+	idle.view.Listeners, idle.Owner = nil, "mail team"
+	all := []*seen{holderDoor("app", old), web, idle, relyingDoor("other", newPKI(t).ca.Raw)}
+	manuals := distrusting(b, all)
+	plan := lay(earnest, blast(b, all), manuals, func(*group) string { return "" })
+	got := map[string][]string{}
+	for _, s := range plan.Steps {
+		if s.Act != tallystick.ActPerson || s.Phase != tallystick.PhaseRevoke {
+			continue
+		}
+		for _, after := range s.After {
+			door := plan.Targets[s.Targets[0]].Relying
+			got[door] = append(got[door], fmt.Sprint(plan.Steps[after].Act, " ", plan.Targets[plan.Steps[after].Targets[0]].Relying))
+		}
+	}
+	if d := cmp.Diff(map[string][]string{"web": {"drain web"}, "idle": {"drain idle"}}, got); d != "" {
+		t.Error(d)
+	}
+	for _, m := range manuals {
+		if !strings.Contains(m.Instructions, "lets in whatever CN=Small CA signs") || m.Relying == "idle" && m.Owner != "mail team" {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
 // A rehearsal blocks and lifts, and makes nothing.
 func TestPlanOfARehearsal(t *testing.T) {
 	pki := newPKI(t)
 	old := pki.client("svc")
-	plan := rehearse(earnest, blast(burntOf(old), []*seen{holderDoor("app", old), relyingDoor("web", pki.ca.Raw)}))
+	listed := relyingDoor("dir", pki.ca.Raw)
+	listed.Listed = true
+	plan, not := rehearse(earnest, blast(burntOf(old), []*seen{holderDoor("app", old), relyingDoor("web", pki.ca.Raw), listed}))
+	if d := cmp.Diff([]string{"the door dir is not rehearsed: its driver has no block that can be undone"}, not); d != "" {
+		t.Error(d)
+	}
 	got := written(plan)
 	want := []string{"0 revoke/block w1 web targets [0] from -1 after []", "1 prove/lift w1 web targets [0] from -1 after [0]"}
 	if d := cmp.Diff(want, got); d != "" {

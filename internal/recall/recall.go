@@ -112,6 +112,8 @@ type Config struct {
 	Account func(ctx context.Context, issuer string) (crypto.Signer, error)
 	CA      Revoker // nil without a CA of our own
 	Uses    Ledger  // nil: nobody records uses
+	// Connect is where this process may try credentials at addresses that agents have named.
+	Connect doors.Reach
 	// BooksElsewhere says that another process on the store has the books: whether a holder
 	// is quiet is told there.
 	BooksElsewhere bool
@@ -141,7 +143,7 @@ type Engine struct {
 	wake chan struct{}
 
 	mu    sync.Mutex
-	known map[int64]tallystick.Recall // guarded by mu; what never changes of recalls: names and what is burnt
+	known map[int64]tallystick.Recall // guarded by mu; what never changes of recalls, for each step asks for it
 	kept  time.Time                   // guarded by mu; when secrets could last not be destroyed
 }
 
@@ -202,8 +204,12 @@ func (e *Engine) recall(ctx context.Context, id int64) (tallystick.Recall, error
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.known[id] = row.Recall
-	return row.Recall, nil
+	r = row.Recall
+	e.known[id] = tallystick.Recall{
+		ID: r.ID, Name: r.Name, What: r.What, Why: r.Why, Since: r.Since, AtDeadline: r.AtDeadline, Quiet: r.Quiet, Waves: r.Waves, Rehearse: r.Rehearse,
+		OpenedBy: r.OpenedBy, Opened: r.Opened,
+	}
+	return e.known[id], nil
 }
 
 // actor is as whom a recall asks a CA: its policy can say what recalls may have.

@@ -249,9 +249,19 @@ func (e *Engine) tendOne(ctx context.Context, r store.RecallRow) error {
 		}
 		e.Wake()
 	}
+	if r.AtDeadline == tallystick.AtDeadlineBlock && r.Deadline.Sub(now) <= r.Quiet+lastCall {
+		if err := e.DB.GoOnWithoutAsked(ctx, r.ID, now); err != nil {
+			return err
+		}
+	}
 	_, err := e.DB.EndRecall(ctx, r.ID, now)
 	return err
 }
+
+// lastCall is how long before the deadline, and the quiet time besides, holders are given the
+// new credential though people who were asked to let it in have not: at the deadline the
+// old one is refused, and the others need the new one by then.
+const lastCall = time.Hour
 
 func (e *Engine) watchDeadline(ctx context.Context, r store.RecallRow, now time.Time) error {
 	if r.Deadline.IsZero() {

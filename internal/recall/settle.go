@@ -50,6 +50,8 @@ func (e *Engine) settle(ctx context.Context, s store.ClaimedStep, o outcome) err
 	switch {
 	case o.burnt != "":
 		return e.beginAgain(ctx, s, o.burnt)
+	case o.asks != "":
+		return e.ask(ctx, s, o, now)
 	case o.err != nil:
 		return e.fail(ctx, s, o, now)
 	case !o.wait.IsZero():
@@ -75,6 +77,23 @@ func (e *Engine) finish(ctx context.Context, s store.ClaimedStep, o outcome, now
 	return e.DB.FinishRecallStep(ctx, s.RecallStepRow, out)
 }
 
+// ask has the people of a door do what it denies us. The step is tried again all the same,
+// seldomer as time goes by: once they did it, it changes nothing and is done. Nobody is asked
+// to take part in a rehearsal.
+func (e *Engine) ask(ctx context.Context, s store.ClaimedStep, o outcome, now time.Time) error {
+	r, err := e.recall(ctx, s.Recall)
+	if err != nil {
+		return err
+	}
+	if r.Rehearse > 0 {
+		reason := "not rehearsed: " + short(o.err.Error())
+		return e.DB.SkipTarget(ctx, store.TargetCall{Target: s.Target, Reason: reason, At: now, Event: fmt.Sprintf("%s is %s.", s.Door, reason)})
+	}
+	s.Error, s.Next = o.err.Error(), now.Add(min(max(now.Sub(s.Began)/2, firstRest), longestRest))
+	event := store.RecallEvent{At: now, Target: s.Target, Kind: store.EventFailure, Text: fmt.Sprintf("%s is denied%s, and its people are asked to do it: %s", s.Act, at(s), o.err)}
+	return e.DB.AskForStep(ctx, s.RecallStepRow, o.asks, event)
+}
+
 // record puts what came of a step on record, before it counts. The result is named by
 // its SHA-256, so that it cannot be changed afterwards without notice.
 func (e *Engine) record(ctx context.Context, r tallystick.Recall, s store.ClaimedStep, how string, result []byte) error {
@@ -83,8 +102,7 @@ func (e *Engine) record(ctx context.Context, r tallystick.Recall, s store.Claime
 		who.Name = "agent/" + s.Agent
 	}
 	record := audit.StepRecord(r.Name, s.ID, audit.StepSaid(string(s.Act), s.Door, how), result)
-	record.Time, record.Actor, record.Role, record.Via = e.Now(), who.Name, who.Role.String(), who.Via
-	return e.Log.Append(ctx, record)
+	return e.recordBy(ctx, who, record)
 }
 
 // fail puts a step down until it is tried again, or for good.
@@ -114,6 +132,9 @@ func (e *Engine) fail(ctx context.Context, s store.ClaimedStep, o outcome, now t
 	out := store.StepOutcome{Result: s.Result, At: now, Events: []store.RecallEvent{event}}
 	if err := e.DB.FailRecallStep(ctx, s.RecallStepRow, out, nextAction(s, o.err)); err != nil {
 		return err
+	}
+	if errors.Is(o.err, tallystick.ErrDenied) { // nobody has tried it
+		return nil
 	}
 	return e.rollBack(ctx, s, now)
 }

@@ -30,7 +30,7 @@ func (a *api) listSources(ctx context.Context, actor gate.Actor, _ *struct{}) (s
 // A SourceInputBody is a new source. Its times are written as those of the list.
 type SourceInputBody struct {
 	Name        string   `json:"name" maxLength:"100" doc:"of its book"`
-	Kind        string   `json:"kind" enum:"file,directory,http,otlp,syslog"`
+	Kind        string   `json:"kind" enum:"file,directory,http,otlp,syslog,driver"`
 	Side        string   `json:"side" enum:"holder,relying" doc:"holder: the book of who has the key; relying: the log of who accepts it"`
 	Format      string   `json:"format,omitempty" maxLength:"100" doc:"absent is recognised, or use records where a sender posts them"`
 	Path        string   `json:"path,omitempty" maxLength:"4000" doc:"of a file or directory, absolute"`
@@ -39,6 +39,9 @@ type SourceInputBody struct {
 	Silence     float64  `json:"silence,omitempty" minimum:"0" maximum:"1e9" doc:"seconds without a record after which it is called silent; absent is never"`
 	KeepRaw     *float64 `json:"keep_raw,omitempty" minimum:"0" maximum:"1e9" doc:"seconds for which it is kept as it was received; absent is 30 days, 0 is not at all"`
 	Certificate string   `json:"certificate,omitempty" maxLength:"200" doc:"SHA-256 of the client certificate that a sender of syslog shows"`
+
+	Driver  string            `json:"driver,omitempty" maxLength:"100" doc:"of kind driver: who reads it"`
+	Options map[string]string `json:"options,omitempty" doc:"of the driver, as \"tally drivers\" lists them; no value may be a secret"`
 }
 
 type addSourceInput struct {
@@ -54,7 +57,7 @@ func (a *api) addSource(ctx context.Context, actor gate.Actor, in *addSourceInpu
 	b := in.Body
 	one := store.Source{
 		Name: b.Name, Kind: b.Kind, Side: tallystick.Side(b.Side), Format: b.Format, Path: b.Path, Once: b.Once,
-		Settle: seconds(b.Settle), Silence: seconds(b.Silence), KeepRaw: sources.DefaultKeepRaw,
+		Settle: seconds(b.Settle), Silence: seconds(b.Silence), KeepRaw: sources.DefaultKeepRaw, Driver: b.Driver, Options: b.Options,
 	}
 	if b.KeepRaw != nil {
 		one.KeepRaw = seconds(*b.KeepRaw)

@@ -137,7 +137,7 @@ func newFixture(t testing.TB, db *store.DB) *fixture {
 	})
 	must(t, err)
 	for _, role := range []gate.Role{gate.Viewer, gate.Operator, gate.Admin} {
-		secret, _, err := f.Access.CreateToken(t.Context(), gate.Local("test"), role.String(), role, time.Hour)
+		secret, _, err := f.Access.CreateToken(t.Context(), gate.Local("maker of the "+role.String()), role.String(), role, time.Hour)
 		must(t, err)
 		f.tokens[role] = secret
 	}

@@ -196,7 +196,7 @@ func (h *house) wantIDs(n int) {
 // await waits until something is so.
 func (h *house) await(what string, so func() bool) {
 	h.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !so(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			h.Fatalf("it did not come to be that %s", what)
 		}

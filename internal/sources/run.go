@@ -29,12 +29,15 @@ type worker struct {
 	ended chan struct{}
 }
 
-// Run reads files and directories until ctx ends, and returns why. Sources that
+// Run reads files, directories and what drivers read until ctx ends, and returns why. Sources that
 // are added, paused, resumed or removed meanwhile are noticed within 2 seconds.
 // What goes wrong is tried again, shows in the source, and failed is told.
 func (s *Sources) Run(ctx context.Context, failed func(error)) error {
 	workers := map[int64]*worker{}
+	rounds, ended := s.newRounds(failed), make(chan struct{})
+	go func() { defer close(ended); rounds.run(ctx) }()
 	defer func() {
+		<-ended
 		for _, w := range workers {
 			w.stop()
 		}
@@ -49,9 +52,11 @@ func (s *Sources) Run(ctx context.Context, failed func(error)) error {
 		all, err := s.DB.Sources(ctx)
 		if err == nil {
 			s.assign(ctx, workers, all, failed)
+			rounds.assign(all)
+			err = rounds.store(ctx)
 			if s.Archive != nil && s.Now().Sub(expired) >= expireEvery {
 				expired = s.Now()
-				err = s.expire(ctx, all)
+				err = errors.Join(err, s.expire(ctx, all))
 			}
 		}
 		if err != nil && ctx.Err() == nil {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sources is where uses come from while a server runs: files that grow
-// and are rotated, directories that files are put into, and senders that post use
-// records, OpenTelemetry logs or syslog messages. docs/sources.md is its manual.
+// and are rotated, directories that files are put into, senders that post use
+// records, OpenTelemetry logs or syslog messages, and real systems whose logs a
+// driver reads, by the thousand. docs/sources.md is its manual.
 //
 // A source is a book: whatever it gives carries its name and its side, so that
 // nobody can write into the book of another. What is read is kept as it was
@@ -20,6 +21,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,6 +31,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/ledger"
@@ -55,12 +59,17 @@ type Config struct {
 	// Poll is how long to wait between two looks at files, half a second when it
 	// is 0.
 	Poll time.Duration
+	// Drivers are those that sources of kind driver can name, as far as they watch.
+	Drivers []driver.Driver
+	// Rounds is how many sources of drivers are read at a time, 16 when it is 0.
+	Rounds int
 }
 
 // Sources reads them. Its methods are safe to call from several goroutines.
 type Sources struct {
 	Config
 	wake chan struct{} // has something when a source was added here
+	seed maphash.Seed  // of what remembers records
 
 	mu        sync.Mutex
 	receiving map[int64]int // guarded by mu; deliveries that are being read, by source
@@ -72,7 +81,10 @@ func New(c Config) *Sources {
 	if c.Poll == 0 {
 		c.Poll = 500 * time.Millisecond
 	}
-	return &Sources{Config: c, wake: make(chan struct{}, 1), receiving: map[int64]int{}}
+	if c.Rounds == 0 {
+		c.Rounds = defaultRounds
+	}
+	return &Sources{Config: c, wake: make(chan struct{}, 1), seed: maphash.MakeSeed(), receiving: map[int64]int{}}
 }
 
 // DefaultKeepRaw is for how long what a source wrote is kept, unless it says
@@ -88,7 +100,7 @@ const tokenPrefix = "tallysrc_"
 
 // Kinds returns the kinds of sources.
 func Kinds() []string {
-	return []string{store.SourceFile, store.SourceDirectory, store.SourceHTTP, store.SourceOTLP, store.SourceSyslog}
+	return []string{store.SourceFile, store.SourceDirectory, store.SourceHTTP, store.SourceOTLP, store.SourceSyslog, store.SourceDriver}
 }
 
 // Add registers a source, which is read from within 2 seconds. For senders over
@@ -98,7 +110,7 @@ func (s *Sources) Add(ctx context.Context, by gate.Actor, one store.Source, cert
 	if err := s.Gate.Check(ctx, by, gate.ManageSources, "add "+one.Name); err != nil {
 		return "", store.Source{}, err
 	}
-	if err := check(one); err != nil {
+	if err := s.check(one); err != nil {
 		return "", store.Source{}, err
 	}
 	switch one.Kind {
@@ -120,11 +132,59 @@ func (s *Sources) Add(ctx context.Context, by gate.Actor, one store.Source, cert
 	if err != nil {
 		return "", store.Source{}, err
 	}
+	s.nudge()
+	return token, added, nil
+}
+
+// nudge has Run look for new sources at once.
+func (s *Sources) nudge() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	return token, added, nil
+}
+
+// AddEach registers many sources of drivers at once, and returns how many are new:
+// those that are there already stay as they are, so that a list that has grown can be
+// added again.
+func (s *Sources) AddEach(ctx context.Context, by gate.Actor, list []store.Source) (added int, err error) {
+	if len(list) == 0 {
+		return 0, nil
+	}
+	what := fmt.Sprintf("add %s and %d more", list[0].Name, len(list)-1)
+	if err := s.Gate.Check(ctx, by, gate.ManageSources, what); err != nil {
+		return 0, err
+	}
+	there, err := s.DB.Sources(ctx)
+	if err != nil {
+		return 0, err
+	}
+	known := make(map[string]*store.Source, len(there))
+	for i := range there {
+		known[there[i].Name] = &there[i]
+	}
+	var fresh []store.Source
+	for _, one := range list {
+		if old := known[one.Name]; old != nil && old.Driver == one.Driver && maps.Equal(old.Options, one.Options) {
+			continue
+		} else if old != nil {
+			return 0, problem.With(fmt.Errorf("couldn't keep source %s: %w", one.Name, tallystick.ErrConflict),
+				fmt.Sprintf("There is another source called %s already. Choose another pattern for the names, or remove that one first.", one.Name))
+		}
+		if err := s.check(one); err != nil {
+			return 0, fmt.Errorf("source %s: %w", one.Name, err)
+		}
+		if one.Kind != store.SourceDriver {
+			return 0, invalid("only sources of drivers are added many at a time", "Add the others one by one.")
+		}
+		one.Created, one.CreatedBy = s.Now().UTC().Truncate(time.Microsecond), by.Name
+		fresh, known[one.Name] = append(fresh, one), &one
+	}
+	if err := s.DB.AddSources(ctx, fresh); err != nil {
+		return 0, err
+	}
+	s.nudge()
+	return len(fresh), nil
 }
 
 func newToken() (token, hash string) {
@@ -167,7 +227,7 @@ func invalid(what, hint string) error {
 }
 
 // check refuses what cannot be read.
-func check(one store.Source) error {
+func (s *Sources) check(one store.Source) error {
 	switch {
 	case !sourceName.MatchString(one.Name):
 		return invalid(fmt.Sprintf("%q cannot be the name of a source", one.Name), "A name has 1 to 100 letters, digits, dots, hyphens and underscores.")
@@ -178,7 +238,20 @@ func check(one store.Source) error {
 	case one.Settle < 0 || one.Silence < 0 || one.KeepRaw < 0:
 		return invalid("a time cannot be negative", "Zero turns it off.")
 	}
-	return errors.Join(checkFormat(one), checkPath(one))
+	return errors.Join(checkFormat(one), checkPath(one), s.checkDriver(one))
+}
+
+func (s *Sources) checkDriver(one store.Source) error {
+	switch {
+	case one.Kind != store.SourceDriver && (one.Driver != "" || len(one.Options) > 0):
+		return invalid("a source of kind "+one.Kind+" has no driver", "Use --kind driver, or leave out the driver and its options.")
+	case one.Kind != store.SourceDriver:
+		return nil
+	case one.Format != "" || one.Settle != 0:
+		return invalid("a driver knows itself how its logs are written and how late they are", "Leave out --format and --settle.")
+	}
+	_, err := s.openWatcher(one)
+	return err
 }
 
 func checkFormat(one store.Source) error {

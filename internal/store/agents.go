@@ -185,11 +185,21 @@ func (w *writing) doorNames(ctx context.Context, agent string) (map[string]bool,
 }
 
 // SetAgentView keeps how a door stood, or why nobody knows; then the view from before
-// stays. A door that the agent has not named is ErrNotFound.
-func (db *DB) SetAgentView(ctx context.Context, d AgentDoor) error {
+// stays. A door that the agent has not named is ErrNotFound; the views of one agent have
+// at most so many bytes together, and one that does not fit is ErrInvalid.
+func (db *DB) SetAgentView(ctx context.Context, d AgentDoor, most int64) error {
 	err := db.tx(ctx, func(tx *writing) error {
-		const update = `UPDATE agent_doors SET view = CASE WHEN $1 = '' THEN view ELSE $1 END, looked = $2, error = $3 WHERE agent = $4 AND name = $5`
-		result, err := tx.ExecContext(ctx, update, d.View, micros(d.Looked), d.Error, d.Agent, d.Name)
+		var others int64
+		const sum = `SELECT COALESCE(SUM(size), 0) FROM agent_doors WHERE agent = $1 AND name <> $2`
+		if err := tx.QueryRowContext(ctx, sum, d.Agent, d.Name).Scan(&others); err != nil {
+			return err
+		}
+		if d.View != "" && others+int64(len(d.View)) > most {
+			return fmt.Errorf("%w: what the agent %s says of its doors has more than %d bytes", tallystick.ErrInvalid, d.Agent, most)
+		}
+		const update = `UPDATE agent_doors SET view = CASE WHEN $1 = '' THEN view ELSE $1 END, size = CASE WHEN $1 = '' THEN size ELSE $6 END, looked = $2, error = $3
+			WHERE agent = $4 AND name = $5`
+		result, err := tx.ExecContext(ctx, update, d.View, micros(d.Looked), d.Error, d.Agent, d.Name, len(d.View))
 		return oneRow(result, err)
 	})
 	return db.wrap(fmt.Sprintf("couldn't keep how the door %s/%s stands", d.Agent, d.Name), err)

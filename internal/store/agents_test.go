@@ -127,11 +127,11 @@ func TestDoorsOfAgents(t *testing.T) {
 		}
 		set("a", "b")
 		for _, d := range []store.AgentDoor{{Agent: "web1", Name: "a", View: "{1}", Looked: agentNoon}, {Agent: "web1", Name: "a", Error: "away", Looked: agentNoon.Add(1e6)}} {
-			if err := db.SetAgentView(t.Context(), d); err != nil {
+			if err := db.SetAgentView(t.Context(), d, 10); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := db.SetAgentView(t.Context(), store.AgentDoor{Agent: "web1", Name: "c"}); !errors.Is(err, tallystick.ErrNotFound) {
+		if err := db.SetAgentView(t.Context(), store.AgentDoor{Agent: "web1", Name: "c"}, 10); !errors.Is(err, tallystick.ErrNotFound) {
 			t.Errorf("a door that it has not: %v", err)
 		}
 		set("a", "c")
@@ -148,6 +148,29 @@ func TestDoorsOfAgents(t *testing.T) {
 		}
 		if got, err := db.AgentDoors(t.Context()); err != nil || len(got) != 0 {
 			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// What an agent says of all its doors together is bounded.
+func TestViewsOfAnAgentAreBounded(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		if err := db.AddAgent(t.Context(), store.Agent{Name: "web1", Created: agentNoon}, "t1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.SetAgentDoors(t.Context(), "web1", []store.AgentDoor{{Name: "a", About: "{}"}, {Name: "b", About: "{}"}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range []struct {
+			door, view string
+			fits       bool
+		}{
+			{"a", "{12345}", true}, {"b", "{12345}", false}, {"b", "{1}", true}, {"a", "{123456}", true}, {"a", "{1234567}", false}, {"b", "", true}, {"a", "{1}", true}, {"b", "{12345}", true},
+		} {
+			err := db.SetAgentView(t.Context(), store.AgentDoor{Agent: "web1", Name: one.door, View: one.view}, 11)
+			if one.fits != (err == nil) || err != nil && !errors.Is(err, tallystick.ErrInvalid) {
+				t.Errorf("%s of %s: %v", one.view, one.door, err)
+			}
 		}
 	})
 }

@@ -5,7 +5,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"strings"
 	"time"
 
@@ -18,20 +17,29 @@ type RecallRow struct {
 	Needs    int       // how many must approve
 	Wanted   time.Time // the deadline that somebody asks for; zero: nobody does
 	WantedBy string
-	Reminded int  // how many reminders of the deadline were given
-	Forced   bool // what could not be held by some time after the deadline was left behind
+	WantedAs []string // the accounts behind them; see SamePerson
+	OpenedAs []string // those behind who opened it
+	Reminded int      // how many reminders of the deadline were given
+	Forced   bool     // what could not be held by some time after the deadline was left behind
 }
 
-const recallColumns = `id, name, kind, value, why, since, deadline, at_deadline, quiet, canary, growth, errors, rehearse, state, reason, needs, wanted, wanted_by, reminded, opened_by, opened, started, ended, blocked, forced`
+const recallColumns = `id, name, kind, value, why, since, deadline, at_deadline, quiet, canary, growth, errors, rehearse, state, reason, needs, wanted, wanted_by, wanted_as, reminded, opened_by, opened_as, opened, started, ended, blocked, forced`
 
 func scanRecall(row scanner) (RecallRow, error) {
 	var r RecallRow
 	var since, deadline, quiet, rehearse, wanted, opened, started, ended, blocked, forced int64
+	var wantedAs, openedAs string
 	err := row.Scan(&r.ID, &r.Name, &r.What.Kind, &r.What.Value, &r.Why, &since, &deadline, &r.AtDeadline, &quiet, &r.Waves.Canary, &r.Waves.Growth, &r.Waves.Errors, &rehearse,
-		&r.State, &r.Reason, &r.Needs, &wanted, &r.WantedBy, &r.Reminded, &r.OpenedBy, &opened, &started, &ended, &blocked, &forced)
+		&r.State, &r.Reason, &r.Needs, &wanted, &r.WantedBy, &wantedAs, &r.Reminded, &r.OpenedBy, &openedAs, &opened, &started, &ended, &blocked, &forced)
 	r.Since, r.Deadline, r.Wanted, r.Opened, r.Started, r.Ended, r.Blocked = timeOf(since), timeOf(deadline), timeOf(wanted), timeOf(opened), timeOf(started), timeOf(ended), timeOf(blocked)
 	r.Forced = forced != 0
 	r.Quiet, r.Rehearse = time.Duration(quiet)*time.Microsecond, time.Duration(rehearse)*time.Microsecond
+	if err == nil {
+		r.WantedAs, err = stringsOf(wantedAs)
+	}
+	if err == nil {
+		r.OpenedAs, err = stringsOf(openedAs)
+	}
 	return r, err
 }
 
@@ -202,95 +210,6 @@ func eventOfMove(to tallystick.RecallState) string {
 		return EventWave
 	}
 	return EventPeople
-}
-
-// ApproveRecall notes that somebody approves a deadline of a recall, and what that
-// brings about: a recall that waits is approved, or a deadline that somebody asked for
-// stands, once as many as it needs have said so. ErrConflict: the deadline is neither
-// the one that waits nor the one that is asked for; ErrDenied: who opened it, or asked
-// for the deadline, does not approve it.
-func (db *DB) ApproveRecall(ctx context.Context, id int64, deadline time.Time, who string, at time.Time) error {
-	err := db.tx(ctx, func(tx *writing) error {
-		// Who has this row counts; others wait for it.
-		r, err := scanRecall(tx.QueryRowContext(ctx, `UPDATE recalls SET needs = needs WHERE id = $1 RETURNING `+recallColumns, id))
-		if err != nil {
-			return err
-		}
-		begins, extends := r.State == tallystick.RecallWaiting && r.Deadline.Equal(deadline), !r.Wanted.IsZero() && r.Wanted.Equal(deadline)
-		switch {
-		case !begins && !extends:
-			return fmt.Errorf("%w: nothing waits for an approval of this deadline", tallystick.ErrConflict)
-		case strings.EqualFold(who, r.OpenedBy) || extends && strings.EqualFold(who, r.WantedBy):
-			return fmt.Errorf("%w: %s asked for it, so that somebody else must approve it", tallystick.ErrDenied, who)
-		}
-		if err := addApproval(ctx, tx, id, deadline, who, at); err != nil {
-			return err
-		}
-		addEvents(tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s approved the deadline %s.", who, deadline.UTC().Format(time.DateTime))})
-		var given int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM recall_approvals WHERE recall_id = $1 AND deadline = $2`, id, micros(deadline)).Scan(&given); err != nil || given < r.Needs {
-			return err
-		}
-		return approved(ctx, tx, id, extends)
-	})
-	return db.wrap("couldn't approve the recall", err)
-}
-
-// addApproval notes that somebody approves a deadline, once however the name is written.
-func addApproval(ctx context.Context, tx *writing, id int64, deadline time.Time, who string, at time.Time) error {
-	rows, err := tx.QueryContext(ctx, `SELECT who FROM recall_approvals WHERE recall_id = $1 AND deadline = $2`, id, micros(deadline))
-	there := false
-	err = each(rows, err, func(rows *sql.Rows) error {
-		var name string
-		err := rows.Scan(&name)
-		there = there || strings.EqualFold(name, who)
-		return err
-	})
-	if err != nil || there {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO recall_approvals (recall_id, deadline, who, at) VALUES ($1, $2, $3, $4)`, id, micros(deadline), who, micros(at))
-	return err
-}
-
-// approved makes what was approved so. A deadline that blocked nothing may still be
-// put off: then it is to come once more.
-func approved(ctx context.Context, tx *writing, id int64, extends bool) error {
-	query := `UPDATE recalls SET state = 'approved' WHERE id = $1 AND state = 'waiting'`
-	if extends {
-		query = `UPDATE recalls SET deadline = wanted, wanted = 0, wanted_by = '', reminded = 0, blocked = 0,
-			state = CASE WHEN state = 'waiting' THEN 'approved' ELSE state END WHERE id = $1 AND NOT (blocked > 0 AND at_deadline = 'block')`
-	}
-	result, err := tx.ExecContext(ctx, query, id)
-	return changedOne(result, err)
-}
-
-// WantDeadline notes that somebody asks for another deadline. When nobody must approve
-// it, it stands at once. ErrConflict: the recall is over, or its deadline has blocked.
-func (db *DB) WantDeadline(ctx context.Context, id int64, deadline time.Time, who string, at time.Time) error {
-	err := db.tx(ctx, func(tx *writing) error {
-		const query = `UPDATE recalls SET wanted = $1, wanted_by = $2 WHERE id = $3 AND NOT (blocked > 0 AND at_deadline = 'block') AND state NOT IN ('done', 'cancelled') RETURNING needs`
-		var needs int
-		err := tx.QueryRowContext(ctx, query, micros(deadline), who, id).Scan(&needs)
-		if err == sql.ErrNoRows {
-			return fmt.Errorf("%w: it is over, or its deadline has blocked the old one", tallystick.ErrConflict)
-		}
-		if err != nil {
-			return err
-		}
-		if needs == 0 {
-			if err := approved(ctx, tx, id, true); err != nil {
-				return err
-			}
-		}
-		// Who approved this deadline before somebody asked for it once more did not approve this.
-		if _, err := tx.ExecContext(ctx, `DELETE FROM recall_approvals WHERE recall_id = $1 AND deadline = $2 AND deadline <> (SELECT deadline FROM recalls WHERE id = $1)`, id, micros(deadline)); err != nil {
-			return err
-		}
-		addEvents(tx, id, RecallEvent{At: at, Kind: EventPeople, Text: fmt.Sprintf("%s asked for the deadline %s.", who, deadline.UTC().Format(time.DateTime))})
-		return nil
-	})
-	return db.wrap("couldn't ask for another deadline", err)
 }
 
 // RecallOver says whether nothing more will happen of a recall: it is over, and so are

@@ -12,7 +12,7 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-const stepColumns = `id, recall_id, target_id, phase, act, wave, door, agent, state, waits, fence, failures, error, owner, next, began, ended, task, result, counted, shared, source, round, trouble, progress`
+const stepColumns = `id, recall_id, target_id, phase, act, wave, door, agent, state, waits, fence, failures, error, owner, next, began, ended, task, result, counted, shared, source, round, trouble, progress, asked`
 
 // A RecallStepRow is a step with what the store keeps besides.
 type RecallStepRow struct {
@@ -23,6 +23,7 @@ type RecallStepRow struct {
 	Round    int64     // how often it was begun anew
 	Trouble  time.Time // when the failures in a row began
 	Progress string    // what the issuer's driver wants to be told again
+	Asked    bool      // the door denies it to us, and its people are to do it
 }
 
 func scanStep(row scanner) (RecallStepRow, error) {
@@ -30,7 +31,7 @@ func scanStep(row scanner) (RecallStepRow, error) {
 	var next, began, ended, trouble int64
 	var task, result string
 	err := row.Scan(&s.ID, &s.Recall, &s.Target, &s.Phase, &s.Act, &s.Wave, &s.Door, &s.Agent, &s.State, &s.Waits, &s.Fence, &s.Failures, &s.Error, &s.Owner, &next, &began, &ended, &task, &result,
-		&s.Limit, &s.Shared, &s.From, &s.Round, &trouble, &s.Progress)
+		&s.Limit, &s.Shared, &s.From, &s.Round, &trouble, &s.Progress, &s.Asked)
 	if next > mostUrgency {
 		s.Next = timeOf(next)
 	}

@@ -25,7 +25,7 @@ type StepOutcome struct {
 // it is somebody else's.
 func (db *DB) FinishRecallStep(ctx context.Context, s RecallStepRow, o StepOutcome) error {
 	err := db.grouped(ctx, func(tx *writing) error {
-		const set = `state = 'done', owner = '', lease = 0, error = '', failures = 0, trouble = 0, ended = $4, result = $5`
+		const set = `state = 'done', owner = '', lease = 0, error = '', failures = 0, trouble = 0, ended = $4, result = $5, asked = FALSE`
 		if err := writeStep(ctx, tx, s, set, micros(o.At), string(o.Result)); err != nil {
 			return err
 		}
@@ -35,6 +35,9 @@ func (db *DB) FinishRecallStep(ctx context.Context, s RecallStepRow, o StepOutco
 			if err := nameFresh(ctx, tx, s, o.Fresh); err != nil {
 				return err
 			}
+		}
+		if err := unask(ctx, tx, s); err != nil {
+			return err
 		}
 		proven, err := countDown(ctx, tx, s)
 		if err != nil {
@@ -144,7 +147,7 @@ func (db *DB) RetryRecallStep(ctx context.Context, s RecallStepRow, events ...Re
 // rehearsal what undoes the step is due now, for it may have happened.
 func (db *DB) FailRecallStep(ctx context.Context, s RecallStepRow, o StepOutcome, next string) error {
 	err := db.grouped(ctx, func(tx *writing) error {
-		const set = `state = 'failed', owner = '', lease = 0, failures = $4, error = $5, ended = $6, result = $7`
+		const set = `state = 'failed', owner = '', lease = 0, failures = $4, error = $5, ended = $6, result = $7, asked = FALSE`
 		if err := writeStep(ctx, tx, s, set, s.Failures, cleanText(s.Error), micros(o.At), string(o.Result)); err != nil {
 			return err
 		}
@@ -154,7 +157,7 @@ func (db *DB) FailRecallStep(ctx context.Context, s RecallStepRow, o StepOutcome
 				return err
 			}
 		}
-		if err := failTargets(ctx, tx, s, s.Error+next); err != nil {
+		if err := errors.Join(unask(ctx, tx, s), failTargets(ctx, tx, s, s.Error+next)); err != nil {
 			return err
 		}
 		addEvents(tx, s.Recall, o.Events...)

@@ -44,7 +44,7 @@ func (db *DB) SkipTarget(ctx context.Context, c TargetCall) error {
 		if err := liftBegun(ctx, tx, c.At, `target_id = $1`, c.Target); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE recall_targets SET state = 'skipped', error = $1 WHERE id = $2`, cleanText(c.Reason), c.Target); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE recall_targets SET state = 'skipped', asked = FALSE, error = $1 WHERE id = $2`, cleanText(c.Reason), c.Target); err != nil {
 			return err
 		}
 		const skip = `UPDATE recall_steps SET state = 'skipped', owner = '', lease = 0, fence = fence + 1, ended = $1, error = $2
@@ -162,7 +162,7 @@ func stepsOf(ctx context.Context, tx *writing, targets []int64, condition string
 
 // again lets steps wait for what they still have to wait for, or makes them ready.
 func again(ctx context.Context, tx *writing, steps []RecallStepRow) error {
-	const query = `UPDATE recall_steps SET owner = '', lease = 0, failures = 0, trouble = 0, error = '', ended = 0, next = $2, state = 'waiting',
+	const query = `UPDATE recall_steps SET owner = '', lease = 0, asked = FALSE, failures = 0, trouble = 0, error = '', ended = 0, next = $2, state = 'waiting',
 		waits = (SELECT COUNT(*) FROM recall_after a JOIN recall_steps b ON b.id = a.step_id WHERE a.behind = $1 AND b.state NOT IN ('done', 'skipped')) WHERE id = $1`
 	for _, s := range steps {
 		if _, err := tx.ExecContext(ctx, query, s.ID, stepUrgency(s.Act, s.Phase)); err != nil {
@@ -187,39 +187,62 @@ func recount(ctx context.Context, tx *writing, target int64) error {
 		return err
 	}
 	var c counts
-	failed := false
+	failed, asked := false, false
 	for _, s := range left {
+		asked = asked || s.Asked
 		if i := slices.Index(tallystick.Phases(), s.Phase); i >= 0 {
 			c[i]++
 		}
 		failed = failed || s.State == tallystick.StepFailed
 	}
-	query := `UPDATE recall_targets SET prepare_left = $1, activate_left = $2, drain_left = $3, revoke_left = $4, prove_left = $5`
-	args := []any{c[0], c[1], c[2], c[3], c[4], target}
+	query := `UPDATE recall_targets SET prepare_left = $1, activate_left = $2, drain_left = $3, revoke_left = $4, prove_left = $5, asked = $7`
+	args := []any{c[0], c[1], c[2], c[3], c[4], target, asked}
 	if !failed {
-		query, args = query+`, error = '', state = $7`, append(args, c.state())
+		query, args = query+`, error = '', state = $8`, append(args, c.state())
 	}
 	_, err = tx.ExecContext(ctx, query+` WHERE id = $6 AND state <> 'skipped'`, args...)
 	return err
 }
 
-// DoneByPerson ends the tasks of a target that people do, and that are to be done now.
-func (db *DB) DoneByPerson(ctx context.Context, c TargetCall, result []byte) error {
+// openTasks picks steps that people are to do now, also what a door denies us and its people
+// were asked for.
+const openTasks = ` AND (s.act = 'person' AND s.state = 'ready' OR s.asked = TRUE AND s.state IN ('ready', 'running'))`
+
+// TasksOfPeople returns the steps of a target that people are to do now. ErrConflict: there
+// is none.
+func (db *DB) TasksOfPeople(ctx context.Context, target int64) ([]RecallStepRow, error) {
+	var tasks []RecallStepRow
+	err := db.tx(ctx, func(tx *writing) error {
+		var err error
+		if tasks, err = stepsOf(ctx, tx, []int64{target}, openTasks); err == nil && len(tasks) == 0 {
+			err = errNothingByHand
+		}
+		return err
+	})
+	return tasks, db.wrap("couldn't find what is to be done by hand", err)
+}
+
+var errNothingByHand = fmt.Errorf("%w: nothing is to be done by hand there now", tallystick.ErrConflict)
+
+// DoneByPerson ends tasks of a target that TasksOfPeople returned. ErrConflict: one of them is
+// no longer open.
+func (db *DB) DoneByPerson(ctx context.Context, c TargetCall, tasks []RecallStepRow, result []byte) error {
 	err := db.tx(ctx, func(tx *writing) error {
 		t, err := heldTarget(ctx, tx, c.Target)
 		if err != nil {
 			return err
 		}
-		tasks, err := stepsOf(ctx, tx, []int64{c.Target}, ` AND s.act = 'person' AND s.state = 'ready'`)
-		if err != nil {
-			return err
-		}
-		if len(tasks) == 0 {
-			return fmt.Errorf("%w: nothing is to be done by hand there now", tallystick.ErrConflict)
-		}
 		for _, s := range tasks {
-			const end = `UPDATE recall_steps SET state = 'done', began = $1, ended = $1, result = $2 WHERE id = $3`
-			if _, err := tx.ExecContext(ctx, end, micros(c.At), string(result), s.ID); err != nil {
+			const end = `UPDATE recall_steps SET state = 'done', owner = '', lease = 0, fence = fence + 1, asked = FALSE, error = '',
+				began = CASE WHEN began = 0 THEN $1 ELSE began END, ended = $1, result = $2
+				WHERE id = $3 AND (act = 'person' AND state = 'ready' OR asked = TRUE AND state IN ('ready', 'running'))`
+			done, err := tx.ExecContext(ctx, end, micros(c.At), string(result), s.ID)
+			if err = changedOne(done, err); errors.Is(err, tallystick.ErrConflict) {
+				return errNothingByHand
+			} else if err != nil {
+				return err
+			}
+			if err := unask(ctx, tx, s); err != nil {
 				return err
 			}
 			if err := lowerWaits(ctx, tx, s.ID); err != nil {

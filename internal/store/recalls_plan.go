@@ -15,9 +15,11 @@ import (
 
 // A RecallPlan is a recall with all that it is to do, before it has any number.
 type RecallPlan struct {
-	Recall  tallystick.Recall
-	Targets []PlannedTarget
-	Steps   []PlannedStep // each behind those that it waits for
+	Recall tallystick.Recall
+	// OpenedAs are the accounts behind who opens it; see SamePerson.
+	OpenedAs []string
+	Targets  []PlannedTarget
+	Steps    []PlannedStep // each behind those that it waits for
 }
 
 // A PlannedTarget is a target; its ID, Recall and State are given by the store.
@@ -89,10 +91,10 @@ func (db *DB) InsertRecall(ctx context.Context, p RecallPlan, needs int) (tallys
 		if err := oneRecallAtATime(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO recalls (id, name, kind, value, why, since, deadline, at_deadline, quiet, canary, growth, errors, rehearse, state, needs, opened_by, opened)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		if _, err := tx.ExecContext(ctx, `INSERT INTO recalls (id, name, kind, value, why, since, deadline, at_deadline, quiet, canary, growth, errors, rehearse, state, needs, opened_by, opened, opened_as)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 			r.ID, r.Name, r.What.Kind, r.What.Value, cleanText(r.Why), micros(r.Since), micros(r.Deadline), r.AtDeadline, r.Quiet.Microseconds(),
-			r.Waves.Canary, r.Waves.Growth, r.Waves.Errors, r.Rehearse.Microseconds(), string(r.State), needs, r.OpenedBy, micros(r.Opened)); err != nil {
+			r.Waves.Canary, r.Waves.Growth, r.Waves.Errors, r.Rehearse.Microseconds(), string(r.State), needs, r.OpenedBy, micros(r.Opened), stringsText(p.OpenedAs)); err != nil {
 			return err
 		}
 		if err := rows.insert(ctx, tx); err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-const targetColumns = `id, recall_id, kind, wave, holder, relying, relying_party, customer, owner, grants, old, subject, instructions, state, late, error`
+const targetColumns = `id, recall_id, kind, wave, holder, relying, relying_party, customer, owner, grants, old, subject, instructions, state, late, asked, error`
 
 func scanTarget(row scanner) (tallystick.RecallTarget, error) {
 	var t tallystick.RecallTarget
 	var grants string
-	err := row.Scan(&t.ID, &t.Recall, &t.Kind, &t.Wave, &t.Holder, &t.Relying, &t.RelyingParty, &t.Customer, &t.Owner, &grants, &t.Old, &t.Subject, &t.Instructions, &t.State, &t.Late, &t.Error)
+	err := row.Scan(&t.ID, &t.Recall, &t.Kind, &t.Wave, &t.Holder, &t.Relying, &t.RelyingParty, &t.Customer, &t.Owner, &grants, &t.Old, &t.Subject, &t.Instructions, &t.State, &t.Late, &t.Asked, &t.Error)
 	if err == nil {
 		t.Grants, err = stringsOf(grants)
 	}
@@ -32,6 +32,7 @@ type TargetFilter struct {
 	State string
 	Wave  int
 	Late  bool
+	Asked bool
 	Kind  string
 	Door  string // as holder or relying
 	Owner string
@@ -53,6 +54,9 @@ func (db *DB) RecallTargets(ctx context.Context, recall int64, f TargetFilter, a
 	}
 	if f.Late {
 		where(`late = `, true)
+	}
+	if f.Asked {
+		where(`asked = `, true)
 	}
 	if f.Kind != "" {
 		where(`kind = `, f.Kind)

@@ -13,8 +13,8 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// OpenGates opens the gates of a recall that runs, behind which no target that goes on
-// is left, and returns how many it opened. Where too many targets have failed, the recall
+// OpenGates opens the gates of a recall that runs, behind which no target that goes on by
+// itself is left (people take their time), and returns how many it opened. Where too many targets have failed, the recall
 // stops instead.
 func (db *DB) OpenGates(ctx context.Context, recall int64, at time.Time) (int, error) {
 	gates, err := db.openGates(ctx, recall)
@@ -73,7 +73,7 @@ func (db *DB) openGates(ctx context.Context, recall int64) ([]RecallStepRow, err
 			left += ` + ` + string(p) + `_left`
 		}
 		var shut bool
-		query := `SELECT EXISTS (SELECT 1 FROM recall_targets WHERE recall_id = $1 AND wave = $2 AND state NOT IN ('failed', 'skipped', 'undone', 'proven') AND 0` + left + ` > 0)`
+		query := `SELECT EXISTS (SELECT 1 FROM recall_targets WHERE recall_id = $1 AND wave = $2 AND asked = FALSE AND kind <> 'person' AND state NOT IN ('failed', 'skipped', 'undone', 'proven') AND 0` + left + ` > 0)`
 		if err := db.one(ctx, query, recall, g.Wave).Scan(&shut); err != nil {
 			return nil, err
 		}

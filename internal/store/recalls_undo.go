@@ -159,7 +159,7 @@ func rewind(ctx context.Context, tx *writing, steps []RecallStepRow, why string)
 			continue
 		}
 		if begun && (!s.Began.IsZero() || s.State == tallystick.StepReady) {
-			const fail = `UPDATE recall_steps SET state = 'failed', fence = fence + 1, owner = '', lease = 0, error = $1, result = '' WHERE id = $2`
+			const fail = `UPDATE recall_steps SET state = 'failed', fence = fence + 1, owner = '', lease = 0, asked = FALSE, error = $1, result = '' WHERE id = $2`
 			if _, err := tx.ExecContext(ctx, fail, why, s.ID); err != nil {
 				return err
 			}

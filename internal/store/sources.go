@@ -3,8 +3,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -18,6 +20,10 @@ type Source struct {
 	Side   tallystick.Side `json:"side"`
 	Format string          `json:"format,omitempty"` // of package uses; "" is recognised
 	Path   string          `json:"path,omitempty"`
+	// Driver is who reads a source of kind driver, with these options. No value of
+	// them is a secret.
+	Driver  string            `json:"driver,omitempty"`
+	Options map[string]string `json:"options,omitempty"`
 	// TokenHash is what a sender's token hashes to; "" for what is read from disk.
 	TokenHash string `json:"-"`
 	// Once says that it is read to its end and no further, and Done when it was.
@@ -33,7 +39,7 @@ type Source struct {
 	CreatedBy string        `json:"created_by"`
 	Paused    bool          `json:"paused,omitempty"`
 
-	Position   string    `json:"-"` // how far each of its files is read, JSON
+	Position   string    `json:"-"` // how far it is read: of each of its files, JSON, or as its driver says
 	Heard      time.Time `json:"heard,omitzero"`
 	Records    int64     `json:"records"`
 	Duplicates int64     `json:"duplicates"`
@@ -48,9 +54,9 @@ func (s *Source) IsRead() bool { return !s.Paused && !s.Once && s.Done.IsZero() 
 
 // HeardLast returns when it last gave anything, be it no use; heard is when its
 // book did. It has had since it was made to say something. Where the marks of its
-// book are made here, because it makes none, they are nothing that it said.
+// book are made here, because it makes none, they are nothing that it said; nor are those of a driver, which it makes when nothing is new.
 func (s *Source) HeardLast(heard time.Time) time.Time {
-	if s.Settle > 0 {
+	if s.Settle > 0 || s.Kind == SourceDriver {
 		heard = time.Time{}
 	}
 	for _, at := range []time.Time{s.Created, s.Heard} {
@@ -68,28 +74,47 @@ const (
 	SourceHTTP      = "http"      // use records that are posted
 	SourceOTLP      = "otlp"      // OpenTelemetry logs over HTTP
 	SourceSyslog    = "syslog"    // over TLS (RFC 5425)
+	SourceDriver    = "driver"    // a real system, by a driver
 )
 
 // sourceColumns are the columns of a source, in the order of scanSource.
 const sourceColumns = `id, name, kind, side, format, path, token_hash, once, done, settle, silence, keep_raw, created, created_by, paused,
-	position, heard, records, duplicates, malformed, wrong, error`
+	position, heard, records, duplicates, malformed, wrong, error, driver, options`
 
 // AddSource keeps a new source and returns it with its number. A name that is
 // taken is ErrConflict.
 func (db *DB) AddSource(ctx context.Context, s Source) (Source, error) {
-	id, err := db.newIDs(ctx, 1)
+	list := []Source{s}
+	err := db.AddSources(ctx, list)
+	return list[0], db.wrap("couldn't keep source "+s.Name, err)
+}
+
+// AddSources keeps new sources, all or none, and gives them their numbers. A name
+// that is taken is ErrConflict.
+func (db *DB) AddSources(ctx context.Context, list []Source) error {
+	first, err := db.newIDs(ctx, int64(len(list)))
 	if err != nil {
-		return Source{}, err
-	}
-	s.ID = id
-	const insert = `INSERT INTO sources (id, name, kind, side, format, path, token_hash, once, settle, silence, keep_raw, created, created_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
-	err = db.tx(ctx, func(tx *writing) error {
-		_, err := tx.ExecContext(ctx, insert, id, s.Name, s.Kind, string(s.Side), s.Format, s.Path, s.TokenHash, s.Once,
-			s.Settle.Microseconds(), s.Silence.Microseconds(), s.KeepRaw.Microseconds(), micros(s.Created), s.CreatedBy)
 		return err
+	}
+	const insert = `INSERT INTO sources (id, name, kind, side, format, path, token_hash, once, settle, silence, keep_raw, created, created_by, driver, options)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
+	err = db.tx(ctx, func(tx *writing) error {
+		for i := range list {
+			s := &list[i]
+			s.ID = first + int64(i)
+			options, err := json.Marshal(s.Options)
+			if err != nil {
+				return err
+			}
+			_, err = tx.ExecContext(ctx, insert, s.ID, s.Name, s.Kind, string(s.Side), s.Format, s.Path, s.TokenHash, s.Once,
+				s.Settle.Microseconds(), s.Silence.Microseconds(), s.KeepRaw.Microseconds(), micros(s.Created), s.CreatedBy, s.Driver, string(options))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return s, db.wrap("couldn't keep source "+s.Name, err)
+	return db.wrap("couldn't keep sources", err)
 }
 
 // Sources returns all sources, by name.
@@ -128,17 +153,19 @@ func (db *DB) oneSource(ctx context.Context, doing, query, key string) (Source, 
 
 func scanSource(rows *sql.Rows) (Source, error) {
 	var s Source
-	var side, wrong string
+	var side, wrong, options string
 	var done, settle, silence, keep, created, heard int64
 	err := rows.Scan(&s.ID, &s.Name, &s.Kind, &side, &s.Format, &s.Path, &s.TokenHash, &s.Once, &done, &settle, &silence, &keep,
-		&created, &s.CreatedBy, &s.Paused, &s.Position, &heard, &s.Records, &s.Duplicates, &s.Malformed, &wrong, &s.Error)
+		&created, &s.CreatedBy, &s.Paused, &s.Position, &heard, &s.Records, &s.Duplicates, &s.Malformed, &wrong, &s.Error, &s.Driver, &options)
 	if err != nil {
 		return s, err
 	}
 	s.Side, s.Done, s.Created, s.Heard = tallystick.Side(side), timeOf(done), timeOf(created), timeOf(heard)
 	s.Settle, s.Silence, s.KeepRaw = ofMicros(settle), ofMicros(silence), ofMicros(keep)
-	s.Wrong, err = stringsOf(wrong)
-	return s, err
+	if s.Wrong, err = stringsOf(wrong); err != nil || s.Kind != SourceDriver {
+		return s, err
+	}
+	return s, json.Unmarshal([]byte(options), &s.Options)
 }
 
 // ofMicros returns a duration that is kept in microseconds.
@@ -163,24 +190,60 @@ type SourceProgress struct {
 	Malformed  int64
 	Wrong      []string  // from now on; nil leaves it as it is
 	Done       time.Time // when it was read to its end for good; zero is not
+	// Error is what keeps something of it from being read; "" is nothing.
+	Error string
+}
+
+// Add adds what was read later.
+func (p *SourceProgress) Add(later SourceProgress) {
+	p.Position, p.Error = cmp.Or(later.Position, p.Position), later.Error
+	p.Records, p.Duplicates, p.Malformed = p.Records+later.Records, p.Duplicates+later.Duplicates, p.Malformed+later.Malformed
+	if later.Heard.After(p.Heard) {
+		p.Heard = later.Heard
+	}
+	if later.Wrong != nil {
+		p.Wrong = later.Wrong
+	}
+	if later.Done.After(p.Done) {
+		p.Done = later.Done
+	}
 }
 
 // AdvanceSource keeps how far a source is read, and that nothing keeps it from
-// being read. It is ErrNotFound when the source was removed.
+// being read unless p says so. It is ErrNotFound when the source was removed.
 func (db *DB) AdvanceSource(ctx context.Context, id int64, p SourceProgress) error {
-	const update = `UPDATE sources SET
+	return db.changeSource(ctx, "couldn't keep how far a source is read", advanceSource, advanceArgs(id, p)...)
+}
+
+// AdvanceSources does so for many at once. Those that were removed are passed over.
+func (db *DB) AdvanceSources(ctx context.Context, of map[int64]SourceProgress) error {
+	if len(of) == 0 {
+		return nil
+	}
+	return db.wrap("couldn't keep how far sources are read", db.tx(ctx, func(tx *writing) error {
+		for id, p := range of {
+			if _, err := tx.ExecContext(ctx, advanceSource, advanceArgs(id, p)...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+const advanceSource = `UPDATE sources SET
 		position = CASE WHEN $2 = '' THEN position ELSE $2 END,
 		heard = CASE WHEN $3 > heard THEN $3 ELSE heard END,
 		records = records + $4, duplicates = duplicates + $5, malformed = malformed + $6,
 		wrong = CASE WHEN $7 = '' THEN wrong ELSE $7 END,
-		done = CASE WHEN $8 > done THEN $8 ELSE done END, error = ''
+		done = CASE WHEN $8 > done THEN $8 ELSE done END, error = $9
 		WHERE id = $1`
+
+func advanceArgs(id int64, p SourceProgress) []any {
 	wrong := ""
 	if p.Wrong != nil {
 		wrong = stringsText(p.Wrong)
 	}
-	return db.changeSource(ctx, "couldn't keep how far a source is read", update, id, p.Position, micros(p.Heard),
-		p.Records, p.Duplicates, p.Malformed, wrong, micros(p.Done))
+	return []any{id, p.Position, micros(p.Heard), p.Records, p.Duplicates, p.Malformed, wrong, micros(p.Done), p.Error}
 }
 
 // FailSource says why a source cannot be read now; "" is that it can.

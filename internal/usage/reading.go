@@ -74,6 +74,15 @@ func (u *Usage) reading(ctx context.Context, q QuietQuestion) (*reading, error) 
 	return fresh, nil
 }
 
+// Kept says whether a holder records the uses of a credential.
+func (u *Usage) Kept(ctx context.Context, names []string) (bool, error) {
+	r, err := u.reading(ctx, QuietQuestion{Names: names, Since: u.Now()})
+	if err != nil {
+		return false, err
+	}
+	return len(r.sources) > 0, nil
+}
+
 // read reads the books: first up to when they are closed, then what is in them, so that
 // nothing comes into a closed part behind its back.
 func (u *Usage) read(ctx context.Context, names []string, since time.Time) (*reading, error) {
@@ -83,7 +92,9 @@ func (u *Usage) read(ctx context.Context, names []string, since time.Time) (*rea
 		return nil, err
 	}
 	err = u.Ledger.Scan(ctx, ledger.Query{Names: names, From: since.Add(-bookAge), To: t.at.Add(time.Hour)}, func(use *tallystick.Use) error {
-		t.take(use)
+		if use.Source != u.Own {
+			t.take(use)
+		}
 		return nil
 	})
 	if err != nil {

@@ -27,6 +27,9 @@ type Usage struct {
 	// Fresh is how old what Quiet has read of the books may be, so that many questions in a
 	// row cost one reading; 0 reads for each.
 	Fresh time.Duration
+	// Own is the source in which this program itself records what it tries with credentials
+	// of others. What is in it is no holder's use for Quiet.
+	Own string
 
 	readings readings
 }

@@ -221,6 +221,8 @@ func silentDo(s *store.Source) string {
 		return "See whether its writer runs and still writes to this path. Until it does, nothing that it would confirm can be called foreign."
 	case store.SourceHTTP, store.SourceOTLP, store.SourceSyslog:
 		return "See whether its sender runs, reaches this server, and shows a token or certificate that is taken. Until it does, nothing that it would confirm can be called foreign."
+	case store.SourceDriver:
+		return "See on the page Sources whether something keeps it from being read, such as a consent that was taken back. Until it is read, nothing that it would confirm can be called foreign."
 	}
 	return "Find out who wrote it, and whether it still should. If not, \"tally source remove\" takes it away, so that nothing waits for it."
 }

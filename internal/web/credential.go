@@ -4,9 +4,11 @@ package web
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -54,10 +56,23 @@ type credentialPage struct {
 
 // Credential is one credential with all that is known about it.
 func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
-	d, err := s.Inventory.Credential(r.Context(), actorOf(r), r.PathValue("id"))
+	p, err := s.credentialPage(r)
+	id := r.PathValue("id")
+	if errors.Is(err, tallystick.ErrNotFound) && wholeFingerprint.MatchString(id) {
+		s.unknownCredential(w, r, tallystick.Fingerprint(id))
+		return
+	}
 	if err != nil {
 		s.Error(w, r, err)
 		return
+	}
+	s.render(w, r, http.StatusOK, "credential", p)
+}
+
+func (s *Site) credentialPage(r *http.Request) (*credentialPage, error) {
+	d, err := s.Inventory.Credential(r.Context(), actorOf(r), r.PathValue("id"))
+	if err != nil {
+		return nil, err
 	}
 	c := d.Credential
 	name := nameOf(c.Subject, c.Names, c.Kind, c.ID)
@@ -77,8 +92,7 @@ func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if p.Uses, err = s.usesOf(r, c.ID); err != nil {
-		s.Error(w, r, err)
-		return
+		return nil, err
 	}
 	p.Named = c.Kind == tallystick.KindNamed
 	if s.Recalls != nil {
@@ -86,7 +100,25 @@ func (s *Site) Credential(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Stick = stickOf(d.Holders, d.Opens, p.Trusted, p.Uses)
 	p.PEM, p.PEMLabel = pemOf(c)
-	s.render(w, r, http.StatusOK, "credential", p)
+	return p, nil
+}
+
+var wholeFingerprint = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// unknownCredentialPage says of a credential that nothing is known of it, and what can be
+// done all the same. Recalls lead here: what is burnt need not have been found.
+type unknownCredentialPage struct {
+	frame
+	ID        tallystick.Fingerprint
+	RecallURL string
+}
+
+func (s *Site) unknownCredential(w http.ResponseWriter, r *http.Request, id tallystick.Fingerprint) {
+	p := &unknownCredentialPage{frame: frame{Title: "Unknown credential", Section: "credentials"}, ID: id}
+	if s.Recalls != nil {
+		p.RecallURL = recallURL("", id)
+	}
+	s.render(w, r, http.StatusNotFound, "unknowncredential", p)
 }
 
 // pemOf returns the public bytes of a credential as text (RFC 7468), and what
@@ -227,7 +259,7 @@ func (s *Site) AnnotateCredential(w http.ResponseWriter, r *http.Request) {
 		Tags: tagsOf(r.PostFormValue("tags")), Notes: strings.ReplaceAll(strings.TrimSpace(r.PostFormValue("notes")), "\r\n", "\n"),
 	}
 	if err := s.Inventory.Annotate(r.Context(), actorOf(r), []tallystick.Fingerprint{tallystick.Fingerprint(id)}, a); err != nil {
-		s.Error(w, r, err)
+		s.again(w, r, err, "annotate", r.PostForm, "credential", func() (page, error) { return s.credentialPage(r) })
 		return
 	}
 	done(w, r, "/credentials/"+id, "annotated")

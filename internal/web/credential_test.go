@@ -88,3 +88,29 @@ func TestCredentialThatIsTrusted(t *testing.T) {
 	h.record("truststore", s)
 	h.contains(h.page(viewer, "/credentials/"+string(c.ID)), "Believed by 1 trust store.", "Nobody was seen to hold the private half.")
 }
+
+// What a recall is of need not have been found.
+func TestUnknownCredential(t *testing.T) {
+	h := newHouse(t)
+	id := strings.Repeat("5b", 32)
+	w := h.ask(operator, "/credentials/"+id, nil)
+	if w.Code != http.StatusNotFound {
+		t.Errorf("status %d", w.Code)
+	}
+	h.contains(w.Body.String(), "The inventory does not know this credential", "/recalls/new?kind=credential", "Start a look")
+	h.lacks(h.ask(viewer, "/credentials/"+id, nil).Body.String(), "/recalls/new", "Start a look")
+	h.contains(h.ask(operator, "/credentials/0123456789abcdef", nil).Body.String(), "There is no such thing.")
+}
+
+// A mistake in what is said about a credential costs nobody their notes.
+func TestCredentialKeepsWhatWasTyped(t *testing.T) {
+	h := newHouse(t)
+	c := newAuthority(t, "Example CA").itself()
+	h.record("files", seen(c, tallystick.RolePresents, "/etc/ca.pem"))
+	w := h.ask(operator, "/credentials/"+string(c.ID), url.Values{"owner": {"mail team"}, "tags": {strings.Repeat("x", 101)}, "notes": {"Ask Vera first."}})
+	if w.Code != http.StatusBadRequest {
+		t.Errorf("status %d", w.Code)
+	}
+	h.contains(w.Body.String(), `role="alert"`, "a tag is a word of at most 100 characters", `value="mail team"`, ">Ask Vera first.</textarea>")
+	h.lacks(h.page(viewer, "/credentials/"+string(c.ID)), "mail team")
+}

@@ -24,6 +24,9 @@ func factsOf(f tallystick.Facts) []string {
 	if f.SSH != nil {
 		words = append(words, sshFacts(f.SSH)...)
 	}
+	if f.Entra != nil {
+		words = append(words, entraFacts(f.Entra)...)
+	}
 	for i := range words {
 		words[i] = clip(maxFact, words[i])
 	}
@@ -102,6 +105,35 @@ func sshFacts(f *tallystick.SSHFacts) []string {
 	}
 	if f.Line > 0 {
 		words = append(words, fmt.Sprintf("line %d", f.Line))
+	}
+	return words
+}
+
+func entraFacts(f *tallystick.EntraFacts) []string {
+	words := []string{"signs in as " + f.Name}
+	if f.Name == "" {
+		words[0] += f.Application
+	}
+	if f.Home != "" {
+		words = append(words, "an application of the tenant "+f.Home)
+	}
+	if f.FirstParty {
+		words = append(words, "one of Microsoft's own")
+	}
+	if f.Disabled {
+		words = append(words, "disabled")
+	}
+	if f.Issuer != "" {
+		words = append(words, fmt.Sprintf("whoever has a token of %s for %s", f.Issuer, f.Subject))
+	}
+	if len(f.Owners) > 0 {
+		words = append(words, "owned by "+list(f.Owners))
+	}
+	for _, g := range head(3, f.Grants) {
+		words = append(words, g.Opens)
+	}
+	if more := len(f.Grants) - 3; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
 	}
 	return words
 }

@@ -81,13 +81,19 @@ func (h *house) opened(name string, what tallystick.Burnt) tallystick.Recall {
 func (h *house) begun(name string, what tallystick.Burnt) tallystick.Recall {
 	h.Helper()
 	r := h.opened(name, what)
+	h.begin(r)
+	return r
+}
+
+// begin has a recall approved and begins it.
+func (h *house) begin(r tallystick.Recall) {
+	h.Helper()
 	if err := h.recalls.Approve(h.Context(), admin, r.ID, r.Deadline); err != nil {
 		h.Fatal(err)
 	}
 	if err := h.recalls.Start(h.Context(), operator, r.ID); err != nil {
 		h.Fatal(err)
 	}
-	return r
 }
 
 // work lets the engine work until the recall is in one of the states; the clock goes on.
@@ -103,7 +109,7 @@ func (h *house) work(r tallystick.Recall, until ...tallystick.RecallState) {
 		stop()
 		<-ended
 	}()
-	for range 800 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		h.at(h.clock().Add(500 * time.Millisecond))
 		s, err := h.recalls.Status(h.Context(), viewer, r.ID)
 		if err != nil {
@@ -129,11 +135,12 @@ func (h *house) fails(act tallystick.Act, door, why string) {
 	})
 }
 
-// war has a recall under way, of which one place does not go on.
-func (h *house) war() {
+// war has a recall under way, of which one place does not go on, and returns when that was.
+func (h *house) war() time.Time {
 	h.Helper()
 	was := h.clock()
 	defer h.at(was)
 	h.fails(tallystick.ActInstall, "web-3", "nginx: [emerg] cannot write /etc/nginx/tls/web3.pem: no space left on device")
 	h.work(h.begun("mail-sync-2026", h.stolen(12, 4)), tallystick.RecallStopped)
+	return h.clock()
 }

@@ -223,7 +223,11 @@ func TestHugeContentIsCut(t *testing.T) {
 			ID: tallystick.FingerprintOf(fmt.Append(nil, i)), Kind: tallystick.KindCertificate, Subject: "CN=" + long, Issuer: "CN=" + long, Serial: strings.Repeat("a", 5000),
 			Key: tallystick.Key{ID: tallystick.KeyIDOf(fmt.Append(nil, "one")), Algorithm: "ed25519"}, NotBefore: testNow.Add(-time.Hour), NotAfter: testNow.Add(time.Hour),
 		}
-		for n := range 2000 {
+		most := 100
+		if i == 0 {
+			most = 2000
+		}
+		for n := range most {
 			c.Names = append(c.Names, fmt.Sprintf("%d.%s", n, long[:200]))
 		}
 		s := seen(c, tallystick.RoleHolds, fmt.Sprintf("/%s/%d", long[:3000], i))

@@ -72,7 +72,11 @@ func (s *Site) fillOverview(r *http.Request, p *overviewPage) error {
 	if err != nil {
 		return err
 	}
-	p.Needs = append(foreign, needsOf(now, summary)...)
+	recalls, err := s.recallNeeds(r)
+	if err != nil {
+		return err
+	}
+	p.Needs = append(append(recalls, foreign...), needsOf(now, summary)...)
 	joinNeeds(p.Needs)
 	p.Samples = need{Number: plural(summary.Samples, "certificate", "certificates"), URL: listURL("leaf", "true", "sample", "true", "ends_before", instant(now))}
 	p.Timeline = timelineOf(now, summary)
@@ -142,6 +146,45 @@ func (s *Site) useAlarms(r *http.Request) ([]need, error) {
 	}
 	return needs, nil
 }
+
+// recallNeeds says which recalls wait for somebody, and which go on.
+func (s *Site) recallNeeds(r *http.Request) ([]need, error) {
+	if s.Recalls == nil {
+		return nil, nil
+	}
+	list, err := s.Recalls.List(r.Context(), actorOf(r), 0, recentRecalls)
+	if err != nil {
+		return nil, err
+	}
+	by := map[tallystick.RecallState][]tallystick.Recall{}
+	for _, one := range list {
+		by[one.State] = append(by[one.State], one)
+	}
+	var needs []need
+	for _, state := range []struct {
+		tallystick.RecallState
+		one, many string
+	}{
+		{tallystick.RecallStopped, " is stopped", " are stopped"}, {tallystick.RecallWaiting, " waits for approval", " wait for approval"},
+		{tallystick.RecallApproved, " is approved and has not begun", " are approved and have not begun"},
+		{tallystick.RecallPaused, " is paused", " are paused"}, {tallystick.RecallRunning, " goes on", " go on"},
+	} {
+		those := by[state.RecallState]
+		n := int64(len(those))
+		if n == 0 {
+			continue
+		}
+		one := need{"", plural(n, "recall", "recalls"), "/recalls", verb(n, state.one, state.many)}
+		if n == 1 {
+			one.URL = recallPath(those[0].Name)
+		}
+		needs = append(needs, one)
+	}
+	return needs, nil
+}
+
+// recentRecalls is how many recalls the overview counts.
+const recentRecalls = 200
 
 // recentIncidents is how many incidents the overview counts.
 const recentIncidents = 500

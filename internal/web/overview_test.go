@@ -65,3 +65,17 @@ func TestOverviewShowsRunningLooks(t *testing.T) {
 	h.contains(page, "The look is queued", "waiting for its turn")
 	h.contains(h.page(viewer, "/"), "The first look has begun.", `<div data-live id="running">`, "waiting for its turn")
 }
+
+// Recalls that wait for somebody, or go on, come first.
+func TestOverviewNamesRecalls(t *testing.T) {
+	h := newHouse(t)
+	what := h.stolen(1, 0)
+	h.lacks(h.page(viewer, "/"), "recall</a>")
+	r := h.opened("mail-2026", what)
+	h.contains(h.page(viewer, "/"), `<a href="/recalls/mail-2026">1 recall</a> waits for approval`)
+	h.begin(r)
+	h.contains(h.page(viewer, "/"), `<a href="/recalls/mail-2026">1 recall</a> goes on`)
+	h.fails(tallystick.ActInstall, "mail-sync", "the disk is full")
+	h.work(r, tallystick.RecallStopped)
+	h.contains(h.page(viewer, "/"), `<a href="/recalls/mail-2026">1 recall</a> is stopped`)
+}

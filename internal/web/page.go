@@ -24,6 +24,7 @@ type frame struct {
 	Search  string // what is in the search box
 	Actor   gate.Actor
 	Notice  string // what an action that led here has done
+	Mistake *mistake
 }
 
 func (f *frame) around() *frame { return f }

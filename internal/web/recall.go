@@ -46,6 +46,9 @@ type recallPage struct {
 	Harm       harm
 	Thief      thief
 	Can        recallMay
+	Idle       []string   // who should work at it and does not, as sentences
+	Rehearsed  bool       // it was a rehearsal, and Broken is known
+	Broken     []brokeRow // who would have been left without one
 
 	ApproveDeadline string // what an approval is for
 	ApproveWord     string
@@ -83,6 +86,12 @@ func (s *Site) recallPage(r *http.Request) (*recallPage, error) {
 		return nil, err
 	}
 	if err := s.fillLog(r, p); err != nil {
+		return nil, err
+	}
+	if p.Idle, err = s.idle(r, one); err != nil {
+		return nil, err
+	}
+	if err := s.fillBroken(r, p); err != nil {
 		return nil, err
 	}
 	p.Harm, p.Thief, err = s.meanwhile(r, one)
@@ -242,7 +251,8 @@ func (p *recallPage) buttons(r *http.Request) {
 // An eventRow is a line of the log.
 type eventRow struct {
 	store.RecallEvent
-	Where string // its target
+	Where  string // its target
+	Begins bool   // the text goes on behind that: "web-1" and "has the new one."
 }
 
 // logRows is how many lines of the log a page shows.
@@ -260,7 +270,16 @@ func (s *Site) fillLog(r *http.Request, p *recallPage) error {
 		return err
 	}
 	for _, event := range slices.Backward(list) {
-		p.Log = append(p.Log, eventRow{RecallEvent: event})
+		row := eventRow{RecallEvent: event}
+		if event.Target != 0 {
+			t, err := s.Recalls.DB.RecallTarget(r.Context(), event.Target)
+			if err != nil {
+				return err
+			}
+			row.Where = whereOfTarget(t)
+			row.Text, row.Begins = strings.CutPrefix(row.Text, row.Where+" ")
+		}
+		p.Log = append(p.Log, row)
 		p.LastEvent = max(p.LastEvent, event.N)
 	}
 	if len(list) > 0 && list[0].N > 1 {

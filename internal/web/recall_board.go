@@ -58,10 +58,9 @@ func (p *recallPage) count(status recall.Status) {
 	p.Left = p.All - by[tallystick.TargetProven] - by[tallystick.TargetSkipped]
 	aside := by[tallystick.TargetSkipped] + by[tallystick.TargetUndone]
 	through := by[tallystick.TargetProven]
-	phases := tallystick.Phases()
-	for i := len(phases) - 1; i >= 0; i-- {
-		c := phaseColumn{Title: strings.ToUpper(string(phases[i][:1])) + string(phases[i][1:]), All: p.All - aside, Through: through, Here: by[string(phases[i])]}
-		c.URL = withParameter(p.Path+"/targets", "state", string(phases[i]))
+	for _, phase := range slices.Backward(phasesOf(p.Recall)) {
+		c := phaseColumn{Title: phaseTitle(p.Recall, phase), All: p.All - aside, Through: through, Here: by[string(phase)]}
+		c.URL = withParameter(p.Path+"/targets", "state", string(phase))
 		if c.All > 0 {
 			c.Percent = c.Through * 100 / c.All
 		}
@@ -71,6 +70,25 @@ func (p *recallPage) count(status recall.Status) {
 	slices.Reverse(p.Columns)
 	p.waves(waves)
 	p.Sentence = recallSentence(p.Recall, p.All, by)
+}
+
+// phasesOf are the phases that a recall has: a rehearsal blocks, and lets in again.
+func phasesOf(r tallystick.Recall) []tallystick.Phase {
+	if r.Rehearse > 0 {
+		return []tallystick.Phase{tallystick.PhaseRevoke, tallystick.PhaseProve}
+	}
+	return tallystick.Phases()
+}
+
+// phaseTitle is what people call a phase.
+func phaseTitle(r tallystick.Recall, phase tallystick.Phase) string {
+	switch {
+	case r.Rehearse == 0:
+		return strings.ToUpper(string(phase[:1])) + string(phase[1:])
+	case phase == tallystick.PhaseRevoke:
+		return "Block"
+	}
+	return "Let in again"
 }
 
 // waves puts them in order, and finds the one that is under way: the first that is not
@@ -100,26 +118,39 @@ func recallSentence(r tallystick.Recall, all int64, by map[string]int64) string 
 		return places + ". It waits for the approval of somebody other than " + clip(40, r.OpenedBy) + "."
 	case r.State == tallystick.RecallApproved:
 		return places + ". It is approved, and has not begun."
-	case all > 0 && proven == all && r.Rehearse > 0:
-		return fmt.Sprintf("All %s were rehearsed, and are as they were.", number(all))
-	case all > 0 && proven == all:
-		return fmt.Sprintf("All %s are proven: the new one works there, and the old one is dead.", number(all))
+	case all == 0:
+		return "It has no places or connections."
+	case proven == all && r.Rehearse > 0:
+		return verb(all, "It was rehearsed, and is as it was.", fmt.Sprintf("All %s were rehearsed, and are as they were.", number(all)))
+	case proven == all:
+		return verb(all, "It is", fmt.Sprintf("All %s are", number(all))) + " proven: the new one works there, and the old one is dead."
 	}
 	var rest []string
 	for _, state := range []string{tallystick.TargetFailed, tallystick.TargetUndone, tallystick.TargetSkipped} {
 		if n := by[state]; n > 0 {
-			word := state
-			if state == tallystick.TargetUndone {
-				word = "rolled back"
-			}
-			rest = append(rest, number(n)+" "+word)
+			rest = append(rest, number(n)+" "+targetWord(r, state))
 		}
 	}
-	text := fmt.Sprintf("%s of %s proven", number(proven), number(all))
+	text := fmt.Sprintf("%s of %s %s", number(proven), number(all), targetWord(r, tallystick.TargetProven))
 	if len(rest) > 0 {
 		text += ", " + strings.Join(rest, ", ")
 	}
 	return text + "."
+}
+
+// targetWord says how a target stands.
+func targetWord(r tallystick.Recall, state string) string {
+	switch {
+	case state == tallystick.TargetUndone:
+		return "rolled back"
+	case r.Rehearse == 0:
+		return state
+	case state == tallystick.TargetProven:
+		return "rehearsed"
+	case state == string(tallystick.PhaseRevoke), state == string(tallystick.PhaseProve):
+		return strings.ToLower(phaseTitle(r, tallystick.Phase(state)))
+	}
+	return state
 }
 
 // stragglerRows is how many of those who hold a recall up its page names.
@@ -128,6 +159,7 @@ const stragglerRows = 15
 // A recallTargetRow is a target in a list.
 type recallTargetRow struct {
 	tallystick.RecallTarget
+	StateWord string
 	Where     string
 	Why       string // it is where it is, and what somebody can do about it
 	URL       string
@@ -135,15 +167,20 @@ type recallTargetRow struct {
 	FewGrants []string
 }
 
-func targetRow(path string, t tallystick.RecallTarget) recallTargetRow {
+func targetRow(of tallystick.Recall, t tallystick.RecallTarget) recallTargetRow {
 	row := recallTargetRow{
-		RecallTarget: t, Where: whereOfTarget(t), URL: fmt.Sprintf("%s/targets/%d", path, t.ID), FewGrants: clipAll(head(3, t.Grants)),
+		RecallTarget: t, StateWord: targetWord(of, t.State), Where: whereOfTarget(t), URL: targetPath(of, t.ID), FewGrants: clipAll(head(3, t.Grants)),
 		Bad: t.State == tallystick.TargetFailed || t.State == tallystick.TargetUndone, Why: t.Error,
 	}
 	if row.Why == "" && t.Kind == tallystick.TargetPerson && t.State != tallystick.TargetProven {
 		row.Why = t.Instructions
 	}
 	return row
+}
+
+// targetPath is the address of the page of a target.
+func targetPath(of tallystick.Recall, id int64) string {
+	return fmt.Sprintf("%s/targets/%d", recallPath(of.Name), id)
 }
 
 func clipAll(words []string) []string {
@@ -167,7 +204,7 @@ func whereOfTarget(t tallystick.RecallTarget) string {
 // stragglers are those who hold a recall up: what has failed, what is late, what waits for
 // a person, and what is tried again. Of a recall that is over they are what is not proven.
 func (s *Site) stragglers(r *http.Request, status recall.Status) ([]recallTargetRow, int64, error) {
-	ctx, actor, path := r.Context(), actorOf(r), recallPath(status.Recall.Name)
+	ctx, actor := r.Context(), actorOf(r)
 	var rows []recallTargetRow
 	seen := map[int64]bool{}
 	more := int64(0)
@@ -185,7 +222,7 @@ func (s *Site) stragglers(r *http.Request, status recall.Status) ([]recallTarget
 				more++
 				continue
 			}
-			rows = append(rows, targetRow(path, t))
+			rows = append(rows, targetRow(status.Recall, t))
 		}
 	}
 	if status.Recall.State.Over() || len(rows) == stragglerRows {
@@ -211,7 +248,7 @@ func (s *Site) triedAgain(ctx context.Context, one tallystick.Recall, seen map[i
 		if err != nil {
 			return nil, err
 		}
-		row := targetRow(recallPath(one.Name), t)
+		row := targetRow(one, t)
 		row.Why = fmt.Sprintf("%s failed %s and is tried again: %s", step.Act, plural(step.Failures, "time", "times"), step.Error)
 		rows = append(rows, row)
 	}

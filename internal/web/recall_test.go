@@ -18,6 +18,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/evidence"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/web"
 )
 
@@ -108,6 +109,92 @@ func TestRecallIsExtendedAndCancelled(t *testing.T) {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
+}
+
+// Who makes a mistake in a form gets it back with what they typed, and with what was wrong.
+func TestRecallFormsKeepWhatWasTyped(t *testing.T) {
+	h := newHouse(t)
+	what := h.stolen(2, 0)
+	form := url.Values{"kind": {what.Kind}, "value": {what.Value}, "why": {"It was stolen"}, "quiet": {"soon"}, "canary": {"2"}, "plan": {"true"}}
+	wrong := func(as gate.Actor, address string, form url.Values, texts ...string) {
+		t.Helper()
+		w := h.ask(as, address, form)
+		if w.Code != http.StatusBadRequest {
+			t.Errorf("%s: status %d", address, w.Code)
+		}
+		h.contains(w.Body.String(), append(texts, `role="alert"`)...)
+		h.lacks(w.Body.String(), "invalid input:", "data-live")
+	}
+	wrong(operator, "/recalls/new?"+form.Encode(), nil, "&#34;soon&#34; is not how long something is", `value="soon"`, `value="It was stolen"`, `value="2"`, what.Value)
+	form.Set("quiet", "")
+	form.Set("name", "Mail!")
+	wrong(operator, "/recalls", form, "cannot be the name of a recall", `value="Mail!"`, `value="It was stolen"`)
+	wrong(operator, "/recalls/new?plan=true&kind=key&why=because", nil, "which one is burnt is missing", `value="because"`)
+	form.Set("name", "mail-2026")
+	h.post(operator, "/recalls", form)
+	wrong(operator, "/recalls/mail-2026/extend", url.Values{}, "the deadline is missing", "Choose a day and a time")
+	wrong(operator, "/recalls/mail-2026/extend", url.Values{"deadline": {"2020-02-02T02:02"}}, "the deadline 2020-02-02T02:02:00Z has passed", "<details open><summary>Extend", `value="2020-02-02T02:02"`)
+	target := firstMatch(h, h.page(operator, "/recalls/mail-2026/targets"), `href="(/recalls/mail-2026/targets/\d+)"`)
+	wrong(operator, target+"/skip", url.Values{"reason": {" "}}, "a target is skipped for a reason", "<details open><summary>Skip")
+	if w := h.ask(operator, "/recalls", form); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), `value="It was stolen"`) {
+		t.Errorf("a second one of the name: %d\n%s", w.Code, w.Body)
+	}
+	if w := h.ask(viewer, "/recalls/mail-2026/extend", url.Values{"deadline": {"2036-02-02T02:02"}}); w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "<form class=\"stack\"") {
+		t.Errorf("a viewer: %d", w.Code)
+	}
+}
+
+// A rehearsal has two phases, and ends with who would have been left without.
+func TestRehearsalSaysWhoBroke(t *testing.T) {
+	h := newHouse(t)
+	what := h.stolen(3, 1)
+	h.recalls.Uses = usedAt{"ldap-2": 4}
+	r, err := h.recalls.Open(t.Context(), operator, recall.Request{Name: "drill", What: what, Rehearse: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.begin(r)
+	h.contains(h.page(viewer, "/recalls/drill"), "0 of 3 rehearsed.", "<h2>Block</h2>", "<h2>Let in again</h2>", "when the rehearsal is over")
+	h.work(r, tallystick.RecallDone)
+	page := h.page(viewer, "/recalls/drill")
+	h.contains(page, "All 3 were rehearsed, and are as they were. 1 would have been left without one.", "mail-sync → ldap-2</a> used it 4 times while it was blocked", "undoes itself after 2s")
+	h.lacks(page, "<h2>Prepare</h2>", "<h2>Drain</h2>", "<h2>Not proven", "mail-sync → ldap-1</a> used it", "At the deadline")
+	h.contains(h.page(viewer, "/recalls/drill/targets"), "rehearsed", ">let in again<")
+}
+
+// usedAt are the books of holders that went on at relying parties.
+type usedAt map[string]int64
+
+func (u usedAt) Quiet(_ context.Context, q recall.DrainQuestion) (recall.DrainAnswer, error) {
+	var a recall.DrainAnswer
+	for party, n := range u {
+		for _, asked := range q.RelyingParties {
+			if strings.Contains(asked, party) {
+				a.Books, a.Uses = 1, n
+			}
+		}
+	}
+	return a, nil
+}
+
+func TestRecallSaysThatNobodyWorksAtIt(t *testing.T) {
+	h := newHouse(t)
+	h.begun("mail-2026", h.stolen(1, 1))
+	h.lacks(h.page(viewer, "/recalls/mail-2026"), "No server works at it")
+	h.at(h.clock().Add(2 * time.Minute))
+	h.contains(h.page(viewer, "/recalls/mail-2026"), "No server works at it: ")
+	h.post(operator, "/recalls/mail-2026/pause", url.Values{})
+	h.at(h.clock().Add(2 * time.Minute))
+	h.lacks(h.page(viewer, "/recalls/mail-2026"), "No server works at it")
+}
+
+func TestRecallOfOneConnection(t *testing.T) {
+	h := newHouse(t)
+	r := h.begun("mail-2026", h.stolen(1, 0))
+	h.work(r, tallystick.RecallDone)
+	page := h.page(viewer, "/recalls/mail-2026")
+	h.contains(page, "It is proven: the new one works there, and the old one is dead.", "The only place or connection", `">mail-sync → ldap-1</a>: Proven.`)
+	h.lacks(page, "All 1")
 }
 
 func TestEvidenceIsDownloaded(t *testing.T) {

@@ -22,6 +22,10 @@ type recallPlanPage struct {
 	Kinds  []recallKind
 	Values url.Values
 	Plan   *planView // nil: nothing was asked for yet
+	// What holds where a field is left empty.
+	Defaults recall.Defaults
+	Quiet    string
+	Due      time.Time
 }
 
 // A recallKind is what can be burnt.
@@ -71,22 +75,35 @@ const planRows = 60
 
 // PlanRecall is the form for a recall, with its plan once it says what is burnt.
 func (s *Site) PlanRecall(w http.ResponseWriter, r *http.Request) {
-	p := &recallPlanPage{frame: frame{Title: "Recall something", Section: "recalls"}, Kinds: recallKinds(), Values: r.URL.Query()}
-	if err := s.fillPlan(r, p); err != nil {
+	p, err := s.planForm(r.URL.Query())
+	if err != nil {
 		s.Error(w, r, err)
+		return
+	}
+	if err := s.fillPlan(r, p); err != nil {
+		s.again(w, r, err, "plan", p.Values, "recallplan", func() (page, error) { return p, nil })
 		return
 	}
 	s.render(w, r, http.StatusOK, "recallplan", p)
 }
 
-func (s *Site) fillPlan(r *http.Request, p *recallPlanPage) error {
+// planForm is the form with what is in its fields.
+func (s *Site) planForm(values url.Values) (*recallPlanPage, error) {
 	if err := s.recalls(); err != nil {
-		return err
+		return nil, err
 	}
-	if p.Value("value") == "" || p.Value("plan") == "" {
+	d := s.Recalls.Defaults
+	return &recallPlanPage{
+		frame: frame{Title: "Recall something", Section: "recalls"}, Kinds: recallKinds(), Values: values,
+		Defaults: d, Quiet: brief(d.Quiet), Due: s.Now().Add(d.Deadline),
+	}, nil
+}
+
+func (s *Site) fillPlan(r *http.Request, p *recallPlanPage) error {
+	if p.Value("plan") == "" {
 		return nil
 	}
-	request, err := recallRequest(p.Values)
+	request, err := s.recallRequest(p.Values)
 	if err != nil {
 		return err
 	}
@@ -119,8 +136,8 @@ func viewPlan(plan recall.Plan) *planView {
 			v.Owners = append(v.Owners, clip(60, t.Owner))
 		}
 		if i < planRows {
-			row := targetRow("", t)
-			row.URL = ""
+			row := targetRow(plan.Recall, t)
+			row.URL = "" // it is nowhere yet
 			v.Rows = append(v.Rows, row)
 		}
 	}
@@ -130,35 +147,39 @@ func viewPlan(plan recall.Plan) *planView {
 }
 
 // recallRequest reads what somebody wants recalled from a form or an address.
-func recallRequest(q url.Values) (recall.Request, error) {
+func (s *Site) recallRequest(q url.Values) (recall.Request, error) {
 	value := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	request := recall.Request{
 		Name: value("name"), What: tallystick.Burnt{Kind: value("kind"), Value: value("value")}, Why: value("why"), AtDeadline: value("at_deadline"),
 	}
+	if request.What.Value == "" {
+		return request, problem.With(fmt.Errorf("%w: which one is burnt is missing", tallystick.ErrInvalid), "Write it into the field Which.")
+	}
 	var err error
-	for name, t := range map[string]*time.Time{"since": &request.Since, "deadline": &request.Deadline} {
-		if *t, err = formMoment(name, value(name)); err != nil {
-			return request, err
-		}
+	if request.Since, err = formMoment("time since when it is in other hands", value("since")); err != nil {
+		return request, err
 	}
-	for name, d := range map[string]*time.Duration{"quiet": &request.Quiet, "rehearse": &request.Rehearse} {
-		if text := value(name); text != "" {
-			if *d, err = time.ParseDuration(text); err != nil || *d < 0 {
-				return request, problem.With(fmt.Errorf("%w: %q is not a time span", tallystick.ErrInvalid, clip(40, text)), "Write it as 90m or 2h.")
-			}
-		}
+	if request.Deadline, err = formMoment("deadline", value("deadline")); err != nil {
+		return request, err
 	}
-	var waves tallystick.Waves
+	if request.Quiet, err = durationOf(value("quiet")); err != nil {
+		return request, err
+	}
+	if request.Rehearse, err = durationOf(value("rehearse")); err != nil {
+		return request, err
+	}
+	waves := s.Recalls.Defaults.Waves
 	for name, n := range map[string]*int{"canary": &waves.Canary, "growth": &waves.Growth, "errors": &waves.Errors} {
+		if value(name) == "" {
+			continue
+		}
 		v, err := numberOf(value(name))
 		if err != nil {
 			return request, err
 		}
 		*n = int(min(v, 1_000_000))
 	}
-	if waves != (tallystick.Waves{}) {
-		request.Waves = &waves
-	}
+	request.Waves = &waves
 	return request, nil
 }
 
@@ -172,14 +193,14 @@ func formMoment(name, text string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%w: %s %q is not a time", tallystick.ErrInvalid, name, clip(40, text))
+	return time.Time{}, problem.With(fmt.Errorf("%w: the %s %q is not a time", tallystick.ErrInvalid, name, clip(40, text)), "Write the day and the time, in UTC: 2026-12-01T18:00.")
 }
 
 // OpenRecall opens one, for somebody else to approve.
 func (s *Site) OpenRecall(w http.ResponseWriter, r *http.Request) {
 	one, err := s.openRecall(r)
 	if err != nil {
-		s.Error(w, r, err)
+		s.again(w, r, err, "plan", r.PostForm, "recallplan", func() (page, error) { return s.planForm(r.PostForm) })
 		return
 	}
 	done(w, r, recallPath(one.Name), "recall-opened")
@@ -192,7 +213,7 @@ func (s *Site) openRecall(r *http.Request) (tallystick.Recall, error) {
 	if err := r.ParseForm(); err != nil {
 		return tallystick.Recall{}, fmt.Errorf("%w: the form cannot be read", tallystick.ErrInvalid)
 	}
-	request, err := recallRequest(r.PostForm)
+	request, err := s.recallRequest(r.PostForm)
 	if err != nil {
 		return tallystick.Recall{}, err
 	}
@@ -206,32 +227,47 @@ func (s *Site) TurnRecall(w http.ResponseWriter, r *http.Request) {
 		s.Error(w, r, err)
 		return
 	}
-	reason := strings.TrimSpace(r.PostFormValue("reason"))
-	deadline, err := formMoment("deadline", r.PostFormValue("deadline"))
-	if err != nil {
-		s.Error(w, r, err)
-		return
-	}
-	e := s.Recalls
+	reason, e := strings.TrimSpace(r.PostFormValue("reason")), s.Recalls
 	turns := map[string]struct {
 		do   func(context.Context, gate.Actor, int64) error
 		word string
 	}{
-		"approve": {func(ctx context.Context, who gate.Actor, id int64) error { return e.Approve(ctx, who, id, deadline) }, "recall-approved"},
+		"approve": {atDeadline(r, e.Approve), "recall-approved"},
 		"start":   {e.Start, "recall-started"},
 		"pause":   {func(ctx context.Context, who gate.Actor, id int64) error { return e.Pause(ctx, who, id, reason) }, "recall-paused"},
 		"resume":  {e.Resume, "recall-resumed"},
-		"extend":  {func(ctx context.Context, who gate.Actor, id int64) error { return e.Extend(ctx, who, id, deadline) }, "recall-extended"},
+		"extend":  {atDeadline(r, e.Extend), "recall-extended"},
 		"cancel":  {func(ctx context.Context, who gate.Actor, id int64) error { return e.Cancel(ctx, who, id, reason) }, "recall-cancelled"},
 	}
-	turn, known := turns[r.PathValue("verb")]
+	verb := r.PathValue("verb")
+	turn, known := turns[verb]
 	if !known {
 		s.NotFound(w, r)
 		return
 	}
 	if err := turn.do(r.Context(), actorOf(r), one.ID); err != nil {
-		s.Error(w, r, err)
+		s.again(w, r, err, verb, r.PostForm, "recall", func() (page, error) {
+			p, err := s.recallPage(r)
+			if p != nil {
+				p.Live = false // at this address there is nothing to read again
+			}
+			return p, err
+		})
 		return
 	}
 	done(w, r, recallPath(one.Name), turn.word)
+}
+
+// atDeadline gives a turn the deadline of a form.
+func atDeadline(r *http.Request, do func(context.Context, gate.Actor, int64, time.Time) error) func(context.Context, gate.Actor, int64) error {
+	return func(ctx context.Context, who gate.Actor, id int64) error {
+		deadline, err := formMoment("deadline", strings.TrimSpace(r.PostFormValue("deadline")))
+		if err == nil && deadline.IsZero() {
+			err = problem.With(fmt.Errorf("%w: the deadline is missing", tallystick.ErrInvalid), "Choose a day and a time, in UTC.")
+		}
+		if err != nil {
+			return err
+		}
+		return do(ctx, who, id, deadline)
+	}
 }

@@ -83,7 +83,7 @@ func (s *Site) recallTargetPage(r *http.Request) (*recallTargetPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &recallTargetPage{Recall: one, Path: recallPath(one.Name), recallTargetRow: targetRow(recallPath(one.Name), t)}
+	p := &recallTargetPage{Recall: one, Path: recallPath(one.Name), recallTargetRow: targetRow(one, t)}
 	p.frame = frame{Title: clip(80, p.Where) + " in " + one.Name, Section: "recalls"}
 	steps, err := s.Recalls.Steps(r.Context(), actorOf(r), one.ID, t.ID, 0, stepRows+1)
 	if err != nil {
@@ -175,18 +175,26 @@ func (s *Site) TurnRecallTarget(w http.ResponseWriter, r *http.Request) {
 		"retry": {(*recall.Engine).Retry, "target-retried"}, "skip": {(*recall.Engine).Skip, "target-skipped"},
 		"undo": {(*recall.Engine).Undo, "target-undone"}, "done": {(*recall.Engine).Done, "target-done"},
 	}
-	one, known := turns[r.PathValue("verb")]
+	verb := r.PathValue("verb")
+	one, known := turns[verb]
 	if !known {
 		s.NotFound(w, r)
 		return
 	}
 	of, t, err := s.targetOf(r)
-	if err == nil {
-		err = one.do(s.Recalls, r.Context(), actorOf(r), t.ID, strings.TrimSpace(r.PostFormValue("reason")))
-	}
 	if err != nil {
 		s.Error(w, r, err)
 		return
 	}
-	done(w, r, fmt.Sprintf("%s/targets/%d", recallPath(of.Name), t.ID), one.word)
+	if err := one.do(s.Recalls, r.Context(), actorOf(r), t.ID, strings.TrimSpace(r.PostFormValue("reason"))); err != nil {
+		s.again(w, r, err, verb, r.PostForm, "recalltarget", func() (page, error) {
+			p, err := s.recallTargetPage(r)
+			if p != nil {
+				p.Live = false // at this address there is nothing to read again
+			}
+			return p, err
+		})
+		return
+	}
+	done(w, r, targetPath(of, t.ID), one.word)
 }

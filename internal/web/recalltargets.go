@@ -60,7 +60,7 @@ func (s *Site) recallTargetsPage(r *http.Request) (*recallTargetsPage, error) {
 	}
 	p := &recallTargetsPage{frame: frame{Title: "Places and connections of " + one.Name, Section: "recalls"}, Recall: one, Path: recallPath(one.Name), Chips: chipsOf(r, recallTargetFields), Values: q}
 	for _, t := range list {
-		p.Rows = append(p.Rows, targetRow(p.Path, t))
+		p.Rows = append(p.Rows, targetRow(one, t))
 	}
 	next := ""
 	if len(list) == pageRows {
@@ -68,16 +68,16 @@ func (s *Site) recallTargetsPage(r *http.Request) (*recallTargetsPage, error) {
 	}
 	p.Pager = pagerOf(r, "after", 0, next)
 	p.Offers = []offer{{Label: "All", URL: p.Path + "/targets", On: len(p.Chips) == 0}}
-	for _, state := range recallTargetStates() {
-		p.Offers = append(p.Offers, offer{Label: state, URL: withParameter(p.Path+"/targets", "state", state), On: q.Get("state") == state})
+	for _, state := range recallTargetStates(one) {
+		p.Offers = append(p.Offers, offer{Label: targetWord(one, state), URL: withParameter(p.Path+"/targets", "state", state), On: q.Get("state") == state})
 	}
 	return p, nil
 }
 
 // recallTargetStates are the states of targets, in the order in which people look for them.
-func recallTargetStates() []string {
+func recallTargetStates(one tallystick.Recall) []string {
 	states := []string{tallystick.TargetFailed}
-	for _, phase := range tallystick.Phases() {
+	for _, phase := range phasesOf(one) {
 		states = append(states, string(phase))
 	}
 	return append(states, tallystick.TargetProven, tallystick.TargetSkipped, tallystick.TargetUndone)

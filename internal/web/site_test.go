@@ -84,9 +84,11 @@ func (h *house) clock() time.Time { return *h.now.Load() }
 // at sets the clock.
 func (h *house) at(now time.Time) { h.now.Store(&now) }
 
-// newHouse returns a site over an empty store, with drivers that find.
-func newHouse(t testing.TB, drivers ...driver.Driver) *house {
+// newHouse returns a site over an empty store, with drivers that find. Houses have nothing in
+// common, so that tests that have one go on side by side.
+func newHouse(t *testing.T, drivers ...driver.Driver) *house {
 	t.Helper()
+	t.Parallel()
 	dir := t.TempDir()
 	db := storetest.Open(t, filepath.Join(dir, "tally.db"))
 	log, err := audit.Open(t.Context(), db, filepath.Join(dir, "audit.key"))

@@ -96,8 +96,12 @@ func (s *Site) AddSource(w http.ResponseWriter, r *http.Request) {
 	field := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
 	one := store.Source{
 		Name: field("name"), Kind: field("kind"), Side: tallystick.Side(field("side")), Format: field("format"), Path: field("path"), Once: field("once") == "true",
+		Driver: field("driver"),
 	}
 	days, err := numberOf(field("days"))
+	if err == nil {
+		one.Options, err = optionsOf(field("options"))
+	}
 	if err == nil && days > maxTokenDays {
 		err = fmt.Errorf("%w: what was received is kept for at most %d days", tallystick.ErrInvalid, maxTokenDays)
 	}
@@ -126,6 +130,22 @@ func (s *Site) AddSource(w http.ResponseWriter, r *http.Request) {
 	s.showSources(w, r, &newSecret{
 		About: "The token of source " + one.Name, Value: token, Then: "Its sender " + where + " with “Authorization: Bearer …”. It opens nothing else.",
 	})
+}
+
+// optionsOf reads the options of a driver, NAME=VALUE with blanks between.
+func optionsOf(text string) (map[string]string, error) {
+	var options map[string]string
+	for _, word := range strings.Fields(text) {
+		name, value, ok := strings.Cut(word, "=")
+		if !ok || name == "" {
+			return nil, problem.With(fmt.Errorf("%w: %q is not NAME=VALUE", tallystick.ErrInvalid, clip(40, word)), "Write tenant=8f1c2f0e-… and so on, with a blank between.")
+		}
+		if options == nil {
+			options = map[string]string{}
+		}
+		options[name] = value
+	}
+	return options, nil
 }
 
 // durationOf reads how long something is, as in 30s, 10m or 2h; "" is 0.

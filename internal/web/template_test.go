@@ -21,6 +21,7 @@ var pages = map[string]page{
 	"policies": &policiesPage{}, "orders": &ordersPage{}, "renewals": &renewalsPage{},
 	"recalls": &recallsPage{}, "recall": &recallPage{}, "recalltargets": &recallTargetsPage{}, "recalltarget": &recallTargetPage{}, "recallplan": &recallPlanPage{}, "recallevidence": &recallEvidencePage{},
 	"run": &runPage{}, "runchanges": &runChangesPage{}, "runmisses": &runMissesPage{}, "runs": &runsPage{}, "signin": &signInPage{},
+	"unknowncredential": &unknownCredentialPage{},
 }
 
 // A field that a struct lacks is an error of a template that shows only when

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package entra is the driver of Microsoft Entra ID, the directory of Microsoft 365: it finds
+// the credentials of applications and what they open, and lets a certificate sign in or keeps
+// it out, in one tenant or in thousands.
+//
+// It is written to these pages of learn.microsoft.com, which are named where they decide
+// something: "keyCredential resource type", "application: addKey", "application: removeKey",
+// "Generate proof of possession tokens for rolling keys", "Update application", "Microsoft
+// Graph throttling guidance", "Paging Microsoft Graph data", "Microsoft Graph error responses
+// and resource types", "Microsoft identity platform and the OAuth 2.0 client credentials
+// flow", "Microsoft identity platform application authentication certificate credentials",
+// "Access tokens in the Microsoft identity platform", "appRoleAssignment resource type" and
+// "Microsoft Graph permissions reference".
+//
+// Real tenants cannot be had for tests: these run against an emulator that was written to the
+// same pages.
+//
+// Thousands of doors of one process share connections, for each host one, the access tokens
+// that they were given, until those end, and the credentials that they last read from files:
+// that, in memory, is all that this driver keeps between calls. Where Microsoft says "later" it
+// waits, for a bounded time.
+package entra
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
+)
+
+// Options are what can be set.
+type Options struct {
+	Tenant      string        `option:"tenant" help:"the id of the tenant; targets of a look for credentials name others"`
+	Application string        `option:"application" help:"the client id of the application whose keys a door changes, and that signs in"`
+	As          string        `option:"as" help:"the client id of another application that signs in and makes the changes"`
+	Object      string        `option:"object" default:"application" help:"where a door's keys are kept: application, or service-principal"`
+	Credential  string        `option:"credential" help:"PEM file of the certificate and key that sign in; it is read anew each time"`
+	Secret      string        `option:"secret" help:"file whose first line is the client secret, for who signs in by one"`
+	Login       string        `option:"login" default:"https://login.microsoftonline.com" help:"where applications sign in, for other clouds"`
+	Graph       string        `option:"graph" default:"https://graph.microsoft.com" help:"where Microsoft Graph is, for other clouds"`
+	Scope       string        `option:"scope" default:"https://graph.microsoft.com/.default" help:"what a token is asked for"`
+	CA          string        `option:"ca" help:"PEM file of the roots of both, in place of what this machine trusts"`
+	Patience    time.Duration `option:"patience" default:"1m" help:"how long to wait in one call where Microsoft says later, and for a change to show"`
+	Concurrency int           `option:"concurrency" default:"8" help:"how many tenants to look at together, 1 to 256"`
+
+	Logs   []string      `option:"logs" default:"sign-ins,audits" help:"the logs to watch: sign-ins, audits, mail"`
+	Only   []string      `option:"only" help:"the client ids of the applications whose sign-ins are watched (default all of the tenant)"`
+	Every  time.Duration `option:"every" default:"30s" help:"how often the newest of a log is asked for"`
+	Late   time.Duration `option:"late" default:"10m" help:"how long after a sign-in its record can usually be read"`
+	Since  time.Duration `option:"since" default:"24h" help:"how far back the first reading of a log begins, at most 720h"`
+	Manage string        `option:"manage" default:"https://manage.office.com" help:"where the Office 365 Management APIs are, for other clouds"`
+
+	ManageScope string `option:"manage-scope" default:"https://manage.office.com/.default" help:"what a token for them is asked for"`
+}
+
+// Driver returns the driver. All that one value opens shares connections and tokens.
+func Driver() driver.Driver {
+	shared := newCloud()
+	return driver.New("entra", "Microsoft Entra ID: credentials of applications and what they open; keys that sign in", func(o Options) (*Entra, error) {
+		return open(o, shared)
+	})
+}
+
+// mostTogether bounds the option concurrency.
+const mostTogether = 256
+
+// An Entra looks at tenants, and is the door of one application where the options name one.
+type Entra struct {
+	Options
+	login, graph, manage *url.URL
+	cloud                *cloud
+}
+
+var (
+	_ driver.Looker  = (*Entra)(nil)
+	_ driver.Truster = (*Entra)(nil)
+	_ driver.Blocker = (*Entra)(nil)
+	_ driver.Verbed  = (*Entra)(nil)
+)
+
+func open(o Options, shared *cloud) (*Entra, error) {
+	e := &Entra{Options: o, cloud: shared}
+	for name, id := range map[string]*string{"tenant": &e.Tenant, "application": &e.Application, "as": &e.As} {
+		if *id == "" {
+			continue
+		}
+		var err error
+		if *id, err = guid(*id); err != nil {
+			return nil, fmt.Errorf("option %s: %w", name, err)
+		}
+	}
+	var err error
+	if e.login, err = base("login", o.Login); err != nil {
+		return nil, err
+	}
+	if e.graph, err = base("graph", o.Graph); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.Object != "application" && o.Object != "service-principal":
+		return nil, invalid("option object: %q is neither application nor service-principal", o.Object)
+	case o.Credential != "" && o.Secret != "":
+		return nil, invalid("options credential and secret: one of them signs in")
+	case o.Patience < 0 || o.Patience > time.Hour:
+		return nil, invalid("option patience: %v is not between 0 and 1h", o.Patience)
+	case o.Concurrency < 1 || o.Concurrency > mostTogether:
+		return nil, invalid("option concurrency: %d is not between 1 and %d", o.Concurrency, mostTogether)
+	}
+	return e, e.checkWatch()
+}
+
+// Verbs returns those of a door when the options name one.
+func (e *Entra) Verbs() []string {
+	if e.Tenant == "" || e.Application == "" {
+		return nil
+	}
+	return []string{"look", "trust", "block"}
+}
+
+// guid reads an identifier as Microsoft writes them.
+func guid(text string) (string, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != len(id.String()) {
+		return "", invalid("%s is not an id such as 8f1c2f0e-5b0a-4f0e-9d0a-6a1f7d1c5e11", network.Quote(text))
+	}
+	return id.String(), nil
+}
+
+// base reads the option of a service.
+func base(name, text string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimRight(text, "/"))
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" {
+		return nil, invalid("option %s: %s is not a URL such as https://graph.microsoft.com", name, network.Quote(text))
+	}
+	return u, nil
+}
+
+// hostPort is where the service at a URL listens.
+func hostPort(u *url.URL) string {
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", tallystick.ErrInvalid, fmt.Sprintf(format, args...))
+}

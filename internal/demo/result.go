@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package demo
+
+import (
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// A Result is what came of the case, for machines. Tenants are named by their id.
+type Result struct {
+	Seed        uint64 `json:"seed"`
+	Customers   int    `json:"customers"`
+	Connections int    `json:"connections"`
+	Sharing     int    `json:"sharing"` // connections whose sign-in log could be read
+	// EnteredTruth are the tenants that the thief entered, and EnteredFound those that
+	// were named, both among those that share; FalseNames were named and not entered.
+	EnteredTruth []string `json:"entered_truth"`
+	EnteredFound []string `json:"entered_found"`
+	FalseNames   []string `json:"false_names"`
+	Unknowable   int      `json:"unknowable"` // connections without a log
+	// FirstForeignUse is when the thief was let in first at a tenant that shares.
+	FirstForeignUse time.Time `json:"first_foreign_use,omitzero"`
+	// DetectedAfter is in milliseconds, from when the record of the first foreign use could
+	// be read to when the finding was there; SlowestAfter is that of the slowest name.
+	DetectedAfter int64        `json:"detected_after_ms"`
+	SlowestAfter  int64        `json:"slowest_after_ms"`
+	Recall        RecallResult `json:"recall"`
+	// LegitimateUses counts sign-ins and mail that the products wanted; LegitimateFailures
+	// those that came to nothing.
+	LegitimateUses          int64           `json:"legitimate_uses"`
+	LegitimateFailures      int64           `json:"legitimate_failures"`
+	ThiefRefusedAfterBlock  int             `json:"thief_refused_after_block"`
+	ThiefAcceptedAfterBlock int             `json:"thief_accepted_after_block"`
+	ThiefSeenRefused        int             `json:"thief_seen_refused"` // of those, in logs that are shared
+	Entrusted               EntrustedResult `json:"entrusted"`
+	Evidence                string          `json:"evidence"` // the file
+	// Verified says that the evidence file was read again, by another process, and is good.
+	Verified bool `json:"verified"`
+	// EmulatorCPU is of this process, in seconds: the emulated cloud with the vendor's
+	// products and the thief. ProductCPU is of all processes of Tallystick.
+	EmulatorCPU float64 `json:"emulator_cpu_s"`
+	ProductCPU  float64 `json:"product_cpu_s"`
+}
+
+// A RecallResult is how the recall went.
+type RecallResult struct {
+	Connections       int     `json:"connections"`
+	Proven            int     `json:"proven"`
+	Late              int     `json:"late"` // whose customer had not done its part at the deadline
+	BlockedAtDeadline int     `json:"blocked_at_deadline"`
+	Seconds           float64 `json:"seconds"` // from the start to the end
+}
+
+// An EntrustedResult is about credentials that customers entrusted to the vendor. That
+// part of the case is not played.
+type EntrustedResult struct {
+	Reachable int `json:"reachable"`
+	Reset     int `json:"reset"`
+	Proven    int `json:"proven"`
+}
+
+// Well says whether Tallystick did what it is for: it named all who were entered
+// and nobody else, kept the products going, and its evidence is good.
+func (r Result) Well() bool {
+	return slices.Equal(r.EnteredTruth, r.EnteredFound) && len(r.FalseNames) == 0 && r.LegitimateFailures == 0 && r.Verified
+}
+
+// spent fills in the processor time.
+func (r *Result) spent(p *program) {
+	r.EmulatorCPU = processor(syscall.RUSAGE_SELF)
+	if p != nil {
+		r.ProductCPU = processor(syscall.RUSAGE_CHILDREN)
+	}
+}
+
+// processor returns the processor time of this process, or of its children that have
+// ended, in seconds.
+func processor(who int) float64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(who, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
+}
+
+func number(n int) string { return message.NewPrinter(language.English).Sprint(n) }
