@@ -49,7 +49,7 @@ The tenants are those of an EMULATOR, which is part of this command and of nothi
 All else is real: the products sign in, and Tallystick is this program, started as
 "tally up" in a directory of its own. It takes about two minutes.
 
-` + exitStatuses("0 all who were entered were named and nobody else, no legitimate use failed, and the evidence is good",
+` + exitStatuses("0 all who were entered were named and nobody else, no legitimate use failed, the old key is dead everywhere, and the evidence is good",
 			"1 something of that is not so, or could not be played", "2 bad usage"),
 		Example: "  tally demo\n  tally demo --pause\n  tally demo --fast --json",
 		Args:    noArguments,
@@ -60,7 +60,7 @@ All else is real: the products sign in, and Tallystick is this program, started 
 	cmd.Flags().BoolVar(&flags.fast, "fast", false, "a tenth of the customers, and in less time")
 	cmd.Flags().BoolVar(&flags.pause, "pause", false, "stop after each part until Enter is pressed, to look around")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "write what came of it as a JSON object; the story goes to standard error")
-	cmd.Flags().StringVar(&flags.out, "out", "", "keep everything in this `DIR`, which must not be there yet (default a temporary one; the evidence stays)")
+	cmd.Flags().StringVar(&flags.out, "out", "", "keep everything in this `DIR`, which must not be there yet (default a new one for temporary files; it stays until you remove it)")
 	return cmd
 }
 

@@ -17,8 +17,9 @@ import (
 	"github.com/tallystick/tallystick/driver"
 )
 
-// AtMost is for how long new connections wait when nobody lets them go on.
-const AtMost = 2 * time.Second
+// AtMost is for how long new connections wait when nobody lets them go on: on a machine that
+// has too much to do a reload takes seconds. Clients begin again after 1, 3 and 7 s.
+const AtMost = 6 * time.Second
 
 // Ports returns the ports of listeners, sorted. Those that are no numbers are left out.
 func Ports(listeners []driver.Listener) []string {

@@ -23,7 +23,6 @@ type apiError struct {
 	Message    string
 	RequestID  string        // under which Microsoft's support finds it
 	RetryAfter time.Duration // 0: nothing was said
-	Location   string        // where a token of a delta query has ended: how to begin anew
 }
 
 // Error says what was answered.
@@ -56,7 +55,7 @@ func (e *apiError) Unwrap() error {
 // readError takes an error out of an answer, and closes it.
 func (c *client) readError(response *http.Response) *apiError {
 	defer response.Body.Close()
-	e := &apiError{Status: response.StatusCode, RetryAfter: retryAfter(response.Header, c.now()), Location: response.Header.Get("Location")}
+	e := &apiError{Status: response.StatusCode, RetryAfter: retryAfter(response.Header, c.now())}
 	text, _ := io.ReadAll(io.LimitReader(response.Body, maxError)) // one that cannot be read has no words
 	var said struct {
 		Error struct {

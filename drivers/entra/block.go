@@ -5,6 +5,7 @@ package entra
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -54,7 +55,8 @@ func (e *Entra) blockByItself(ctx context.Context, r *ring, old driver.Material)
 	itself, own := *r, *r.client
 	itself.client, own.material, own.secret, own.application, own.settles = &own, old, driver.Secret{}, e.Application, false
 	o, err := itself.look(ctx)
-	if denied := (*signInError)(nil); errors.As(err, &denied) && errors.Is(err, tallystick.ErrDenied) {
+	// An application that is disabled, say, is refused too, and may be enabled again.
+	if denied := (*signInError)(nil); errors.As(err, &denied) && slices.Contains(denied.codes, codeUnknownKey) {
 		return driver.Blocked{Left: []string{tokensLeft}}, nil
 	}
 	if err != nil {

@@ -96,7 +96,10 @@ func (e *Entra) findIn(ctx context.Context, tenant string, now func() time.Time,
 }
 
 // A signInError is that nobody can sign in at a tenant.
-type signInError struct{ error }
+type signInError struct {
+	error
+	codes []int // of Entra ID
+}
 
 func (e *signInError) Unwrap() error { return e.error }
 

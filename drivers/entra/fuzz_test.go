@@ -13,24 +13,19 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// Whatever a page is, its elements are whole JSON values, as many as are counted.
+// Whatever a page is, its elements are whole JSON values.
 func FuzzPage(f *testing.F) {
 	f.Add([]byte(`{"@odata.context":"x","@odata.nextLink":"https://graph.microsoft.com/v1.0/applications?$skiptoken=1","value":[{"id":"1"},{"id":"2"}]}`))
 	f.Add([]byte(`{"value":[],"@odata.deltaLink":"https://graph.microsoft.com/v1.0/applications/delta?$deltatoken=1"}`))
 	f.Add([]byte(`{"value":[1,"two",null,[[]]],"value":[{}]} trailing`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var p page
-		count := 0
-		err := p.read(json.NewDecoder(bytes.NewReader(text)), func(element json.RawMessage) error {
+		_ = p.read(json.NewDecoder(bytes.NewReader(text)), func(element json.RawMessage) error {
 			if !json.Valid(element) {
 				t.Errorf("%q is an element", element)
 			}
-			count++
 			return nil
 		})
-		if err == nil && count != p.Count {
-			t.Errorf("%d elements are counted as %d", count, p.Count)
-		}
 	})
 }
 

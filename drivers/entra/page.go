@@ -17,35 +17,25 @@ const maxPages = 100_000
 
 // A page is the end of one page of a list.
 type page struct {
-	Next  string // @odata.nextLink: the next page; "" after the last
-	Delta string // @odata.deltaLink: where changes from now on are asked for; "" before the last
-	Count int    // elements that were given on
+	Next string // @odata.nextLink: the next page; "" after the last
 }
 
 // list calls each with every element of a list, page by page ("Paging Microsoft Graph data").
 // It holds one element at a time. An error of each ends it. Where it ends with an error, what
 // was given on before was good.
 func (c *client) list(ctx context.Context, path string, query url.Values, each func(json.RawMessage) error) error {
-	_, err := c.listFrom(ctx, c.url(path, query).String(), each)
-	return err
-}
-
-// listFrom is list from a link on; it returns the @odata.deltaLink behind the last page.
-func (c *client) listFrom(ctx context.Context, link string, each func(json.RawMessage) error) (delta string, err error) {
+	link := c.url(path, query).String()
 	for range maxPages {
 		p, err := c.page(ctx, link, each)
-		if err != nil {
-			return "", err
-		}
-		if p.Next == "" {
-			return p.Delta, nil
+		if err != nil || p.Next == "" {
+			return err
 		}
 		if p.Next == link {
-			return "", fmt.Errorf("%w: a page of %s leads to itself", tallystick.ErrUnavailable, c.base.Host)
+			return fmt.Errorf("%w: a page of %s leads to itself", tallystick.ErrUnavailable, c.base.Host)
 		}
 		link = p.Next
 	}
-	return "", fmt.Errorf("%w: a list of %s has more than %d pages", tallystick.ErrUnavailable, c.base.Host, maxPages)
+	return fmt.Errorf("%w: a list of %s has more than %d pages", tallystick.ErrUnavailable, c.base.Host, maxPages)
 }
 
 // page reads one page. A link to another host is ErrInvalid, and not asked.
@@ -89,8 +79,6 @@ func (p *page) read(d *json.Decoder, each func(json.RawMessage) error) error {
 			err = p.elements(d, each)
 		case "@odata.nextLink":
 			err = d.Decode(&p.Next)
-		case "@odata.deltaLink":
-			err = d.Decode(&p.Delta)
 		default:
 			var other json.RawMessage
 			err = d.Decode(&other)
@@ -114,7 +102,6 @@ func (p *page) elements(d *json.Decoder, each func(json.RawMessage) error) error
 		if err := each(element); err != nil {
 			return err
 		}
-		p.Count++
 	}
 	return delim(d, ']')
 }

@@ -73,14 +73,14 @@ func (c *client) signIn(ctx context.Context) (oauth.Answer, error) {
 	for try := 0; ; try++ {
 		status, wait, answer, err := c.ask(ctx)
 		if err != nil {
-			return oauth.Answer{}, &signInError{fmt.Errorf("couldn't sign in at the tenant %s: %w", c.tenant, err)}
+			return oauth.Answer{}, &signInError{error: fmt.Errorf("couldn't sign in at the tenant %s: %w", c.tenant, err)}
 		}
 		if status == http.StatusOK && !answer.Token.IsZero() {
 			return answer, nil
 		}
 		later := status == http.StatusTooManyRequests || status >= 500
 		unsettled := c.settles && slices.Contains(answer.Codes, codeUnknownKey) && try < unsettledTries
-		err = &signInError{fmt.Errorf("couldn't sign in at the tenant %s: %w: %d %s", c.tenant, kindOf(status, answer), status, answer)}
+		err = &signInError{fmt.Errorf("couldn't sign in at the tenant %s: %w: %d %s", c.tenant, kindOf(status, answer), status, answer), answer.Codes}
 		if !later && !unsettled {
 			return oauth.Answer{}, err
 		}
@@ -97,8 +97,10 @@ func kindOf(status int, answer oauth.Answer) error {
 	switch {
 	case status == http.StatusTooManyRequests || status >= 500:
 		return tallystick.ErrUnavailable
-	case answer.Error == "invalid_client" || answer.Error == "unauthorized_client":
+	case answer.Refused(status) || answer.Error == "unauthorized_client":
 		return tallystick.ErrDenied
+	case answer.Error == "invalid_client": // not of the credential, but of the assertion: a clock that is wrong, ours or theirs
+		return tallystick.ErrUnavailable
 	}
 	return tallystick.ErrInvalid
 }

@@ -36,6 +36,8 @@ const (
 	// contentRequests is how many blobs are read in one round: 2,000 requests a minute are
 	// for a whole tenant.
 	contentRequests = 60
+	// contentPages bounds a list, so that one which leads round in a circle is left.
+	contentPages = 1000
 	// contentEvery is how often lists are asked for, at most.
 	contentEvery = time.Minute
 	// contentsKnown is how many blobs of one list are remembered as read.
@@ -129,7 +131,10 @@ func (w *watching) contentList(ctx context.Context, c *client, p *contents, from
 	link := c.url(w.feed("subscriptions/content"), url.Values{
 		"contentType": {mailContent}, "startTime": {from.Format(layout)}, "endTime": {p.End.Format(layout)}, "PublisherIdentifier": {w.Tenant},
 	})
-	for link != nil {
+	for pages := 0; link != nil; pages++ {
+		if pages >= contentPages {
+			return false, fmt.Errorf("%w: a list of %s has more than %d pages", tallystick.ErrUnavailable, network.Quote(c.base.Host), contentPages)
+		}
 		blobs, next, err := c.blobs(ctx, link)
 		if err != nil {
 			return false, err

@@ -219,7 +219,7 @@ func TestTokens(t *testing.T) {
 		}
 		d.now = noon.Add(time.Minute)
 		who, err := d.Token(t.Context(), secret, "192.0.2.7")
-		want := gate.Actor{Name: "backup", Role: gate.Viewer, Via: fmt.Sprint("token ", token.ID)}
+		want := gate.Actor{Name: "backup", Role: gate.Viewer, Via: fmt.Sprint("token ", token.ID), MadeBy: token.CreatedBy}
 		if err != nil || who != want {
 			t.Errorf("%v, %v", who, err)
 		}

@@ -3,6 +3,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (c *Control) CreateToken(ctx context.Context, by gate.Actor, name string, r
 	secret, hash := newSecret(tokenPrefix)
 	now := c.now().UTC().Truncate(time.Microsecond) // as it is kept
 	row, err := c.db.AddToken(ctx, hash, store.Token{
-		Name: name, Role: role.String(), Created: now, CreatedBy: by.Name, Expires: now.Add(life),
+		Name: name, Role: role.String(), Created: now, CreatedBy: cmp.Or(by.MadeBy, by.Name), Expires: now.Add(life),
 	})
 	if err != nil {
 		return "", Token{}, err
@@ -73,7 +74,7 @@ func (c *Control) Token(ctx context.Context, secret, from string) (gate.Actor, e
 	if err != nil {
 		return gate.Actor{}, err
 	}
-	who := gate.Actor{Name: token.Name, Role: token.Role, Via: fmt.Sprintf("token %d", token.ID)}
+	who := gate.Actor{Name: token.Name, Role: token.Role, Via: fmt.Sprintf("token %d", token.ID), MadeBy: token.CreatedBy}
 	now := c.now()
 	switch {
 	case !token.Revoked.IsZero():

@@ -37,10 +37,10 @@ func defaultJobs() []Job {
 	}
 }
 
-// The largest files that are read, in bytes. A configuration of this size has
-// some thousand rules.
+// The largest files that are read, in bytes. A configuration of this size has tens of
+// thousands of doors: a vendor has one for each customer.
 const (
-	maxFile       = 256 << 10
+	maxFile       = 16 << 20
 	maxSecretFile = 4 << 10
 )
 

@@ -36,7 +36,7 @@ func (p *program) signIn(ctx context.Context, link string) (*http.Client, error)
 		return nil, err
 	}
 	client := &http.Client{
-		Jar: jar, Timeout: 5 * time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
+		Jar: jar, Timeout: 15 * time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.root+"/sign-in/"+link, nil)

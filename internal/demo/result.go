@@ -57,7 +57,7 @@ type RecallResult struct {
 }
 
 // An EntrustedResult is about credentials that customers entrusted to the vendor. That
-// part of the case is not played.
+// part of the case is not played: it is here because programs are promised its place.
 type EntrustedResult struct {
 	Reachable int `json:"reachable"`
 	Reset     int `json:"reset"`
@@ -65,9 +65,11 @@ type EntrustedResult struct {
 }
 
 // Well says whether Tallystick did what it is for: it named all who were entered
-// and nobody else, kept the products going, and its evidence is good.
+// and nobody else, kept the products going, proved every connection and kept the thief out
+// after that, and its evidence is good.
 func (r Result) Well() bool {
-	return slices.Equal(r.EnteredTruth, r.EnteredFound) && len(r.FalseNames) == 0 && r.LegitimateFailures == 0 && r.Verified
+	return slices.Equal(r.EnteredTruth, r.EnteredFound) && len(r.FalseNames) == 0 && r.LegitimateFailures == 0 && r.Verified &&
+		r.Recall.Connections == r.Connections && r.Recall.Proven == r.Connections && r.ThiefAcceptedAfterBlock == 0
 }
 
 // spent fills in the processor time.

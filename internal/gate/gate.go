@@ -22,6 +22,9 @@ type Actor struct {
 	Name string `json:"name"` // of a person or a token
 	Role Role   `json:"role"`
 	Via  string `json:"via"` // how they came in: "session", "token", "link", "local"
+	// MadeBy is who made the token that they came in with: the person behind it, as far as
+	// anybody knows. "" is no token.
+	MadeBy string `json:"-"`
 }
 
 // Local returns the actor for whoever runs a command on the data itself. The

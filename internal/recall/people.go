@@ -5,7 +5,6 @@ package recall
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,15 +23,8 @@ func (e *Engine) accounts(ctx context.Context, who gate.Actor) ([]string, error)
 	if who.Via == "local" {
 		list = append(list, store.MarkLocal)
 	}
-	var token int64
-	if _, err := fmt.Sscanf(who.Via, "token %d", &token); err == nil {
-		tokens, err := e.DB.Tokens(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if i := slices.IndexFunc(tokens, func(t store.Token) bool { return t.ID == token }); i >= 0 {
-			list = append(list, tokens[i].CreatedBy)
-		}
+	if who.MadeBy != "" {
+		list = append(list, who.MadeBy)
 	}
 	people, err := e.DB.People(ctx)
 	if err != nil {

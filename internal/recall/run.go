@@ -236,6 +236,12 @@ func (e *Engine) tendOne(ctx context.Context, r store.RecallRow) error {
 			return err
 		}
 	}
+	if r.AtDeadline == tallystick.AtDeadlineBlock && r.Rehearse == 0 && !r.Started.IsZero() && r.Deadline.Sub(now) <= r.Quiet+lastCall {
+		// Also of one that has stopped: the deadline comes all the same.
+		if err := e.DB.GoOnWithoutTrust(ctx, r.ID, !r.Deadline.After(now), now); err != nil {
+			return err
+		}
+	}
 	if r.State != tallystick.RecallRunning {
 		return nil
 	}
@@ -249,18 +255,13 @@ func (e *Engine) tendOne(ctx context.Context, r store.RecallRow) error {
 		}
 		e.Wake()
 	}
-	if r.AtDeadline == tallystick.AtDeadlineBlock && r.Deadline.Sub(now) <= r.Quiet+lastCall {
-		if err := e.DB.GoOnWithoutAsked(ctx, r.ID, now); err != nil {
-			return err
-		}
-	}
 	_, err := e.DB.EndRecall(ctx, r.ID, now)
 	return err
 }
 
 // lastCall is how long before the deadline, and the quiet time besides, holders are given the
-// new credential though people who were asked to let it in have not: at the deadline the
-// old one is refused, and the others need the new one by then.
+// new credential though some doors do not let it in, because that failed or their people have
+// not done it: at the deadline the old one is refused, and the others need the new one by then.
 const lastCall = time.Hour
 
 func (e *Engine) watchDeadline(ctx context.Context, r store.RecallRow, now time.Time) error {

@@ -24,7 +24,7 @@ import (
 // and logged, survives a panic, gets safe headers, is no protocol of machines, comes
 // to a host that we are, does not come from another site, is not too large, and has somebody who asks.
 func (s *Server) layers(mux http.Handler) http.Handler {
-	h := s.identify(mux)
+	h := unhurried(s.identify(mux))
 	h = http.MaxBytesHandler(h, maxBody)
 	h = s.intake(h) // has bounds of its own
 	h = s.sameSite(h)
@@ -190,6 +190,19 @@ func (s *Server) sameSite(next http.Handler) http.Handler {
 		s.refuse(w, r, problem.With(err, "Open this server's own page and try again there."))
 	}))
 	return protection.Handler(next)
+}
+
+// planTime is how long a plan may take: it looks at every door, and there can be thousands.
+const planTime = 15 * time.Minute
+
+// unhurried gives the calls that make a plan more time for their answer.
+func unhurried(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/recalls") && r.Method == http.MethodPost || strings.HasSuffix(r.URL.Path, "/recalls/plan") {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(planTime)) // what cannot be set stays as it is
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // identify finds out who is asking. Whoever cannot be told is nobody, and the

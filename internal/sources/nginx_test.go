@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -118,9 +119,16 @@ func TestTheLogOfNginxIsRotated(t *testing.T) {
 		}
 		ask(10)
 	}
-	// logrotate with copytruncate; nothing is written between the two.
-	text, err := os.ReadFile(h.path("log"))
-	must(t, errors.Join(err, os.WriteFile(h.path("log.0"), text, 0o600), os.Truncate(h.path("log"), 0)))
+	// logrotate with copytruncate; nothing is written between the two: nginx writes a line
+	// after it has answered, so the last one is waited for.
+	last := regexp.MustCompile(fmt.Sprintf(`/%d\b`, sent))
+	var text []byte
+	h.await("nginx has written all lines", func() bool {
+		var err error
+		text, err = os.ReadFile(h.path("log"))
+		return err == nil && last.Match(text)
+	})
+	must(t, errors.Join(os.WriteFile(h.path("log.0"), text, 0o600), os.Truncate(h.path("log"), 0)))
 	ask(50)
 	h.age()
 	h.await("all requests are in the ledger", func() bool { return int(h.source("edge").Records) >= sent })

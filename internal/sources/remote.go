@@ -132,8 +132,8 @@ func (one *remote) rest(again time.Duration, failed bool) time.Duration {
 	if again <= 0 {
 		again = usualRound
 	}
-	// A tenth more or less, by the number of the source and of its records: nothing
-	// has to be random here.
+	// Up to a fifth more, so that sources which failed together do not come again together;
+	// rounds that are worth it sooner are not put off.
 	spread := maphash.Comparable(one.seed, [2]int64{one.source.ID, time.Now().UnixNano()}) % 1000
 	if failed || again >= usualRound {
 		again += again * time.Duration(spread) / 5000

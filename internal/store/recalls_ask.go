@@ -42,15 +42,19 @@ func unask(ctx context.Context, tx *writing, s RecallStepRow) error {
 	return err
 }
 
-// GoOnWithoutAsked lets the installs of a recall wait no more for doors whose people were
-// asked to trust the new credential and have not: the new one is tried there once they have.
-func (db *DB) GoOnWithoutAsked(ctx context.Context, recall int64, at time.Time) error {
-	const asked = `SELECT s.id, s.target_id, s.door, i.id, i.door FROM recall_targets t
-		JOIN recall_steps s ON s.recall_id = t.recall_id AND s.target_id = t.id AND s.act = 'trust' AND s.asked = TRUE
+// GoOnWithoutTrust lets the installs of a recall wait no more for doors that do not trust the
+// new credential: because their people were asked to see to that and have not, or because it
+// failed; with all, for whatever reason, once there is something to install. The new one is tried there once they do.
+func (db *DB) GoOnWithoutTrust(ctx context.Context, recall int64, all bool, at time.Time) error {
+	const query = `SELECT s.id, s.target_id, s.door, i.id, i.door FROM recall_steps s
 		JOIN recall_after a ON a.step_id = s.id JOIN recall_steps i ON i.id = a.behind AND i.act = 'install'
-		WHERE t.recall_id = $1 AND t.asked = TRUE ORDER BY s.id`
-	rows, err := db.read.QueryContext(ctx, asked, recall)
-	waits, err := collect(db, "couldn't list what is asked for", rows, err, func(rows *sql.Rows) (heldUp, error) {
+		WHERE s.recall_id = $1 AND s.act = 'trust' AND s.state IN ('ready', 'running', 'failed') AND (s.asked = TRUE OR s.state = 'failed' OR $2 = 1) ORDER BY s.id`
+	whatever := 0
+	if all {
+		whatever = 1
+	}
+	rows, err := db.read.QueryContext(ctx, query, recall, whatever)
+	waits, err := collect(db, "couldn't list what is not trusted", rows, err, func(rows *sql.Rows) (heldUp, error) {
 		var h heldUp
 		err := rows.Scan(&h.trust, &h.target, &h.relying, &h.install, &h.holder)
 		return h, err
@@ -61,13 +65,13 @@ func (db *DB) GoOnWithoutAsked(ctx context.Context, recall int64, at time.Time) 
 	for _, h := range waits { // each by itself, so that nobody who has one of them waits for us
 		err := db.tx(ctx, func(tx *writing) error { return h.letGo(ctx, tx, recall, at) })
 		if err != nil {
-			return db.wrap("couldn't go on without what is asked for", err)
+			return db.wrap("couldn't go on without doors that do not trust the new one", err)
 		}
 	}
 	return nil
 }
 
-// A heldUp is an install that waits for a door whose people are asked to trust.
+// A heldUp is an install that waits for a door that does not trust the new credential.
 type heldUp struct {
 	trust, target, install int64
 	relying, holder        string
@@ -76,7 +80,7 @@ type heldUp struct {
 // letGo lets the install wait for it no more, and in its place what tries the new one there.
 func (h heldUp) letGo(ctx context.Context, tx *writing, recall int64, at time.Time) error {
 	// Who has this row counts: the step may be done at this moment.
-	result, err := tx.ExecContext(ctx, `UPDATE recall_steps SET asked = TRUE WHERE id = $1 AND asked = TRUE`, h.trust)
+	result, err := tx.ExecContext(ctx, `UPDATE recall_steps SET waits = waits WHERE id = $1 AND state NOT IN ('done', 'skipped')`, h.trust)
 	if err = changedOne(result, err); err == nil {
 		result, err = tx.ExecContext(ctx, `DELETE FROM recall_after WHERE step_id = $1 AND behind = $2`, h.trust, h.install)
 		err = changedOne(result, err)

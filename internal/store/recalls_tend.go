@@ -70,6 +70,9 @@ func (db *DB) openGates(ctx context.Context, recall int64) ([]RecallStepRow, err
 	for _, g := range gates {
 		left := ""
 		for _, p := range tallystick.Phases()[:slices.Index(tallystick.Phases(), g.Phase)+1] {
+			if p == tallystick.PhaseRevoke && g.Phase == tallystick.PhaseProve {
+				continue // what is proven was refused before; that the issuer revokes may wait for others
+			}
 			left += ` + ` + string(p) + `_left`
 		}
 		var shut bool

@@ -58,7 +58,7 @@ const bookAge = 90 * 24 * time.Hour
 // Quiet answers. It is for the program itself and asks no gate. Books are those that
 // have the credential at any relying party: who keeps one for a credential records
 // all of its uses. A use that names no relying party may have been there. The answer is
-// what the books said at one instant, at most Fresh ago.
+// what the books said at one instant: see Fresh.
 func (u *Usage) Quiet(ctx context.Context, q QuietQuestion) (Quiet, error) {
 	r, err := u.reading(ctx, q)
 	if err != nil {

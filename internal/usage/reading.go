@@ -40,8 +40,15 @@ func (t *reading) parties() []string { return slices.Collect(maps.Keys(t.uses)) 
 
 // readings keeps the last of each credential.
 type readings struct {
-	mu   sync.Mutex
-	last map[string]*reading // guarded by mu; by the names of the credential
+	mu    sync.Mutex
+	slots map[string]*readingSlot // guarded by mu; by the names of the credential
+}
+
+// A readingSlot is what was read last of one credential. Who reads it anew has busy
+// meanwhile: others who ask of the same wait for them, and not for those of another.
+type readingSlot struct {
+	busy chan struct{} // holds one
+	last *reading      // owned by who has busy
 }
 
 // earlier is how much more than was asked for is kept, so that who began a little
@@ -54,33 +61,44 @@ const mostReadings = 64
 // reading returns what the books have: what was read last, when that is fresh enough.
 // Reading again takes at most a tenth of the time.
 func (u *Usage) reading(ctx context.Context, q QuietQuestion) (*reading, error) {
-	names := slices.Clone(q.Names)
-	slices.Sort(names)
-	key := strings.Join(names, "\x00")
-	u.readings.mu.Lock()
-	defer u.readings.mu.Unlock()
-	last := u.readings.last[key]
-	if last != nil && time.Since(last.began) < max(u.Fresh, 10*last.took) && !q.Since.Before(last.since) && u.Fresh > 0 {
+	slot := u.readings.slot(q.Names)
+	select {
+	case slot.busy <- struct{}{}:
+		defer func() { <-slot.busy }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if last := slot.last; last != nil && u.Fresh > 0 && time.Since(last.began) < max(u.Fresh, 10*last.took) && !q.Since.Before(last.since) {
 		return last, nil
 	}
 	fresh, err := u.read(ctx, q.Names, q.Since.Add(-earlier))
-	if err != nil {
-		return nil, err
+	if err == nil {
+		slot.last = fresh
 	}
-	if u.readings.last == nil || len(u.readings.last) >= mostReadings {
-		u.readings.last = map[string]*reading{}
-	}
-	u.readings.last[key] = fresh
-	return fresh, nil
+	return fresh, err
 }
 
-// Kept says whether a holder records the uses of a credential.
-func (u *Usage) Kept(ctx context.Context, names []string) (bool, error) {
-	r, err := u.reading(ctx, QuietQuestion{Names: names, Since: u.Now()})
-	if err != nil {
-		return false, err
+func (r *readings) slot(names []string) *readingSlot {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	key := strings.Join(names, "\x00")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.slots[key] == nil {
+		if r.slots == nil || len(r.slots) >= mostReadings {
+			r.slots = map[string]*readingSlot{} // who has an old one goes on with it
+		}
+		r.slots[key] = &readingSlot{busy: make(chan struct{}, 1)}
 	}
-	return len(r.sources) > 0, nil
+	return r.slots[key]
+}
+
+// Kept says whether a holder records the uses of a credential. It stops at the first use.
+func (u *Usage) Kept(ctx context.Context, names []string) (bool, error) {
+	now := u.Now()
+	first, err := u.Ledger.First(ctx, ledger.Query{Names: names, From: now.Add(-bookAge), To: now.Add(time.Hour), Side: tallystick.SideHolder},
+		func(use *tallystick.Use) bool { return use.Source != u.Own })
+	return first != nil, err
 }
 
 // read reads the books: first up to when they are closed, then what is in them, so that

@@ -25,7 +25,7 @@ type Usage struct {
 	Raw Raw
 	Now func() time.Time
 	// Fresh is how old what Quiet has read of the books may be, so that many questions in a
-	// row cost one reading; 0 reads for each.
+	// row cost one reading, and ten times as long as reading took where that is more; 0 reads for each.
 	Fresh time.Duration
 	// Own is the source in which this program itself records what it tries with credentials
 	// of others. What is in it is no holder's use for Quiet.

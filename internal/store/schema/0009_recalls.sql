@@ -20,9 +20,7 @@ CREATE TABLE recalls (
     wanted_by   TEXT NOT NULL DEFAULT '',
     reminded    BIGINT NOT NULL DEFAULT 0,  -- how many reminders of the deadline were given
     events      BIGINT NOT NULL DEFAULT 0,  -- the number of the latest event
-    wanted_as   TEXT NOT NULL DEFAULT '[]', -- JSON: the accounts behind them
     opened_by   TEXT NOT NULL,
-    opened_as   TEXT NOT NULL,            -- JSON: the accounts behind them
     opened      BIGINT NOT NULL,
     started     BIGINT NOT NULL DEFAULT 0,
     ended       BIGINT NOT NULL DEFAULT 0,
@@ -40,7 +38,6 @@ CREATE TABLE recall_approvals (
     recall_id BIGINT NOT NULL,
     deadline  BIGINT NOT NULL,
     who       TEXT NOT NULL,
-    accounts  TEXT NOT NULL,              -- JSON: those behind them
     at        BIGINT NOT NULL,
     PRIMARY KEY (recall_id, deadline, who)
 ){{clustered}};
@@ -61,7 +58,6 @@ CREATE TABLE recall_targets (
     facts         TEXT NOT NULL,           -- JSON: what all steps of it are told
     state         TEXT NOT NULL,
     late          BOOLEAN NOT NULL DEFAULT FALSE,
-    asked         BOOLEAN NOT NULL DEFAULT FALSE, -- a step of it is
     error         TEXT NOT NULL DEFAULT '',
     fresh         TEXT NOT NULL DEFAULT '', -- the name of the new credential, once it is there
     -- How many steps of each phase are not done; the state follows from them.
@@ -72,7 +68,6 @@ CREATE TABLE recall_targets (
     prove_left    BIGINT NOT NULL
 );
 CREATE INDEX recall_targets_wave ON recall_targets (recall_id, wave, state, id);
-CREATE INDEX recall_targets_asked ON recall_targets (recall_id) WHERE asked = TRUE;
 CREATE INDEX recall_targets_at ON recall_targets (holder, relying);
 CREATE TABLE recall_steps (
     id        {{id}},
@@ -92,7 +87,6 @@ CREATE TABLE recall_steps (
     waits     BIGINT NOT NULL,
     fence     BIGINT NOT NULL DEFAULT 0,
     round     BIGINT NOT NULL DEFAULT 0,  -- how often it was begun anew
-    asked     BOOLEAN NOT NULL DEFAULT FALSE, -- the door denies it to us, and its people are to do it
     failures  BIGINT NOT NULL DEFAULT 0,
     trouble   BIGINT NOT NULL DEFAULT 0,  -- when the failures in a row began
     error     TEXT NOT NULL DEFAULT '',
@@ -165,7 +159,6 @@ CREATE TABLE agent_doors (
     agent  TEXT NOT NULL,
     name   TEXT NOT NULL,                 -- as the agent calls it
     about  TEXT NOT NULL,                 -- JSON: what the agent says of it
-    size   BIGINT NOT NULL DEFAULT 0,     -- of view, in bytes
     view   TEXT NOT NULL DEFAULT '',      -- JSON: how it stood; '' before the first look
     looked BIGINT NOT NULL DEFAULT 0,     -- when it was last looked at
     error  TEXT NOT NULL DEFAULT '',      -- of that look
