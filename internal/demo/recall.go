@@ -78,7 +78,7 @@ func (p *play) recall(ctx context.Context) error {
 }
 
 // planning is time that a plan of thousands of doors may take before the deadline begins to count.
-const planning = 10 * time.Second
+const planning = 15 * time.Second
 
 // follow waits for the end of the recall. Customers who do their part by hand do it
 // meanwhile, but for those who are late.

@@ -41,7 +41,8 @@ func (t *reading) parties() []string { return slices.Collect(maps.Keys(t.uses)) 
 // readings keeps the last of each credential.
 type readings struct {
 	mu    sync.Mutex
-	slots map[string]*readingSlot // guarded by mu; by the names of the credential
+	slots map[string]*readingSlot // guarded by mu; by nameKey
+	kept  map[string]keptAnswer   // guarded by mu; by nameKey
 }
 
 // A readingSlot is what was read last of one credential. Who reads it anew has busy
@@ -78,10 +79,15 @@ func (u *Usage) reading(ctx context.Context, q QuietQuestion) (*reading, error) 
 	return fresh, err
 }
 
-func (r *readings) slot(names []string) *readingSlot {
+// nameKey makes one text of the names of a credential.
+func nameKey(names []string) string {
 	names = slices.Clone(names)
 	slices.Sort(names)
-	key := strings.Join(names, "\x00")
+	return strings.Join(names, "\x00")
+}
+
+func (r *readings) slot(names []string) *readingSlot {
+	key := nameKey(names)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.slots[key] == nil {
@@ -93,8 +99,50 @@ func (r *readings) slot(names []string) *readingSlot {
 	return r.slots[key]
 }
 
-// Kept says whether a holder records the uses of a credential. It stops at the first use.
+// keptFor is for how long an answer of Kept is good: books that are kept go on being kept, and
+// that one has begun is to be known soon.
+const (
+	keptFor  = time.Hour
+	emptyFor = 5 * time.Second
+)
+
+// Kept says whether a holder records the uses of a credential. It stops at the first use, and
+// with Fresh answers from what it found before.
 func (u *Usage) Kept(ctx context.Context, names []string) (bool, error) {
+	key := nameKey(names)
+	u.readings.mu.Lock()
+	before, known := u.readings.kept[key]
+	u.readings.mu.Unlock()
+	if known && u.Fresh > 0 && time.Now().Before(before.until) {
+		return before.is, nil
+	}
+	is, err := u.isKept(ctx, names)
+	if err != nil {
+		return false, err
+	}
+	until := time.Now().Add(emptyFor)
+	if is {
+		until = time.Now().Add(keptFor)
+	}
+	u.readings.mu.Lock()
+	defer u.readings.mu.Unlock()
+	if u.readings.kept == nil || len(u.readings.kept) >= mostKept {
+		u.readings.kept = map[string]keptAnswer{}
+	}
+	u.readings.kept[key] = keptAnswer{is, until}
+	return is, nil
+}
+
+// mostKept bounds how many answers of Kept are remembered.
+const mostKept = 10_000
+
+// A keptAnswer is what Kept has found.
+type keptAnswer struct {
+	is    bool
+	until time.Time // by the machine's clock
+}
+
+func (u *Usage) isKept(ctx context.Context, names []string) (bool, error) {
 	now := u.Now()
 	first, err := u.Ledger.First(ctx, ledger.Query{Names: names, From: now.Add(-bookAge), To: now.Add(time.Hour), Side: tallystick.SideHolder},
 		func(use *tallystick.Use) bool { return use.Source != u.Own })
