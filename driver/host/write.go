@@ -71,6 +71,21 @@ func replace(path string, content []byte, mode fs.FileMode, like string) error {
 	}
 	directory, base := filepath.Split(path)
 	sweep(directory, base)
+	for try := 0; ; try++ {
+		err := stage(directory, base, path, from, old, content, mode)
+		// Between its making and its lock a staged file looks left behind, and whoever writes
+		// beside us may have swept it away.
+		if !errors.Is(err, fs.ErrNotExist) || try == mostStages {
+			return err
+		}
+	}
+}
+
+// mostStages bounds how often a file is staged anew that somebody swept away.
+const mostStages = 20
+
+// stage writes a file beside path and gives it its name.
+func stage(directory, base, path, from string, old fs.FileInfo, content []byte, mode fs.FileMode) error {
 	name := filepath.Join(directory, "."+base+staged+rand.Text()[:12])
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

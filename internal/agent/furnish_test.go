@@ -215,9 +215,7 @@ func (h *house) serve(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- server.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {
-		stopping, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := server.Shutdown(stopping); err != nil {
+		if err := server.Close(); err != nil { // agents hold requests open for long
 			t.Error(err)
 		}
 		<-ended
