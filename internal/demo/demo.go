@@ -140,7 +140,7 @@ func (p *play) open(ctx context.Context) error {
 // firstRound waits until every product has been everywhere once, so that what follows
 // happens to an estate in use.
 func (p *play) firstRound(ctx context.Context) error {
-	return until(ctx, 10*p.Pace+time.Minute, "the products have signed in everywhere", func(context.Context) (bool, error) {
+	return until(ctx, shortly, 10*p.Pace+time.Minute, "the products have signed in everywhere", func(context.Context) (bool, error) {
 		in := 0
 		for _, product := range p.vendor.products {
 			in += product.visited()
@@ -150,8 +150,15 @@ func (p *play) firstRound(ctx context.Context) error {
 	})
 }
 
-// until asks again and again until something is so.
-func until(ctx context.Context, patience time.Duration, what string, is func(context.Context) (bool, error)) error {
+// Gaps between two questions: shortly where it is measured how long something takes, and
+// calmly where the answer costs more than the wait.
+const (
+	shortly = 100 * time.Millisecond
+	calmly  = time.Second
+)
+
+// until asks again and again, with a gap between, until something is so.
+func until(ctx context.Context, gap, patience time.Duration, what string, is func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -165,7 +172,7 @@ func until(ctx context.Context, patience time.Duration, what string, is func(con
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: waited %s until %s", tallystick.ErrUnavailable, patience, what)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(gap):
 		}
 	}
 }

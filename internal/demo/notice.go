@@ -59,7 +59,7 @@ func (p *play) notice(ctx context.Context) error {
 func (p *play) watch(ctx context.Context) (map[string]usedRecord, error) {
 	readable, last := p.readableAt()
 	found := map[string]usedRecord{}
-	err := until(ctx, time.Until(last)+time.Minute, "the thief was noticed", func(ctx context.Context) (bool, error) {
+	err := until(ctx, shortly, time.Until(last)+time.Minute, "the thief was noticed", func(ctx context.Context) (bool, error) {
 		list, err := p.program.foreign(ctx, tallystick.FingerprintOf(p.vendor.certificate.Raw))
 		if err != nil {
 			return false, err

@@ -85,7 +85,7 @@ const planning = 15 * time.Second
 func (p *play) follow(ctx context.Context, deadline time.Time) error {
 	told, asked, suspended, caughtUp := tallystick.RecallState(""), false, false, false
 	var status recallStatus
-	err := until(ctx, time.Until(deadline)+5*time.Minute, "the recall has ended", func(ctx context.Context) (bool, error) {
+	err := until(ctx, calmly, time.Until(deadline)+5*time.Minute, "the recall has ended", func(ctx context.Context) (bool, error) {
 		if err := p.get(ctx, "/recalls/"+recallName, &status); err != nil {
 			return false, err
 		}

@@ -46,9 +46,11 @@ func unask(ctx context.Context, tx *writing, s RecallStepRow) error {
 // new credential: because their people were asked to see to that and have not, or because it
 // failed; with all, for whatever reason, once there is something to install. The new one is tried there once they do.
 func (db *DB) GoOnWithoutTrust(ctx context.Context, recall int64, all bool, at time.Time) error {
-	const query = `SELECT s.id, s.target_id, s.door, i.id, i.door FROM recall_steps s
-		JOIN recall_after a ON a.step_id = s.id JOIN recall_steps i ON i.id = a.behind AND i.act = 'install'
-		WHERE s.recall_id = $1 AND s.act = 'trust' AND s.state IN ('ready', 'running', 'failed') AND (s.asked = TRUE OR s.state = 'failed' OR $2 = 1) ORDER BY s.id`
+	// From the installs that wait, of which there are few, and none soon: this is asked all the time.
+	const query = `SELECT s.id, s.target_id, s.door, i.id, i.door FROM recall_steps i
+		CROSS JOIN recall_after a CROSS JOIN recall_steps s
+		WHERE i.recall_id = $1 AND i.act = 'install' AND i.state = 'waiting' AND a.behind = i.id AND s.id = a.step_id
+		AND s.act = 'trust' AND s.state IN ('ready', 'running', 'failed') AND (s.asked = TRUE OR s.state = 'failed' OR $2 = 1) ORDER BY s.id`
 	whatever := 0
 	if all {
 		whatever = 1

@@ -23,22 +23,36 @@ func (w *Watch) changed(s *set) saying {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out saying
+	closed := closings{}
 	for i, e := range s.entries {
 		e.outcome = s.outcomes[i]
 		if !e.aside && !e.paired {
-			w.compare(e, &out)
+			w.compare(e, closed, &out)
 		}
 	}
 	return out
 }
 
+// closings is up to when all books are closed that speak of a credential: to find it takes a
+// look at each of them, of which there can be thousands.
+type closings map[*used]int64
+
+func (c closings) of(w *Watch, one *used) int64 {
+	closed, known := c[one]
+	if !known {
+		closed = min(closedBy(w, tallystick.SideRelying, one.relying), w.holdersClosed(one))
+		c[one] = closed
+	}
+	return closed
+}
+
 // compare adds to what is to be written down.
-func (w *Watch) compare(e *entry, out *saying) {
+func (w *Watch) compare(e *entry, closed closings, out *saying) {
 	want := statement{e.verdict, e.left}
 	switch e.verdict {
 	case tallystick.VerdictForeign:
 	case tallystick.VerdictUnconfirmed:
-		if !w.confirmable(e) {
+		if !w.confirmable(e, closed) {
 			want = statement{}
 		}
 	default:
@@ -61,11 +75,10 @@ func (w *Watch) compare(e *entry, out *saying) {
 
 // confirmable says whether the relying party of a holder's use would have told of
 // it by now: its book had begun then, and is closed past it.
-func (w *Watch) confirmable(e *entry) bool {
+func (w *Watch) confirmable(e *entry, closed closings) bool {
 	one := e.owner.now()
-	closed := min(closedBy(w, tallystick.SideRelying, one.relying), w.holdersClosed(one))
 	since, ok := one.parties[partyHash(e.use.RelyingParty)]
-	return ok && since <= micro(e.use.Time) && closed > until(e.use)+w.Tolerance.Microseconds()
+	return ok && since <= micro(e.use.Time) && closed.of(w, one) > until(e.use)+w.Tolerance.Microseconds()
 }
 
 // say shows the rules what turned out to be foreign, and writes all of it down. The

@@ -11,3 +11,4 @@ ALTER TABLE recall_targets ADD COLUMN asked BOOLEAN NOT NULL DEFAULT FALSE; -- a
 ALTER TABLE recall_steps ADD COLUMN asked BOOLEAN NOT NULL DEFAULT FALSE; -- the door denies it to us, and its people are to do it
 ALTER TABLE agent_doors ADD COLUMN size BIGINT NOT NULL DEFAULT 0; -- of view, in bytes
 CREATE INDEX recall_targets_asked ON recall_targets (recall_id) WHERE asked = TRUE;
+CREATE INDEX recall_steps_installs ON recall_steps (recall_id) WHERE act = 'install' AND state = 'waiting';
