@@ -173,5 +173,6 @@ func (p *play) count(ctx context.Context) error {
 	p.result.LegitimateUses, p.result.LegitimateFailures = p.vendor.counts()
 	p.Story.Say("Proven at %s of %s connections in %.1f s. The products were let in %s times meanwhile, and refused %d times.",
 		number(r.Proven), number(r.Connections), r.Seconds, number(int(p.result.LegitimateUses)), p.result.LegitimateFailures)
+	p.Story.Say("From the start to the proof Tallystick worked for %.0f s of processor time, and the emulator with the vendor's products for %.0f s.", r.ProductCPU, r.EmulatorCPU)
 	return nil
 }

@@ -68,6 +68,10 @@ func (p *product) open(s *entra.Servers) error {
 	return nil
 }
 
+// firstRound is how long a product that starts takes for all its connections, at most: it has
+// all mail to fetch that came meanwhile.
+const firstRound = 12 * time.Second
+
 // run works until ctx ends.
 func (p *product) run(ctx context.Context, pace time.Duration) {
 	var all sync.WaitGroup
@@ -82,9 +86,15 @@ func (p *product) run(ctx context.Context, pace time.Duration) {
 		})
 	}
 	defer close(work)
-	gap := time.NewTicker(max(pace/time.Duration(max(len(p.customers), 1)), time.Millisecond))
+	each := func(round time.Duration) time.Duration {
+		return max(round/time.Duration(max(len(p.customers), 1)), time.Millisecond)
+	}
+	gap := time.NewTicker(each(min(pace, firstRound)))
 	defer gap.Stop()
 	for i := 0; ; i++ {
+		if i == len(p.customers) {
+			gap.Reset(each(pace))
+		}
 		select {
 		case <-ctx.Done():
 			return

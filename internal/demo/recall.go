@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -71,9 +72,12 @@ func (p *play) recall(ctx context.Context) error {
 	if err := api.ask(ctx, api.opener, http.MethodPost, "/recalls/"+recallName+"/start", nil, &status); err != nil {
 		return err
 	}
+	product, emulator := processorOf(api.server.Process.Pid), processor(syscall.RUSAGE_SELF)
 	if err := p.follow(ctx, deadline); err != nil {
 		return err
 	}
+	p.result.Recall.ProductCPU = processorOf(api.server.Process.Pid) - product
+	p.result.Recall.EmulatorCPU = processor(syscall.RUSAGE_SELF) - emulator
 	return p.count(ctx)
 }
 

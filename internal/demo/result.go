@@ -3,7 +3,12 @@
 package demo
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -54,6 +59,10 @@ type RecallResult struct {
 	Late              int     `json:"late"` // whose customer had not done its part at the deadline
 	BlockedAtDeadline int     `json:"blocked_at_deadline"`
 	Seconds           float64 `json:"seconds"` // from the start to the end
+	// ProductCPU is what Tallystick's server worked from the start to the proof, in seconds of
+	// processor time, and EmulatorCPU what this process did meanwhile; 0 where the system does not tell.
+	ProductCPU  float64 `json:"product_cpu_s"`
+	EmulatorCPU float64 `json:"emulator_cpu_s"`
 }
 
 // An EntrustedResult is about credentials that customers entrusted to the vendor. That
@@ -78,6 +87,30 @@ func (r *Result) spent(p *program) {
 	if p != nil {
 		r.ProductCPU = processor(syscall.RUSAGE_CHILDREN)
 	}
+}
+
+// processorOf returns the processor time of another process that goes on, in seconds: fields 14
+// and 15 of /proc/PID/stat (proc(5)), in ticks of a hundredth of a second. 0 where there is none.
+func processorOf(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The second field is the name in brackets, which may have spaces.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	const user, system, perSecond = 11, 12, 100
+	if len(fields) <= system {
+		return 0
+	}
+	ticks := 0
+	for _, field := range fields[user : system+1] {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return float64(ticks) / perSecond
 }
 
 // processor returns the processor time of this process, or of its children that have

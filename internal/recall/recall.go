@@ -119,7 +119,7 @@ type Config struct {
 	BooksElsewhere bool
 	Now            func() time.Time
 	Node           string // a name for this process, for leases
-	Workers        int    // how many steps go on at once; 0 is 16
+	Workers        int    // how many steps go on at once; 0 is 32
 	// Defaults are what a Request leaves open.
 	Defaults Defaults
 }
@@ -134,7 +134,7 @@ type Defaults struct {
 }
 
 // defaultWorkers is how many steps go on at once. Most of them wait for a server.
-const defaultWorkers = 16
+const defaultWorkers = 32
 
 // An Engine works at recalls. Make one with New; its methods are safe to call from
 // several goroutines, and several may work on one store.

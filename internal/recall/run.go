@@ -238,7 +238,7 @@ func (e *Engine) tendOne(ctx context.Context, r store.RecallRow) error {
 	}
 	if r.AtDeadline == tallystick.AtDeadlineBlock && r.Rehearse == 0 && !r.Started.IsZero() && r.Deadline.Sub(now) <= r.Quiet+lastCall {
 		// Also of one that has stopped: the deadline comes all the same.
-		if err := e.DB.GoOnWithoutTrust(ctx, r.ID, !r.Deadline.After(now), now); err != nil {
+		if err := e.DB.GoOnWithoutTrust(ctx, r.ID, without(r, now), now); err != nil {
 			return err
 		}
 	}
@@ -257,6 +257,18 @@ func (e *Engine) tendOne(ctx context.Context, r store.RecallRow) error {
 	}
 	_, err := e.DB.EndRecall(ctx, r.ID, now)
 	return err
+}
+
+// without says which doors keep the new credential from their holders no more as a deadline comes.
+// Those that nobody has come to yet have as long as sessions may be had.
+func without(r store.RecallRow, now time.Time) store.Without {
+	switch {
+	case r.Deadline.After(now):
+		return store.WithoutDenied
+	case r.Blocked.IsZero() || now.Sub(r.Blocked) < holdGrace:
+		return store.WithoutTried
+	}
+	return store.WithoutAny
 }
 
 // lastCall is how long before the deadline, and the quiet time besides, holders are given the

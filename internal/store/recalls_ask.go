@@ -42,20 +42,24 @@ func unask(ctx context.Context, tx *writing, s RecallStepRow) error {
 	return err
 }
 
+// Without says which doors that do not trust the new credential keep it from nobody any more.
+type Without int
+
+const (
+	WithoutDenied Without = iota // whose people were asked to see to it and have not, or where it failed for good
+	WithoutTried                 // also where it failed and is tried again
+	WithoutAny                   // all
+)
+
 // GoOnWithoutTrust lets the installs of a recall wait no more for doors that do not trust the
-// new credential: because their people were asked to see to that and have not, or because it
-// failed; with all, for whatever reason, once there is something to install. The new one is tried there once they do.
-func (db *DB) GoOnWithoutTrust(ctx context.Context, recall int64, all bool, at time.Time) error {
+// new credential, once there is something to install. The new one is tried there once they do.
+func (db *DB) GoOnWithoutTrust(ctx context.Context, recall int64, which Without, at time.Time) error {
 	// From the installs that wait, of which there are few, and none soon: this is asked all the time.
 	const query = `SELECT s.id, s.target_id, s.door, i.id, i.door FROM recall_steps i
 		CROSS JOIN recall_after a CROSS JOIN recall_steps s
 		WHERE i.recall_id = $1 AND i.act = 'install' AND i.state = 'waiting' AND a.behind = i.id AND s.id = a.step_id
-		AND s.act = 'trust' AND s.state IN ('ready', 'running', 'failed') AND (s.asked = TRUE OR s.state = 'failed' OR $2 = 1) ORDER BY s.id`
-	whatever := 0
-	if all {
-		whatever = 1
-	}
-	rows, err := db.read.QueryContext(ctx, query, recall, whatever)
+		AND s.act = 'trust' AND s.state IN ('ready', 'running', 'failed') AND (s.asked = TRUE OR s.state = 'failed' OR s.failures > 0 AND $2 >= 1 OR $2 >= 2) ORDER BY s.id`
+	rows, err := db.read.QueryContext(ctx, query, recall, int(which))
 	waits, err := collect(db, "couldn't list what is not trusted", rows, err, func(rows *sql.Rows) (heldUp, error) {
 		var h heldUp
 		err := rows.Scan(&h.trust, &h.target, &h.relying, &h.install, &h.holder)

@@ -227,6 +227,7 @@ func (w *Watch) Wake() {
 // How often things are done, at most and at least.
 const (
 	shortestRound = 200 * time.Millisecond
+	longestPause  = time.Second // after a round that is not longer itself
 	longestRound  = 5 * time.Second
 	saveEvery     = time.Hour
 	saveRecords   = 400 << 10 // before the ledger seals by itself
@@ -258,14 +259,19 @@ func (w *Watch) Run(ctx context.Context, failed func(error)) error {
 		w.mu.Lock()
 		w.counts.Round = took
 		w.mu.Unlock()
-		// A round that took long is followed by a pause, so that those who put
-		// records in come to their turn.
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(shortestRound, took/2)):
+		case <-time.After(pauseAfter(took)):
 		}
 		tick.Reset(longestRound)
 	}
+}
+
+// pauseAfter returns how long to rest after a round, which settles all open records anew: mostly
+// four times as long as it took, as long as nobody waits for a second because of that. Those
+// who put records in come to their turn meanwhile.
+func pauseAfter(took time.Duration) time.Duration {
+	return max(min(max(shortestRound, 4*took), longestPause), took/2)
 }
 
 // upkeep does what need not be done with every round, and would hold it up.
