@@ -102,7 +102,7 @@ var arrows = []arrow{
 	{"internal/problem", []string{"."}, "what an error is to its readers depends on the error alone"},
 	{"internal/config", []string{".", "driver", "internal/config", "internal/problem"}, "the configuration is data"},
 	{"internal/store", []string{".", "internal/store", "internal/store/"}, "the store knows no feature"},
-	{"internal/demo", []string{".", "driver", "driver/", "holder", "internal/lab/entra"}, "the demo plays the world, and knows Tallystick as its users do"},
+	{"internal/demo", []string{".", "driver", "driver/", "holder", "internal/lab", "internal/lab/entra"}, "the demo plays the world, and knows Tallystick as its users do"},
 	{"internal/server", []string{".", "driver", "rule", "internal/"}, "the server calls features; only cmd knows drivers"},
 	{"internal/web", []string{".", "driver", "rule", "internal/"}, "pages call features; only cmd knows drivers"},
 	{"internal/lab/entra", nil, "the emulator is written to Microsoft's documents and shares nothing with what it tests"},

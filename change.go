@@ -18,6 +18,9 @@ const (
 	ChangeKeyRead           ChangeKind = "key-read"     // a private key was opened where it is kept
 	ChangeKeyExported       ChangeKind = "key-exported" // and left it
 	ChangeSetting           ChangeKind = "setting"      // anything else that decides who gets in
+	// ChangeSuspected alters nothing: another detector says that a credential of Target is in
+	// foreign hands.
+	ChangeSuspected ChangeKind = "suspected"
 )
 
 // A Change is one alteration of who gets in, as the log of a directory, a tenant
@@ -58,4 +61,7 @@ type Change struct {
 	Before      string `json:"before,omitempty"` // values, where the log has them; never secrets
 	After       string `json:"after,omitempty"`
 	Detail      string `json:"detail,omitempty"`
+
+	// Values are what can be put back, where who saw the change had them.
+	Values *ChangedValues `json:"values,omitempty"`
 }

@@ -20,6 +20,8 @@ import (
 //	ssh://10.0.0.5:22                  an SSH server
 //	metadata://idp.example/saml        SAML metadata or an OpenID key set; metadata:///path in a file
 //	entra://TENANT/applications/ID     an object of a tenant of Microsoft Entra ID
+//	ad://lab.test/CN=web1,DC=lab,DC=test   an object of a domain of Active Directory
+//	ldap://10.0.0.5:636/uid=web1,dc=lab    an entry of another directory
 //
 // Places compare as strings; make them with the functions below.
 type Place string
@@ -133,6 +135,8 @@ type Facts struct {
 	File  *FileFacts  `json:"file,omitempty"`
 	SSH   *SSHFacts   `json:"ssh,omitempty"`
 	Entra *EntraFacts `json:"entra,omitempty"`
+
+	Account *AccountFacts `json:"account,omitempty"`
 }
 
 // An Evidence level says how much a sighting at an endpoint proves.

@@ -67,7 +67,7 @@ func (d Driver) About() string { return d.about }
 func (d Driver) Options() []Option { return d.options }
 
 // Verbs returns the capabilities in a fixed order: "find", "issue", "look",
-// "revoke", "install", "trust", "block", "probe", "watch".
+// "revoke", "install", "trust", "block", "probe", "watch", "undo".
 func (d Driver) Verbs() []string { return d.verbs }
 
 // Open makes the driver ready with option values by name; what is not named
@@ -83,7 +83,7 @@ func verbsOf(v any) []string {
 	}{
 		{"find", is[Finder](v)}, {"issue", is[Issuer](v)}, {"look", is[StandingLooker](v) || is[Looker](v)}, {"revoke", is[Revoker](v)},
 		{"install", is[Installer](v)}, {"trust", is[Truster](v)}, {"block", is[Blocker](v)}, {"probe", is[Prober](v)},
-		{"watch", is[Watcher](v)},
+		{"watch", is[Watcher](v)}, {"undo", is[Undoer](v)},
 	} {
 		if verb.has {
 			verbs = append(verbs, verb.name)
@@ -115,6 +115,8 @@ type FindRequest struct {
 	// same targets with the same options that did not end; "" begins at the
 	// start. A finder that tells no positions ignores it.
 	Resume string
+	// Used is told of each sign-in that the finder itself makes, as of LookRequest.
+	Used func(tallystick.Use)
 }
 
 // A Sink receives what a Finder reports. Its methods are safe to call from

@@ -61,6 +61,31 @@ func (p Public) Names() []string {
 	return names
 }
 
+// Leaf reads the certificate of a credential. One that has none, or none that can be read,
+// is ErrInvalid.
+func (p Public) Leaf() (*x509.Certificate, error) {
+	if len(p.Chain) == 0 {
+		return nil, fmt.Errorf("%w: this takes a certificate, and the credential is none", tallystick.ErrInvalid)
+	}
+	leaf, err := x509.ParseCertificate(p.Chain[0])
+	if err != nil {
+		return nil, fmt.Errorf("%w: couldn't read the certificate: %w", tallystick.ErrInvalid, err)
+	}
+	return leaf, nil
+}
+
+// KeyAlgorithm names the kind of the key: "RSA", "ECDSA" or "Ed25519" of a certificate, the
+// type of an SSH key or SSH certificate (RFC 4253 section 6.6), and "" of anything else.
+func (p Public) KeyAlgorithm() string {
+	if leaf, err := p.Leaf(); err == nil {
+		return leaf.PublicKeyAlgorithm.String()
+	}
+	if key, err := ssh.ParsePublicKey(p.SSH); err == nil {
+		return key.Type()
+	}
+	return ""
+}
+
 // Is says whether two values name one credential: the same certificate, key or account.
 // Certificates of one key are two credentials.
 func (p Public) Is(q Public) bool {

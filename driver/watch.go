@@ -5,6 +5,8 @@ package driver
 import (
 	"context"
 	"time"
+
+	"github.com/tallystick/tallystick"
 )
 
 // A Watcher reads the logs of one real system while they are written: those of one
@@ -35,6 +37,19 @@ type WatchRequest struct {
 	// but not always the last; "" begins anew.
 	Position string
 	Now      func() time.Time // never nil
+	// Memory has what batches of earlier rounds asked to be remembered. It may be nil: then
+	// nothing is.
+	Memory WatchMemory
+	// Used is told of each sign-in that the watcher itself makes, as of LookRequest.
+	Used func(tallystick.Use)
+}
+
+// A WatchMemory has what a sink remembers for a watcher of a system that tells how things
+// are and not what they were before. What a batch of a round asks to be remembered is there when
+// Take has returned.
+type WatchMemory interface {
+	// Remembered returns the values under keys, nil where there is none.
+	Remembered(ctx context.Context, keys []string) ([][]byte, error)
 }
 
 // A WatchSink takes what a Watcher reads. It is used by one goroutine.
@@ -54,11 +69,20 @@ type WatchBatch struct {
 	Log     string   // what they were read from, for people: "sign-ins"
 	Format  string   // how they are written, as "tally reconcile --format" names it
 	Records [][]byte // a JSON object each, as it was received
+	// Remember is kept for later rounds before the position is. A watcher that is sent back
+	// to an older position finds it all the same.
+	Remember []Remembered
 	// Position is from where a round goes on when all of the batch is durable.
 	Position string
 	// Closed says that nothing earlier will come any more, as far as the system's
 	// documentation tells and records have been late so far. Zero says nothing.
 	Closed time.Time
+}
+
+// Remembered is one value that is kept for a watcher, in place of an older one.
+type Remembered struct {
+	Key   string // at most 200 bytes
+	Value []byte // empty: nothing is kept any more
 }
 
 // A WatchTrouble is why something cannot be read now.

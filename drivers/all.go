@@ -7,6 +7,7 @@ package drivers
 import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/drivers/acme"
+	"github.com/tallystick/tallystick/drivers/ad"
 	"github.com/tallystick/tallystick/drivers/csrfile"
 	"github.com/tallystick/tallystick/drivers/dovecot"
 	"github.com/tallystick/tallystick/drivers/entra"
@@ -15,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/files"
 	"github.com/tallystick/tallystick/drivers/haproxy"
 	"github.com/tallystick/tallystick/drivers/keystore"
+	"github.com/tallystick/tallystick/drivers/ldap"
 	"github.com/tallystick/tallystick/drivers/metadata"
 	"github.com/tallystick/tallystick/drivers/nginx"
 	"github.com/tallystick/tallystick/drivers/pemfile"
@@ -34,6 +36,7 @@ import (
 func All() []driver.Driver {
 	return []driver.Driver{
 		acme.Driver(),
+		ad.Driver(),
 		csrfile.Driver(),
 		dovecot.Driver(),
 		entra.Driver(),
@@ -42,6 +45,7 @@ func All() []driver.Driver {
 		files.Driver(),
 		haproxy.Driver(),
 		keystore.Driver(),
+		ldap.Driver(),
 		metadata.Driver(),
 		nginx.Driver(),
 		pemfile.Driver(),

@@ -13,6 +13,7 @@ import (
 // All returns every rule, sorted by name within its family. It is the only list.
 func All() []rule.Rule {
 	return slices.Concat(
+		accountRules(),
 		bookRules(),
 		chainRules(),
 		changeRules(),

@@ -23,7 +23,8 @@ import (
 
 func changeRules() []rule.Rule {
 	return []rule.Rule{
-		credentialAdded(), credentialUsed(), highGrant(), keyExported(), ownerAdded(), shadowCredential(), signingKeyRead(), trustAdded(),
+		credentialAdded(), credentialUsed(), delegationAdded(), guardRemoved(), highGrant(), keyExported(), ownerAdded(), serviceNameAdded(),
+		shadowCredential(), signingKeyRead(), trustAdded(),
 	}
 }
 

@@ -33,6 +33,22 @@ func about(target, detail string) func(*rule.ChangeSubject) {
 	return func(s *rule.ChangeSubject) { s.Change.Target, s.Change.Detail = target, detail }
 }
 
+// adAccount makes a change one of an account of Active Directory.
+func adAccount(s *rule.ChangeSubject) {
+	s.Change.Target, s.Change.TargetName, s.Change.Accounts = "ad:lab.test/cn=web1", "web1", []string{"account:ad/lab/web1"}
+	s.Change.Credential = nil
+}
+
+func control(before, after string) func(*rule.ChangeSubject) {
+	return func(s *rule.ChangeSubject) {
+		s.Change.Detail, s.Change.Before, s.Change.After = "userAccountControl", before, after
+	}
+}
+
+func serviceName(after string) func(*rule.ChangeSubject) {
+	return func(s *rule.ChangeSubject) { s.Change.Detail, s.Change.After = "servicePrincipalName", after }
+}
+
 func changeFixtures() map[string]fixture {
 	const added, grant = tallystick.ChangeCredentialAdded, tallystick.ChangeGrantAdded
 	shadow := about("ad:lab.test/cn=web1", "msDS-KeyCredentialLink")
@@ -44,6 +60,19 @@ func changeFixtures() map[string]fixture {
 		"change-credential-used": {
 			FiringChange: changeOf(added, func(s *rule.ChangeSubject) { s.UsedAt, s.UsedFrom = now.Add(-50*time.Minute), "198.51.100.9" }),
 			SilentChange: changeOf(added), Evidence: "and used from 198.51.100.9 on 2026-11-22 11:10:00Z",
+		},
+		"change-delegation-added": {
+			FiringChange: changeOf(grant, granted("delegation to any service"), adAccount), SilentChange: changeOf(grant, granted("delegation to ldap/dc1.lab.test"), adAccount),
+			Evidence: `"web1" was given delegation to any service`,
+		},
+		"change-guard-removed": {
+			FiringChange: changeOf(tallystick.ChangeSetting, adAccount, control("password never expires", "password never expires, needs no pre-authentication")),
+			SilentChange: changeOf(tallystick.ChangeSetting, adAccount, control("needs no pre-authentication", "needs no pre-authentication, password never expires")),
+			Evidence:     `"web1": needs no pre-authentication, by`,
+		},
+		"change-service-name-added": {
+			FiringChange: changeOf(tallystick.ChangeSetting, adAccount, serviceName("HTTP/web1")), SilentChange: changeOf(tallystick.ChangeSetting, adAccount, serviceName("")),
+			Evidence: `"web1" is the service HTTP/web1 now`,
 		},
 		"change-high-grant": {
 			FiringChange: changeOf(grant, granted("User.Read", "full_access_as_app")),

@@ -31,10 +31,16 @@ func Recheck(s rule.Subject) time.Time {
 		}
 	}
 	var next time.Time
-	for _, t := range instants {
-		if t.After(s.Now) && (next.IsZero() || t.Before(next)) {
-			next = t
+	consider := func(instants []time.Time) {
+		for _, t := range instants {
+			if t.After(s.Now) && (next.IsZero() || t.Before(next)) {
+				next = t
+			}
 		}
+	}
+	consider(instants[:])
+	for i := range s.Sightings {
+		consider(accountInstants(&s.Sightings[i]))
 	}
 	return next
 }

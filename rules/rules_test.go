@@ -24,6 +24,7 @@ var update = flag.Bool("update", false, "write docs/rules.md anew")
 func fixtures(t testing.TB) map[string]fixture {
 	all := make(map[string]fixture)
 	for _, family := range []map[string]fixture{
+		accountFixtures(),
 		bookFixtures(),
 		chainFixtures(),
 		chainSignatureFixtures(),

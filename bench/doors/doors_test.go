@@ -22,6 +22,7 @@ import (
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/doors"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/lab"
 	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/parse"
@@ -110,8 +111,8 @@ func (e *estate) engine(b *testing.B) (*recall.Engine, func()) {
 		b.Fatal(err)
 	}
 	engine, err := recall.New(recall.Config{
-		DB: db, Gate: gate.New(log, time.Now), Log: log, Doors: set, CA: published{e.pki}, Now: time.Now, Node: "bench", Workers: workers,
-		Issuers:  func(string) (driver.Issuer, error) { return e.pki, nil },
+		DB: db, Gate: gate.New(log, time.Now), Log: log, Doors: set, CA: lab.Published{Issuer: e.issuer}, Now: time.Now, Node: "bench", Workers: workers,
+		Issuers:  func(string) (driver.Issuer, error) { return e.issuer, nil },
 		Defaults: recall.Defaults{Approvals: -1, Quiet: time.Second, Waves: tallystick.Waves{Canary: 10, Growth: 10, Errors: 10}},
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ package doors_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -58,14 +57,15 @@ func (k kind) of(size int) int {
 type door struct {
 	name, kind string
 	addresses  []string
-	ways       []signIn
+	ways       []lab.SignIn
 }
 
 // An estate is doors of all kinds, and the files that alice signs in with.
 type estate struct {
 	testing.TB
-	pki      *pki
-	bundle   string // alice's certificate and key
+	pki      *lab.PKI    // of which the intermediate is burnt
+	issuer   *lab.Issuer // of the intermediate that comes after it
+	bundle   string      // alice's certificate and key
 	alice    driver.Material
 	services *services
 	java     java
@@ -80,14 +80,11 @@ const starters = 3
 
 // newEstate starts so many doors.
 func newEstate(b *testing.B, size int) *estate {
-	p := newPKI(b)
-	e := &estate{TB: b, pki: p, alice: p.Client(b, "alice"), services: startServices(b, p.Root)}
+	p := lab.NewPKI(b)
+	e := &estate{TB: b, pki: p, issuer: lab.NewIssuer(b, p, p.Another(b)), alice: p.Client(b, "alice"), services: startServices(b, p.Root)}
 	dir := lab.OpenDir(b)
 	e.bundle = filepath.Join(dir, "alice.pem")
-	chain, key := lab.MaterialPEM(b, e.alice)
-	if err := os.WriteFile(e.bundle, []byte(chain+key), 0o600); err != nil {
-		b.Fatal(err)
-	}
+	lab.Write(b, e.bundle, lab.BundlePEM(b, e.alice))
 	e.configure("alice", "pemfile", map[string]string{"bundle": e.bundle, "role": "client"})
 	e.java.dir = lab.OpenDir(b)
 	e.java.control = lab.FreePort(b)
@@ -141,51 +138,50 @@ const waits = "2m"
 
 func (e *estate) startNginx(t testing.TB, name string) door {
 	n := lab.StartNginx(t, lab.NginxSettings{
-		PKI: e.pki.PKI, Server: e.pki.Localhost(t), Clients: true, Cache: strings.HasSuffix(name, "1"),
+		PKI: e.pki, Server: e.pki.Localhost(t), Clients: true, Cache: strings.HasSuffix(name, "1"),
 		Listeners: []lab.NginxListener{{}, {}}, HTTP: "access_log off;\n",
 	})
 	e.configure(name, "nginx", map[string]string{
 		"program": lab.Program(t, "nginx"), "config": n.Config, "error-log": n.ErrorLog, "deny": n.Deny, "patience": waits, "grace": "2s",
 	})
-	return door{name: name, addresses: n.Addresses, ways: []signIn{overHTTPS(n.Addresses[0]), overHTTPS(n.Addresses[1])}}
+	return door{name: name, addresses: n.Addresses, ways: []lab.SignIn{lab.OverHTTPS(n.Addresses[0]), lab.OverHTTPS(n.Addresses[1])}}
 }
 
 func (e *estate) startHAProxy(t testing.TB, name string) door {
 	h := lab.StartHAProxy(t, lab.HAProxySettings{
-		PKI: e.pki.PKI, Server: e.pki.Localhost(t), Clients: true, NoTickets: strings.HasSuffix(name, "1"),
+		PKI: e.pki, Server: e.pki.Localhost(t), Clients: true, NoTickets: strings.HasSuffix(name, "1"),
 		Listeners: []lab.HAProxyListener{{}, {}}, Global: "maxconn 200\ntune.ssl.cachesize 1000\n", Frontend: "no log\n",
 	})
 	e.configure(name, "haproxy", map[string]string{
 		"program": lab.Program(t, "haproxy"), "config": h.Config, "socket": h.Socket, "pid-file": h.PIDFile, "deny": h.Deny, "patience": waits, "grace": "2s",
 	})
-	return door{name: name, addresses: h.Addresses, ways: []signIn{overHTTPS(h.Addresses[0]), overHTTPS(h.Addresses[1])}}
+	return door{name: name, addresses: h.Addresses, ways: []lab.SignIn{lab.OverHTTPS(h.Addresses[0]), lab.OverHTTPS(h.Addresses[1])}}
 }
 
 func (e *estate) startSlapd(t testing.TB, name string) door {
-	s := lab.StartSlapd(t, lab.SlapdSettings{PKI: e.pki.PKI, Server: e.pki.Localhost(t), CRLs: e.pki.CRLs(t)})
+	s := lab.StartSlapd(t, lab.SlapdSettings{PKI: e.pki, Server: e.pki.Localhost(t), CRLs: e.pki.CRLs(t)})
 	e.configure(name, "slapd", map[string]string{"socket": s.Socket, "server-name": "localhost"})
-	return door{name: name, addresses: []string{s.LDAPS, s.LDAP}, ways: []signIn{overLDAPS(s.LDAPS)}}
+	return door{name: name, addresses: []string{s.LDAPS, s.LDAP}, ways: []lab.SignIn{lab.OverLDAPS(s.LDAPS)}}
 }
 
 func (e *estate) startPostfix(t testing.TB, name string) door {
-	colons := strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(e.alice.Chain[0])), " ", ":")
-	p := lab.StartPostfix(t, lab.PostfixSettings{PKI: e.pki.PKI, Clients: map[string]string{colons: "alice"}})
+	p := lab.StartPostfix(t, lab.PostfixSettings{PKI: e.pki, Clients: map[string]string{lab.PostfixPrint(e.alice.Chain[0]): "alice"}})
 	e.configure(name, "postfix", map[string]string{"config": p.Config, "recipient": lab.Recipient, "patience": waits})
-	return door{name: name, addresses: []string{p.SMTP, p.SMTPS}, ways: []signIn{overSMTP(p.SMTP, false), overSMTP(p.SMTPS, true)}}
+	return door{name: name, addresses: []string{p.SMTP, p.SMTPS}, ways: []lab.SignIn{lab.OverSMTP(p.SMTP, nil), lab.OverSMTPS(p.SMTPS)}}
 }
 
 func (e *estate) startDovecot(t testing.TB, name string) door {
-	d := lab.StartDovecot(t, lab.DovecotSettings{PKI: e.pki.PKI, CertUsers: []string{"alice"}})
+	d := lab.StartDovecot(t, lab.DovecotSettings{PKI: e.pki, CertUsers: []string{"alice"}})
 	e.configure(name, "dovecot", map[string]string{"config": d.Config, "patience": waits})
-	return door{name: name, addresses: []string{d.IMAPS, d.IMAP, d.POP3, d.POP3S}, ways: []signIn{overIMAPS(d.IMAPS)}}
+	return door{name: name, addresses: []string{d.IMAPS, d.IMAP, d.POP3, d.POP3S}, ways: []lab.SignIn{lab.OverIMAPS(d.IMAPS)}}
 }
 
 func (e *estate) startPostgres(t testing.TB, name string) door {
-	p := lab.StartPostgres(t, lab.PostgresSettings{PKI: e.pki.PKI, Server: e.pki.Localhost(t), CRLs: e.pki.CRLs(t)})
+	p := lab.StartPostgres(t, lab.PostgresSettings{PKI: e.pki, Server: e.pki.Localhost(t), CRLs: e.pki.CRLs(t)})
 	e.configure(name, "postgresql", map[string]string{
 		"socket": p.Socket, "user": lab.PostgresAdmin, "password": lab.PostgresPassword, "server-name": "localhost", "client-user": "alice",
 	})
-	return door{name: name, addresses: []string{p.Address}, ways: []signIn{overPostgres(p.Address)}}
+	return door{name: name, addresses: []string{p.Address}, ways: []lab.SignIn{lab.OverPostgres(p.Address)}}
 }
 
 func (e *estate) startService(t testing.TB, name string) door {
@@ -193,7 +189,7 @@ func (e *estate) startService(t testing.TB, name string) door {
 	e.configure(name, "exec", map[string]string{
 		"command": fmt.Sprint(e.services.command, " ", s.number), "verbs": "install,trust,block", "listeners": "https://" + s.address + "?sni=localhost", "patience": waits,
 	})
-	return door{name: name, addresses: []string{s.address}, ways: []signIn{overHTTPS(s.address)}}
+	return door{name: name, addresses: []string{s.address}, ways: []lab.SignIn{lab.OverHTTPS(s.address)}}
 }
 
 // A java is one process with services that have a keystore and a truststore each.
@@ -248,7 +244,7 @@ func (e *estate) startJava(t testing.TB, name string) door {
 	e.configure(name+"-clients", "keystore", map[string]string{
 		"path": trusted, "role": "truststore", "passphrase": passphrase, "reload": reload, "reload-closes": "true", "listeners": listeners,
 	})
-	return door{name: name, addresses: []string{address}, ways: []signIn{overHTTPS(address)}}
+	return door{name: name, addresses: []string{address}, ways: []lab.SignIn{lab.OverHTTPS(address)}}
 }
 
 func (j *java) script() string { return filepath.Join(j.dir, "reload.sh") }

@@ -209,13 +209,21 @@ Noticed after         %d ms from when the record could be read (the slowest name
 Connections           %d of %d proven in %.1f s; %d late, of them %d blocked at the deadline
 Legitimate uses       %d, of which %d failed
 The thief afterwards  %d refused, %d let in
+Mail                  %s
 Evidence              %s
 Processor time        Tallystick %.1f s; the emulator with the products and the thief %.1f s
 Everything is in      %s`,
 		len(r.EnteredFound), len(r.EnteredTruth), len(r.FalseNames), r.Unknowable, r.DetectedAfter, r.SlowestAfter,
 		r.Recall.Proven, r.Recall.Connections, r.Recall.Seconds, r.Recall.Late, r.Recall.BlockedAtDeadline,
 		r.LegitimateUses, r.LegitimateFailures, r.ThiefRefusedAfterBlock, r.ThiefAcceptedAfterBlock,
-		verified(r), r.ProductCPU, r.EmulatorCPU, dir))
+		mailed(r.Mail), verified(r), r.ProductCPU, r.EmulatorCPU, dir))
+}
+
+func mailed(r demo.MailResult) string {
+	if r.Sent == 0 {
+		return "none: Postfix and Dovecot could not be started"
+	}
+	return fmt.Sprintf("%d messages through Postfix and Dovecot; %d lost, %d doubled", r.Sent, r.Lost, r.Doubled)
 }
 
 func verified(r demo.Result) string {

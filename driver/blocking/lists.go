@@ -129,22 +129,6 @@ func (l Lists) Merge(ders [][]byte, chain [][]byte, authorities []*x509.Certific
 	return merged, nil
 }
 
-// MergeText is Merge for a file of lists. One that has them is left as it was written.
-func MergeText(text []byte, ders [][]byte, chain [][]byte, authorities []*x509.Certificate, now time.Time) ([]byte, error) {
-	have, err := ReadLists(text)
-	if err != nil {
-		return nil, err
-	}
-	merged, err := have.Merge(ders, chain, authorities, now)
-	if err != nil {
-		return nil, err
-	}
-	if slices.EqualFunc(have, merged, func(a, b *x509.RevocationList) bool { return bytes.Equal(a.Raw, b.Raw) }) {
-		return text, nil
-	}
-	return merged.PEM(), nil
-}
-
 // reach says whether there is a list of the CA that signed a certificate. CAs of one name
 // are told apart by their keys, where the CA is at hand.
 func (l Lists) reach(c *x509.Certificate, authorities []*x509.Certificate) bool {

@@ -11,9 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -36,9 +34,6 @@ type Suite struct {
 	// neither Targets nor Want nor Bad.
 	Issuing *Issuing
 }
-
-// now is the clock of the suite.
-var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // Run runs the whole suite.
 func Run(t *testing.T, s Suite) {
@@ -70,9 +65,9 @@ func (s Suite) described(t *testing.T) {
 }
 
 func (s Suite) find(t *testing.T) {
-	sink := s.look(t, context.Background(), s.Targets)
+	sink := Find(t, s.Driver, s.Options, s.Targets...)
 	seen := map[tallystick.Place]bool{}
-	for _, sighting := range sink.sightings {
+	for _, sighting := range sink.Sightings {
 		seen[sighting.Place] = true
 		checkSighting(t, sighting)
 	}
@@ -81,7 +76,7 @@ func (s Suite) find(t *testing.T) {
 			t.Errorf("nothing was seen at %s", place)
 		}
 	}
-	text, err := json.Marshal(sink.sightings)
+	text, err := json.Marshal(sink.Sightings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +90,7 @@ func (s Suite) find(t *testing.T) {
 func checkSighting(t *testing.T, s tallystick.Sighting) {
 	t.Helper()
 	c := s.Credential
-	if s.Place.Scheme() == "" || s.Role == "" || !s.Seen.Equal(now) || c.ID == "" || c.Kind == "" {
+	if s.Place.Scheme() == "" || s.Role == "" || !s.Seen.Equal(Clock()) || c.ID == "" || c.Kind == "" {
 		t.Errorf("incomplete sighting: place %q role %q seen %v id %q kind %q", s.Place, s.Role, s.Seen, c.ID, c.Kind)
 	}
 	if c.Kind != tallystick.KindSealed && tallystick.FingerprintOf(c.Raw) != c.ID {
@@ -107,8 +102,8 @@ func checkSighting(t *testing.T, s tallystick.Sighting) {
 }
 
 func (s Suite) repeatable(t *testing.T) {
-	first := s.look(t, context.Background(), s.Targets).places()
-	second := s.look(t, context.Background(), s.Targets).places()
+	first := places(Find(t, s.Driver, s.Options, s.Targets...))
+	second := places(Find(t, s.Driver, s.Options, s.Targets...))
 	if d := cmp.Diff(first, second); d != "" {
 		t.Errorf("two looks at one estate differ:\n%s", d)
 	}
@@ -118,12 +113,12 @@ func (s Suite) miss(t *testing.T) {
 	if s.Bad == "" {
 		return
 	}
-	sink := s.look(t, context.Background(), []string{s.Bad})
-	if len(sink.misses) == 0 {
+	sink := Find(t, s.Driver, s.Options, s.Bad)
+	if len(sink.Misses) == 0 {
 		t.Fatalf("%s: neither seen nor missed", s.Bad)
 	}
-	for _, m := range sink.misses {
-		if m.Error == "" || strings.ContainsAny(m.Error, " \n") || m.Place.Scheme() == "" || !m.Seen.Equal(now) {
+	for _, m := range sink.Misses {
+		if m.Error == "" || strings.ContainsAny(m.Error, " \n") || m.Place.Scheme() == "" || !m.Seen.Equal(Clock()) {
 			t.Errorf("a miss names its place, its time and one word: %+v", m)
 		}
 	}
@@ -132,7 +127,7 @@ func (s Suite) miss(t *testing.T) {
 func (s Suite) cancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := s.finder(t).Find(ctx, driver.FindRequest{Targets: s.Targets, Now: clock}, &recorder{})
+	err := finder(t, s.Driver, s.Options).Find(ctx, driver.FindRequest{Targets: s.Targets, Now: Clock}, &Recorder{})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled look returns %v, want context.Canceled", err)
 	}
@@ -140,66 +135,16 @@ func (s Suite) cancel(t *testing.T) {
 
 func (s Suite) sinkError(t *testing.T) {
 	full := errors.New("the sink is full")
-	err := s.finder(t).Find(context.Background(), driver.FindRequest{Targets: s.Targets, Now: clock}, &recorder{fail: full})
+	err := finder(t, s.Driver, s.Options).Find(context.Background(), driver.FindRequest{Targets: s.Targets, Now: Clock}, &Recorder{Answer: func() error { return full }})
 	if !errors.Is(err, full) {
 		t.Errorf("a failing sink gives %v, want its error", err)
 	}
 }
 
-func (s Suite) finder(t *testing.T) driver.Finder {
-	t.Helper()
-	opened, err := s.Driver.Open(s.Options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	finder, ok := opened.(driver.Finder)
-	if !ok {
-		t.Fatalf("driver %s does not find", s.Driver.Name())
-	}
-	return finder
-}
-
-func (s Suite) look(t *testing.T, ctx context.Context, targets []string) *recorder {
-	t.Helper()
-	sink := &recorder{}
-	if err := s.finder(t).Find(ctx, driver.FindRequest{Targets: targets, Now: clock}, sink); err != nil {
-		t.Fatal(err)
-	}
-	return sink
-}
-
-func clock() time.Time { return now }
-
-// A recorder is a Sink that remembers, or fails.
-type recorder struct {
-	mu        sync.Mutex
-	fail      error
-	sightings []tallystick.Sighting // guarded by mu
-	misses    []tallystick.Miss     // guarded by mu
-}
-
-func (r *recorder) Saw(s tallystick.Sighting) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sightings = append(r.sightings, s)
-	return r.fail
-}
-
-func (r *recorder) Missed(m tallystick.Miss) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.misses = append(r.misses, m)
-	return r.fail
-}
-
-func (r *recorder) Progress(done, total int64) {}
-
 // places counts the sightings of each credential at each place.
-func (r *recorder) places() map[string]int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func places(r *Recorder) map[string]int {
 	count := map[string]int{}
-	for _, s := range r.sightings {
+	for _, s := range r.Sightings {
 		count[string(s.Place)+" "+string(s.Credential.ID)]++
 	}
 	return count

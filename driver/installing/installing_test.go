@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -186,10 +185,7 @@ func TestReadPEMOfEveryKindOfKey(t *testing.T) {
 	t.Parallel()
 	p := lab.NewPKI(t)
 	leaf := lab.CertificatePEM(server(t, p, "www.lab.test").Chain...)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := lab.NewRSAKey(t, 2048)
 	ec, err := x509.MarshalECPrivateKey(lab.NewKey(t))
 	if err != nil {
 		t.Fatal(err)
@@ -257,23 +253,10 @@ func TestRun(t *testing.T) {
 // A stage is a TLS server whose certificates can be changed while it runs.
 func stage(t *testing.T, certificates func() []tls.Certificate) driver.Listener {
 	t.Helper()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	address := lab.ServeTLS(t, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return &tls.Config{Certificates: certificates()}, nil
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { conn.(*tls.Conn).Handshake(); conn.Close() }()
-		}
-	}()
-	return driver.Listener{Address: listener.Addr().String(), Protocol: "tls", ServerName: "www.lab.test"}
+	return driver.Listener{Address: address, Protocol: "tls", ServerName: "www.lab.test"}
 }
 
 func pair(m driver.Material) tls.Certificate {
@@ -284,10 +267,7 @@ func TestServedEverywhere(t *testing.T) {
 	t.Parallel()
 	p := lab.NewPKI(t)
 	old, next := server(t, p, "www.lab.test"), server(t, p, "www.lab.test")
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := lab.NewRSAKey(t, 2048)
 	second := driver.Material{Key: rsaKey, Public: driver.Public{Chain: [][]byte{p.Sign(t, &x509.Certificate{DNSNames: []string{"www.lab.test"}}, rsaKey.Public()).Raw, p.Sub.Raw}}}
 	began := time.Now()
 	good := stage(t, func() []tls.Certificate { return []tls.Certificate{pair(next)} })

@@ -4,15 +4,12 @@ package installing
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -79,7 +76,7 @@ func fingerprint(p driver.Public) string {
 func differing(shown []driver.Shown, attempts []driver.Attempt, want driver.Public, wanted string) error {
 	kinds := map[string]string{} // of the keys of what was served
 	for _, s := range shown {
-		kinds[fingerprint(s.Public)] = kindOf(s.Public)
+		kinds[fingerprint(s.Public)] = s.Public.KeyAlgorithm()
 	}
 	right, wrong, beside := map[string]bool{}, map[string]string{}, map[string]string{}
 	for _, a := range attempts {
@@ -89,7 +86,7 @@ func differing(shown []driver.Shown, attempts []driver.Attempt, want driver.Publ
 			right[at] = true
 		case a.Served == "":
 			wrong[at] = "nothing: " + a.Answer
-		case kinds[a.Served] == kindOf(want):
+		case kinds[a.Served] == want.KeyAlgorithm():
 			wrong[at] = short(a.Served)
 		default:
 			beside[at] = short(a.Served) + " alone"
@@ -126,17 +123,3 @@ func spotOf(a driver.Attempt) string {
 }
 
 func short(fingerprint string) string { return fingerprint[:min(16, len(fingerprint))] }
-
-// kindOf names the kind of a credential's key.
-func kindOf(p driver.Public) string {
-	if len(p.Chain) > 0 {
-		if c, err := x509.ParseCertificate(p.Chain[0]); err == nil {
-			return c.PublicKeyAlgorithm.String()
-		}
-		return ""
-	}
-	if key, err := ssh.ParsePublicKey(p.SSH); err == nil {
-		return key.Type()
-	}
-	return ""
-}

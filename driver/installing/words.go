@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -100,4 +101,22 @@ func Listeners(texts []string) ([]driver.Listener, error) {
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// CheckPath says what is wrong with the value of an option that is the path of a file: it is
+// absolute and in its shortest form, so that it can be compared with others. "" is none.
+func CheckPath(option, value string) error {
+	if value != "" && (!path.IsAbs(value) || path.Clean(value) != value) {
+		return invalid("option %s: %q is not an absolute path in its shortest form", option, value)
+	}
+	return nil
+}
+
+// Paths names files for people.
+func Paths(files []File) string {
+	var all []string
+	for _, f := range files {
+		all = append(all, f.Path)
+	}
+	return strings.Join(all, ", ")
 }

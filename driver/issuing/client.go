@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -135,17 +134,11 @@ func (c *Client) RoundTrip(request *http.Request) (*http.Response, error) {
 // 10.2.3), a week from now at the latest; zero when it did not.
 func (c *Client) RetryAfter(now time.Time) time.Time {
 	text, _ := c.retry.Load().(string)
-	latest := now.Add(maxRetry)
-	var at time.Time
-	if seconds, err := strconv.ParseUint(text, 10, 32); err == nil {
-		at = now.Add(time.Duration(seconds) * time.Second)
-	} else if date, err := http.ParseTime(text); err == nil {
-		at = date
+	after, said := network.RetryAfter(text, now)
+	if !said {
+		return time.Time{}
 	}
-	if at.After(latest) {
-		return latest
-	}
-	return at
+	return now.Add(min(after, maxRetry))
 }
 
 // A bounded body fails behind its bound, where a cut one would look whole.

@@ -82,7 +82,7 @@ func (l *line) come(ctx context.Context, ahead time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := sleep(ctx, time.Until(l.due.Add(-ahead)))
+	err := Sleep(ctx, time.Until(l.due.Add(-ahead)))
 	if err != nil {
 		<-l.front
 	}

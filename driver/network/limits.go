@@ -38,7 +38,7 @@ func (l *Limits) Wait(ctx context.Context, address netip.Addr) error {
 	if l == nil {
 		return ctx.Err()
 	}
-	if err := sleep(ctx, l.reserve(time.Now())); err != nil {
+	if err := Sleep(ctx, l.reserve(time.Now())); err != nil {
 		return err
 	}
 	address = address.Unmap().WithZone("")
@@ -68,8 +68,8 @@ func (l *Limits) reserve(now time.Time) time.Duration {
 	return delay
 }
 
-// sleep returns after some time, or when ctx ends, with its error.
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep returns after some time, or when ctx ends, with its error.
+func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}

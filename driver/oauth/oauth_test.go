@@ -24,6 +24,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/oauth"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 func endpoint(t testing.TB) *url.URL {
@@ -37,10 +38,7 @@ func endpoint(t testing.TB) *url.URL {
 
 // Assertions are what RFC 7523 section 3 and Microsoft's page want, signed by any key that can.
 func TestAssertion(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := lab.NewRSAKey(t, 2048)
 	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,20 @@ import (
 // maxAddresses bounds how many addresses of one name are tried.
 const maxAddresses = 32
 
+// Reach returns the host at which a server is tried that listens at one, from its own machine:
+// where it listens everywhere that is own, or, where own is "", loopback.
+func Reach(host, own string) string {
+	switch {
+	case host != "" && host != "*" && host != "0.0.0.0" && host != "::":
+		return host
+	case own != "":
+		return own
+	case host == "::":
+		return "::1"
+	}
+	return "127.0.0.1"
+}
+
 // resolve returns the addresses behind a listener's, as the machine that connects
 // sees them: a balancer's name may mean something else elsewhere.
 func (p *prober) resolve(ctx context.Context, address string) ([]string, error) {

@@ -14,13 +14,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/driver/oauth"
 )
 
@@ -154,14 +154,13 @@ func (p *prober) post(ctx context.Context, d tokenDoor, attempt *driver.Attempt)
 	}
 	answer = oauth.Read(response.Header, body)
 	answer.IDs.Correlation = correlation
-	return response.StatusCode, laterOf(response.Header), answer, nil
+	return response.StatusCode, laterOf(response.Header, p.now()), answer, nil
 }
 
-// laterOf reads Retry-After in seconds.
-func laterOf(header http.Header) time.Duration {
-	seconds, err := strconv.ParseUint(header.Get("Retry-After"), 10, 16)
-	if err != nil {
-		return laterPause
+// laterOf reads Retry-After.
+func laterOf(header http.Header, now time.Time) time.Duration {
+	if after, said := network.RetryAfter(header.Get("Retry-After"), now); said && after > 0 {
+		return after
 	}
-	return time.Duration(seconds) * time.Second
+	return laterPause
 }

@@ -3,8 +3,6 @@
 package probing_test
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -58,10 +56,7 @@ func serveTokens(t *testing.T) *tokenServer {
 // material makes a certificate with an RSA key, which is what Entra ID takes.
 func (s *tokenServer) material(t *testing.T, name string) driver.Material {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := lab.NewRSAKey(t, 2048)
 	c := s.pki.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}}, &key.PublicKey)
 	return driver.Material{Public: driver.Public{Chain: [][]byte{c.Raw}}, Key: key}
 }

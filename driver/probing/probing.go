@@ -83,6 +83,18 @@ func Look(ctx context.Context, h driver.Host, listeners []driver.Listener, now f
 	return shown, attempts
 }
 
+// LookInto looks at the listeners of a view, and adds what they show, with a note for people
+// on each that makes no handshake.
+func LookInto(ctx context.Context, h driver.Host, view *driver.View, now func() time.Time) {
+	shown, attempts := Look(ctx, h, view.Listeners, now)
+	view.Shown = append(view.Shown, shown...)
+	for _, a := range attempts {
+		if a.Served == "" {
+			view.Notes = append(view.Notes, a.Address+" makes no handshake: "+a.Answer)
+		}
+	}
+}
+
 func sortKey(s driver.Shown) []string { return append([]string{s.At}, s.Names()...) }
 
 // A sight is what one handshake showed.

@@ -6,8 +6,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/ecdsa"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -139,10 +137,7 @@ func TestEveryAddressBehindAName(t *testing.T) {
 func TestBothCertificatesAreShown(t *testing.T) {
 	t.Parallel()
 	pki := lab.NewPKI(t)
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := lab.NewRSAKey(t, 2048)
 	older := driver.Material{Key: key, Public: driver.Public{Chain: [][]byte{pki.Sign(t, &x509.Certificate{DNSNames: []string{"localhost"}}, key.Public()).Raw, pki.Sub.Raw}}}
 	newer := pki.Localhost(t)
 	address := serve(t, pki, status(200), &tls.Config{Certificates: []tls.Certificate{pair(newer), pair(older)}, ClientAuth: tls.RequireAnyClientCert})
@@ -168,7 +163,7 @@ func TestHostileServers(t *testing.T) {
 		"silence": func(c net.Conn) { time.Sleep(5 * time.Second) },
 		"a close": func(c net.Conn) {},
 	} {
-		address := listen(t, say)
+		address := lab.Serve(t, "127.0.0.1:0", say)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		probed, err := probing.Probe(ctx, driver.ProbeRequest{Host: host.Local(), Credential: pki.Client(t, "alice"), Listeners: []driver.Listener{at("https", address)}, Now: time.Now})
 		cancel()
@@ -190,28 +185,6 @@ func TestHostileServers(t *testing.T) {
 	if answer := probed.Attempts[0].Answer; len(answer) > 1<<10 || strings.Contains(answer, "\x1b") {
 		t.Errorf("%d bytes of an answer: %q", len(answer), answer[:20])
 	}
-}
-
-func listen(t *testing.T, say func(net.Conn)) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				say(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
 }
 
 // A session is as secret as the key: it says nothing of itself but to whom it belongs.
@@ -245,7 +218,7 @@ func TestTroubleOnOpenConnections(t *testing.T) {
 		"it hangs up": {[]string{"+OK", "-ERR [SYS/TEMP] shutting down"}, []string{"accepted", "refused", "refused"}},
 	} {
 		config := &tls.Config{Certificates: []tls.Certificate{pair(pki.Localhost(t))}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
-		address := listen(t, func(c net.Conn) {
+		address := lab.Serve(t, "127.0.0.1:0", func(c net.Conn) {
 			conn := tls.Server(c, config)
 			defer conn.Close()
 			in := bufio.NewReader(conn)

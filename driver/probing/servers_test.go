@@ -4,12 +4,9 @@ package probing_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -185,7 +182,7 @@ func TestPostfix(t *testing.T) {
 	t.Parallel()
 	pki := lab.NewPKI(t)
 	alice, bob := pki.Client(t, "alice"), pki.Client(t, "bob")
-	p := lab.StartPostfix(t, lab.PostfixSettings{PKI: pki, Clients: map[string]string{colons(alice.Chain[0]): "alice"},
+	p := lab.StartPostfix(t, lab.PostfixSettings{PKI: pki, Clients: map[string]string{lab.PostfixPrint(alice.Chain[0]): "alice"},
 		Main: "smtpd_relay_restrictions = permit_tls_clientcerts, reject\nsmtpd_recipient_restrictions = permit_tls_clientcerts, reject\n"})
 	var all []driver.Listener
 	for protocol, address := range map[string]string{"smtp": p.SMTP, "smtps": p.SMTPS} {
@@ -198,12 +195,6 @@ func TestPostfix(t *testing.T) {
 	if sent := p.Delivered(t); len(sent) != 0 {
 		t.Errorf("a probe sent mail: %v", sent)
 	}
-}
-
-// colons writes the fingerprint of a certificate as Postfix has it.
-func colons(der []byte) string {
-	sum := sha256.Sum256(der)
-	return strings.ReplaceAll(strings.ToUpper(fmt.Sprintf("% x", sum)), " ", ":")
 }
 
 func TestOpenSSH(t *testing.T) {

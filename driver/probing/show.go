@@ -5,7 +5,6 @@ package probing
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"slices"
@@ -42,7 +41,7 @@ func (p *prober) show(ctx context.Context, s spot) []sight {
 	// Signature algorithms cannot be chosen for TLS 1.3, so that a server that has a
 	// second certificate for other keys is only found out where it speaks 1.2.
 	other := "RSA"
-	if keyOf(first.public) == other {
+	if first.public.KeyAlgorithm() == other {
 		other = "ECDSA"
 	}
 	second := p.handshake(ctx, s, driver.WayFresh12, func(c *tls.Config) { onlyFor(c, other) })
@@ -90,14 +89,6 @@ func onlyFor(c *tls.Config, algorithm string) {
 			c.CipherSuites = append(c.CipherSuites, suite.ID)
 		}
 	}
-}
-
-func keyOf(public driver.Public) string {
-	leaf, err := x509.ParseCertificate(public.Chain[0])
-	if err != nil {
-		return ""
-	}
-	return leaf.PublicKeyAlgorithm.String()
 }
 
 // showSSH exchanges keys once for each host key and host certificate that is

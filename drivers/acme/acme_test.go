@@ -105,11 +105,7 @@ func TestUpdateWithAWrongKeyIsRefused(t *testing.T) {
 // opened opens the driver.
 func opened(t *testing.T, options map[string]string) *Issuer {
 	t.Helper()
-	value, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value.(*Issuer)
+	return drivertest.Open[*Issuer](t, Driver(), options)
 }
 
 // A hook that keeps what it is told, and hands it to the CA's name server, is

@@ -30,7 +30,7 @@ func (d *door) BlocksByList() bool { return true }
 // certificate, and a reload replaces the keys of tickets of all of them.
 func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.Blocked, error) {
 	h := request.Host
-	leaf, err := leafOf(request.Old)
+	leaf, err := request.Old.Leaf()
 	if err != nil {
 		return driver.Blocked{}, err
 	}
@@ -137,7 +137,7 @@ func (d *door) reread(ctx context.Context, h driver.Host, c *block, files []inst
 	if err != nil || s == nil {
 		return nil, fmt.Errorf("couldn't tell whether Dovecot serves after a reload: %w", err)
 	}
-	shown, err := s.credential(ctx, h)
+	shown, err := s.Read(ctx, h)
 	if err != nil {
 		return nil, err
 	}
@@ -219,15 +219,4 @@ func userOf(c *block, leaf *x509.Certificate) string {
 // fieldNames are what ssl_cert_username_field calls parts of a subject (those of OpenSSL).
 var fieldNames = map[string]string{
 	"2.5.4.3": "commonName", "2.5.4.45": "x500UniqueIdentifier", "0.9.2342.19200300.100.1.1": "userId", "1.2.840.113549.1.9.1": "emailAddress",
-}
-
-func leafOf(p driver.Public) (*x509.Certificate, error) {
-	if len(p.Chain) == 0 {
-		return nil, invalid("Dovecot knows clients by certificates, and this is none")
-	}
-	leaf, err := x509.ParseCertificate(p.Chain[0])
-	if err != nil {
-		return nil, invalid("couldn't read the certificate: %v", err)
-	}
-	return leaf, nil
 }

@@ -3,9 +3,7 @@
 package dovecot_test
 
 import (
-	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +15,6 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
-	"github.com/tallystick/tallystick/driver/probing"
 	"github.com/tallystick/tallystick/drivers/dovecot"
 	"github.com/tallystick/tallystick/internal/lab"
 )
@@ -28,7 +25,7 @@ type server struct {
 	*lab.Dovecot
 	alice, next, carol driver.Material
 	door               any
-	files              map[string][]byte // as they were at first
+	files              map[string]string // as they were at first
 }
 
 func start(t *testing.T, s lab.DovecotSettings) *server {
@@ -36,20 +33,14 @@ func start(t *testing.T, s lab.DovecotSettings) *server {
 	s.PKI = lab.NewPKI(t)
 	other := lab.NewPKI(t)
 	s.CertUsers = []string{"alice", "carol"}
-	one := &server{alice: s.PKI.Client(t, "alice"), carol: s.PKI.Client(t, "carol"), next: other.Client(t, "alice"), files: map[string][]byte{}}
-	one.next.Chain = append(one.next.Chain, other.Root.Raw) // somebody must say what is above
+	one := &server{alice: s.PKI.Client(t, "alice"), carol: s.PKI.Client(t, "carol"), next: other.WithRoot(other.Client(t, "alice")), files: map[string]string{}}
 	one.Dovecot = lab.StartDovecot(t, s)
-	var err error
-	if one.door, err = dovecot.Driver().Open(map[string]string{"config": one.Config}); err != nil {
-		t.Fatal(err)
-	}
+	one.door = drivertest.Open[any](t, dovecot.Driver(), map[string]string{"config": one.Config})
 	for _, path := range []string{one.CertFile, one.KeyFile, one.CAFile} {
-		if one.files[path], err = os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
+		one.files[path] = lab.Read(t, path)
 	}
 	if !s.NoLists {
-		one.files[one.CAFile] = append(one.files[one.CAFile], lab.CRLPEM(other.CRLs(t)...)...)
+		one.files[one.CAFile] += lab.CRLPEM(other.CRLs(t)...)
 	}
 	one.reset(t)
 	return one
@@ -59,9 +50,7 @@ func start(t *testing.T, s lab.DovecotSettings) *server {
 func (s *server) reset(t *testing.T) {
 	t.Helper()
 	for path, text := range s.files {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Write(t, path, text)
 	}
 	if out, err := exec.Command(lab.Program(t, "doveadm"), "-c", s.Config, "reload").CombinedOutput(); err != nil {
 		t.Fatalf("doveadm reload: %v\n%s", err, out)
@@ -82,15 +71,10 @@ func (s *server) one() []driver.Listener { return s.listeners()[1:2] }
 // probe tries a credential at all listeners, if the request names none.
 func (s *server) probe(t testing.TB, request driver.ProbeRequest) driver.Probed {
 	t.Helper()
-	request.Host, request.Now = host.Local(), time.Now
 	if request.Listeners == nil {
 		request.Listeners = s.listeners()
 	}
-	probed, err := probing.Probe(context.Background(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return probed
+	return drivertest.Probe(t, request)
 }
 
 // good says whether carol gets in, within a few seconds.
@@ -120,14 +104,7 @@ func (s *server) block(t *testing.T, lists [][]byte) (driver.Blocked, error) {
 	return s.door.(driver.Blocker).Block(t.Context(), driver.BlockRequest{Host: host.Local(), Old: s.alice.Public, CRLs: lists, Now: time.Now})
 }
 
-// The tests wait for servers more than they compute.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { drivertest.Main(m) }
 
 func TestDriver(t *testing.T) { drivertest.Run(t, drivertest.Suite{Driver: dovecot.Driver()}) }
 
@@ -173,23 +150,9 @@ func TestBlockedInEveryWay(t *testing.T) {
 			if err != nil || blocked.Closed != len(held.Open) || len(blocked.Left) > 0 {
 				t.Errorf("block: %+v, %v; %d were open", blocked, err, len(held.Open))
 			}
-			for _, a := range s.probe(t, driver.ProbeRequest{Credential: s.alice, Sessions: held.Sessions}).Attempts {
-				if a.Outcome != driver.OutcomeRefused && a.Outcome != driver.OutcomeNotResumed {
-					t.Errorf("blocked, %s is %s at %s: %s", a.Way, a.Outcome, a.Address, a.Answer)
-				}
-			}
-			for _, open := range held.Open {
-				if a := open.Try(t.Context()); a.Outcome == driver.OutcomeAccepted {
-					t.Errorf("an open connection is still served: %s", a.Answer)
-				}
-				open.Close()
-			}
-			for _, open := range others.Open {
-				if a := open.Try(t.Context()); a.Outcome != driver.OutcomeAccepted {
-					t.Errorf("somebody else's open connection: %s (%s)", a.Outcome, a.Answer)
-				}
-				open.Close()
-			}
+			drivertest.Refused(t, s.probe(t, driver.ProbeRequest{Credential: s.alice, Sessions: held.Sessions}).Attempts)
+			drivertest.Ended(t, held)
+			drivertest.GoOn(t, others)
 			if err := s.good(t); err != nil {
 				t.Error(err)
 			}
@@ -210,13 +173,11 @@ func TestListsThatDoNotDo(t *testing.T) {
 			t.Errorf("%s gives %v, want ErrInvalid", name, err)
 		}
 	}
-	if text, err := os.ReadFile(s.CAFile); err != nil || string(text) != string(s.files[s.CAFile]) {
-		t.Errorf("what was refused was written: %v", err)
+	if lab.Read(t, s.CAFile) != s.files[s.CAFile] {
+		t.Error("what was refused was written")
 	}
-	s.files[s.CAFile] = []byte(lab.CertificatePEM(s.PKI.Sub.Raw, s.PKI.Root.Raw))
-	if err := os.WriteFile(s.CAFile, s.files[s.CAFile], 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.files[s.CAFile] = lab.CertificatePEM(s.PKI.Sub.Raw, s.PKI.Root.Raw)
+	lab.Write(t, s.CAFile, s.files[s.CAFile])
 	if _, err := s.block(t, whole[:1]); !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("a list of one CA of two gives %v, want ErrInvalid", err)
 	}

@@ -31,9 +31,9 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 		return driver.Installed{}, invalid("Dovecot reads no certificate: set ssl_cert = </path and ssl_key = </path first")
 	}
 	if len(s.listeners) == 0 {
-		return driver.Installed{}, invalid("no listener of Dovecot shows the certificate in %s, so that nobody could see that it is used", s.certificate)
+		return driver.Installed{}, invalid("no listener of Dovecot shows the certificate in %s, so that nobody could see that it is used", s.Certificate)
 	}
-	files, err := s.files(request.New)
+	files, err := s.Files(request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
@@ -58,7 +58,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 // replaces has kept what would be replaced, and returns it and whether that is the new one
 // already, as the files of a host say.
 func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request driver.InstallRequest) (old driver.Material, same bool, err error) {
-	old, err = s.credential(ctx, h)
+	old, err = s.Read(ctx, h)
 	if errors.Is(err, tallystick.ErrUnavailable) {
 		return old, false, err
 	}
@@ -68,8 +68,8 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *slot, request dri
 	if old.Is(request.New.Public) {
 		return old, installing.Check(driver.Material{Public: request.New.Public, Key: old.Key}, request.Now()) == nil, nil
 	}
-	if s.listeners[0].Details["algorithm"] != "" && algorithmOf(old.Public) != algorithmOf(request.New.Public) {
-		return old, false, invalid("the new key is of another kind than the one in %s, and Dovecot has a certificate for each kind: ask for a key of the same kind", s.certificate)
+	if s.listeners[0].Details["algorithm"] != "" && old.Public.KeyAlgorithm() != request.New.Public.KeyAlgorithm() {
+		return old, false, invalid("the new key is of another kind than the one in %s, and Dovecot has a certificate for each kind: ask for a key of the same kind", s.Certificate)
 	}
 	return old, false, installing.Replaceable(request, old)
 }
@@ -104,7 +104,7 @@ func (d *door) swap(ctx context.Context, change installing.Change, c *block, s *
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	changed := driver.Changed{Changed: true, How: how, Detail: "wrote " + s.certificate + " and " + s.key + "; doveconf; doveadm reload"}
+	changed := driver.Changed{Changed: true, How: how, Detail: "wrote " + s.Certificate + " and " + s.Key + "; doveconf; doveadm reload"}
 	return driver.Installed{Changed: changed, Shown: shown}, nil
 }
 

@@ -40,8 +40,8 @@ func (d *door) Look(ctx context.Context, request driver.LookRequest) (driver.Vie
 	if s == nil {
 		view.Notes = append(view.Notes, "has no certificate")
 	} else {
-		if m, err := s.credential(ctx, h); err == nil {
-			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: s.certificate, Key: m.Key != nil})
+		if m, err := s.Read(ctx, h); err == nil {
+			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: s.Certificate, Key: m.Key != nil})
 		} else {
 			view.Notes = append(view.Notes, err.Error())
 		}

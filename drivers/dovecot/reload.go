@@ -12,6 +12,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/holding"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/driver/processes"
 )
 
@@ -59,23 +60,14 @@ func (d *door) heeded(ctx context.Context, h driver.Host, master int, before []p
 		if slices.ContainsFunc(children, func(p processes.Process) bool {
 			return isLog(p) && !slices.ContainsFunc(before, func(old processes.Process) bool { return old.PID == p.PID })
 		}) {
-			return pause(ctx, settling)
+			return network.Sleep(ctx, settling)
 		}
 		if time.Since(began) > d.Patience {
 			return fmt.Errorf("dovecot has not heeded the reload within %s", d.Patience)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := network.Sleep(ctx, wait); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -109,7 +101,7 @@ func (d *door) quiet(ctx context.Context, h driver.Host, ports []string) {
 		if calm++; err != nil || failed != nil || open > signedIn {
 			calm = 0
 		}
-		if calm < 2 && pause(ctx, 20*time.Millisecond) != nil {
+		if calm < 2 && network.Sleep(ctx, 20*time.Millisecond) != nil {
 			return
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/probing"
 )
 
 // Bounds on what is read of doveconf's answer: a true one has some 1,200 lines.
@@ -160,13 +161,7 @@ func hosts(own, general string) []string {
 	}
 	var all []string
 	for _, host := range strings.FieldsFunc(own, func(r rune) bool { return r == ',' || r == ' ' }) {
-		switch host = strings.Trim(host, "[]"); host {
-		case "*", "0.0.0.0":
-			host = "127.0.0.1"
-		case "::":
-			host = "::1"
-		}
-		all = append(all, host)
+		all = append(all, probing.Reach(strings.Trim(host, "[]"), ""))
 	}
 	if slices.Contains(all, "127.0.0.1") { // the same processes; not every machine has IPv6
 		all = slices.DeleteFunc(all, func(host string) bool { return host == "::1" })

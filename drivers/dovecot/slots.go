@@ -3,9 +3,8 @@
 package dovecot
 
 import (
+	"cmp"
 	"context"
-	"crypto/x509"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,48 +12,11 @@ import (
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
-// maxPEM bounds the files of certificates and keys, in bytes.
-const maxPEM = 1 << 20
-
 // A slot is where one credential is read from, and who shows it.
 type slot struct {
-	certificate, key string
-	scope            *block
-	listeners        []driver.Listener
-}
-
-// credential reads what is in a slot.
-func (s slot) credential(ctx context.Context, h driver.Host) (driver.Material, error) {
-	text, err := h.ReadFile(ctx, s.certificate, maxPEM)
-	if err != nil {
-		return driver.Material{}, fmt.Errorf("couldn't read the certificate: %w", err)
-	}
-	if s.key != s.certificate {
-		key, err := h.ReadFile(ctx, s.key, maxPEM)
-		if err != nil {
-			return driver.Material{}, fmt.Errorf("couldn't read the key of %s: %w", s.certificate, err)
-		}
-		text = slices.Concat(text, []byte("\n"), key)
-	}
-	m, err := installing.ReadPEM(text)
-	if err != nil {
-		return driver.Material{}, fmt.Errorf("couldn't read %s: %w", s.certificate, err)
-	}
-	return m, nil
-}
-
-// files are what a slot holds with a credential in it.
-func (s slot) files(m driver.Material) ([]installing.File, error) {
-	if s.key == s.certificate {
-		text, err := installing.PEM(m, installing.Chain, installing.Key)
-		return []installing.File{{Path: s.key, Content: text, Mode: 0o600, Key: true}}, err
-	}
-	key, err := installing.PEM(m, installing.Key)
-	if err != nil {
-		return nil, err
-	}
-	chain, err := installing.PEM(m, installing.Chain)
-	return []installing.File{{Path: s.key, Content: key, Mode: 0o600, Key: true}, {Path: s.certificate, Content: chain, Mode: 0o644}}, err
+	installing.Pair
+	scope     *block
+	listeners []driver.Listener
 }
 
 // slot finds the one that the door is about; nil where Dovecot has none.
@@ -62,19 +24,15 @@ func (d *door) slot(ctx context.Context, h driver.Host, c *block) (*slot, error)
 	var found []slot
 	for b := range c.all {
 		for _, kind := range []string{"ssl_", "ssl_alt_"} {
-			s := slot{certificate: d.file(b.values[kind+"cert"]), key: d.file(b.values[kind+"key"]), scope: b}
-			if s.key == "" {
-				s.key = d.file(c.values[kind+"key"])
-			}
-			if s.certificate == "" || s.key == "" || d.Certificate != "" && s.certificate != d.Certificate {
+			p := installing.Pair{Certificate: d.file(b.values[kind+"cert"]), Key: cmp.Or(d.file(b.values[kind+"key"]), d.file(c.values[kind+"key"]))}
+			if p.Certificate == "" || p.Key == "" || d.Certificate != "" && p.Certificate != d.Certificate {
 				continue
 			}
-			s.listeners = showing(c, b)
-			i := slices.IndexFunc(found, func(other slot) bool { return other.certificate == s.certificate && other.key == s.key })
+			i := slices.IndexFunc(found, func(other slot) bool { return other.Pair == p })
 			if i < 0 {
-				found = append(found, s)
+				found = append(found, slot{Pair: p, scope: b, listeners: showing(c, b)})
 			} else {
-				found[i].listeners = append(found[i].listeners, s.listeners...)
+				found[i].listeners = append(found[i].listeners, showing(c, b)...)
 			}
 		}
 	}
@@ -84,7 +42,7 @@ func (d *door) slot(ctx context.Context, h driver.Host, c *block) (*slot, error)
 	case len(found) == 0:
 		return nil, nil
 	case len(found) > 1:
-		return nil, invalid("Dovecot reads %d certificates, one from %s: say in the option certificate which file this door is about", len(found), found[0].certificate)
+		return nil, invalid("Dovecot reads %d certificates, one from %s: say in the option certificate which file this door is about", len(found), found[0].Certificate)
 	}
 	return &found[0], d.apart(ctx, h, c, &found[0])
 }
@@ -95,12 +53,12 @@ func (d *door) apart(ctx context.Context, h driver.Host, c *block, s *slot) erro
 	if s.scope.values["ssl_alt_cert"] == "" && c.values["ssl_alt_cert"] == "" {
 		return nil
 	}
-	m, err := s.credential(ctx, h)
+	m, err := s.Read(ctx, h)
 	if err != nil {
 		return err
 	}
 	for i := range s.listeners {
-		s.listeners[i].Details = map[string]string{"algorithm": algorithmOf(m.Public)}
+		s.listeners[i].Details = map[string]string{"algorithm": m.Public.KeyAlgorithm()}
 	}
 	return nil
 }
@@ -122,16 +80,4 @@ func showing(c, scope *block) []driver.Listener {
 		}
 	}
 	return all
-}
-
-// algorithmOf names the kind of a certificate's key: "RSA", "ECDSA".
-func algorithmOf(p driver.Public) string {
-	if len(p.Chain) == 0 {
-		return ""
-	}
-	c, err := x509.ParseCertificate(p.Chain[0])
-	if err != nil {
-		return ""
-	}
-	return c.PublicKeyAlgorithm.String()
 }

@@ -4,7 +4,6 @@ package dovecot
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,11 +20,11 @@ import (
 // are taken away again: they let nobody in.
 func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.Changed, error) {
 	h := request.Host
-	next, err := leafOf(request.New)
+	next, err := request.New.Leaf()
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	like, err := leafOf(request.Like)
+	like, err := request.Like.Leaf()
 	if err != nil && !request.Withdraw {
 		return driver.Changed{}, fmt.Errorf("%w: %w", tallystick.ErrNotFound, err)
 	}
@@ -69,15 +68,13 @@ func (d *door) admit(c *block, text []byte, request driver.TrustRequest) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	like, _ := leafOf(request.Like) // it was read before
+	like, _ := request.Like.Leaf() // it was read before
 	now := request.Now()
 	// A retry may come after the other was blocked.
 	if err := blocking.Trusted(request.Like.Chain, blocking.ReadCertificates(text), now); err != nil || like == nil {
 		return nil, fmt.Errorf("%w: %w", tallystick.ErrNotFound, err)
 	}
-	after, err := blocking.AddAuthorities(text, request.New, request.Authorities, func(authorities []*x509.Certificate) error {
-		return blocking.Trusted(request.New.Chain, authorities, now)
-	})
+	after, err := blocking.Admit(text, request)
 	if err != nil {
 		return nil, fmt.Errorf("the root of the new certificate has to be put into ssl_ca first: %w", err)
 	}
@@ -88,7 +85,7 @@ func (d *door) admit(c *block, text []byte, request driver.TrustRequest) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	if next, err := leafOf(request.New); err != nil || merged.Has(next) {
+	if next, err := request.New.Leaf(); err != nil || merged.Has(next) {
 		return nil, errors.Join(invalid("the new certificate is on a revocation list"), err)
 	}
 	if slices.Equal(merged, lists) {

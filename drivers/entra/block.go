@@ -26,8 +26,14 @@ func (e *Entra) Block(ctx context.Context, request driver.BlockRequest) (driver.
 		return driver.Blocked{}, err
 	}
 	r.used, r.settles = request.Used, true
+	switch e.How {
+	case blockPrincipal:
+		return r.disable(ctx, request)
+	case blockGrant:
+		return e.takeGrants(ctx, r, request)
+	}
 	o, err := r.look(ctx)
-	if denied := (*signInError)(nil); errors.As(err, &denied) && errors.Is(err, tallystick.ErrDenied) && request.OldKey != nil && !request.Lift {
+	if _, refused := errors.AsType[*signInError](err); refused && errors.Is(err, tallystick.ErrDenied) && request.OldKey != nil && !request.Lift {
 		return e.blockByItself(ctx, r, driver.Material{Public: request.Old, Key: request.OldKey})
 	}
 	if err != nil {
@@ -56,7 +62,7 @@ func (e *Entra) blockByItself(ctx context.Context, r *ring, old driver.Material)
 	itself.client, own.material, own.secret, own.application, own.settles = &own, old, driver.Secret{}, e.Application, false
 	o, err := itself.look(ctx)
 	// An application that is disabled, say, is refused too, and may be enabled again.
-	if denied := (*signInError)(nil); errors.As(err, &denied) && slices.Contains(denied.codes, codeUnknownKey) {
+	if refused, ok := errors.AsType[*signInError](err); ok && slices.Contains(refused.codes, codeUnknownKey) {
 		return driver.Blocked{Left: []string{tokensLeft}}, nil
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,14 +42,12 @@ func (r *ring) do(ctx context.Context, o *keyOwner, c change) (how string, err e
 			return "proof", err
 		}
 		// A key that was added a moment ago is not known everywhere yet.
-		var said *apiError
-		if try == unsettledTries || !errors.As(err, &said) || said.Code != badProof || r.wait(ctx, 0, try) != nil {
+		if said, ok := errors.AsType[*apiError](err); try == unsettledTries || !ok || said.Code != badProof || r.wait(ctx, 0, try) != nil {
 			break
 		}
 	}
 	err = r.byPatch(ctx, c)
-	var said *apiError
-	if errors.As(err, &said) && said.Status == http.StatusForbidden {
+	if said, ok := errors.AsType[*apiError](err); ok && said.Status == http.StatusForbidden {
 		err = fmt.Errorf("%w; the tenant %s does not let the application %s change these keys: grant it Application.ReadWrite.OwnedBy, "+
 			"or have an administrator there change them under App registrations, Certificates & secrets", err, r.tenant, r.application)
 	}
@@ -78,8 +77,7 @@ func (r *ring) byProof(ctx context.Context, o *keyOwner, c change) error {
 			return err
 		}
 		err = r.send(ctx, http.MethodPost, r.path+"/removeKey", map[string]any{"keyId": k.KeyID, "proof": proof}, nil)
-		var said *apiError
-		if errors.As(err, &said) && said.Status == http.StatusNotFound {
+		if said, ok := errors.AsType[*apiError](err); ok && said.Status == http.StatusNotFound {
 			continue // it is gone, and the look was older
 		}
 		if err != nil {
@@ -188,16 +186,33 @@ func (c change) shows(o *keyOwner) bool {
 
 // until looks until what was changed shows: a read may be older than a write before it.
 func (r *ring) until(ctx context.Context, shows func(*keyOwner) bool) (*keyOwner, error) {
-	for pause := firstLook; ; pause = min(2*pause, mostLook) {
-		o, err := r.look(ctx)
-		if err != nil {
-			return nil, err
+	var o *keyOwner
+	err := r.patiently(ctx, r.path, func() (done bool, err error) {
+		if o, err = r.look(ctx); err != nil {
+			return false, err
 		}
-		if shows(o) {
-			return o, nil
+		return shows(o), nil
+	})
+	return o, err
+}
+
+// patiently looks again and again until a change of something shows.
+func (r *ring) patiently(ctx context.Context, what string, shows func() (bool, error)) error {
+	for pause := firstLook; ; pause = min(2*pause, mostLook) {
+		done, err := shows()
+		if err != nil || done {
+			return err
 		}
 		if err := r.wait(ctx, pause, 0); err != nil {
-			return nil, fmt.Errorf("the change of the keys of %s in the tenant %s does not show yet: %w", o.ID, r.tenant, err)
+			return fmt.Errorf("the change of %s in the tenant %s does not show yet: %w", path.Base(what), r.tenant, err)
 		}
 	}
+}
+
+// forbidden says what permission is missing where an error is for want of one.
+func (r *ring) forbidden(err error, permission string) error {
+	if said, ok := errors.AsType[*apiError](err); ok && said.Status == http.StatusForbidden {
+		return fmt.Errorf("%w; grant %s to the application %s in the tenant %s, or have an administrator there do it", err, permission, r.application, r.tenant)
+	}
+	return err
 }

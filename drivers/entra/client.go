@@ -234,15 +234,13 @@ func (c *client) roundTrip(ctx context.Context, method string, u *url.URL, heade
 
 // unread makes an error of a request that had no answer fit to be read. The URL is not in it.
 func (c *client) unread(ctx context.Context, err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	var untrusted *tls.CertificateVerificationError
-	switch {
+	switch _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &untrusted):
+	case untrusted:
 		return fmt.Errorf("%w: %s; name its root in the option ca", tallystick.ErrUnavailable, network.Clean(err.Error()))
 	}
 	return fmt.Errorf("%w: no answer of %s that can be read: %s", tallystick.ErrUnavailable, c.base.Host, network.Clean(err.Error()))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
 	"github.com/tallystick/tallystick/drivers/entra"
 	emulator "github.com/tallystick/tallystick/internal/lab/entra"
@@ -152,12 +153,12 @@ func TestLedElsewhere(t *testing.T) {
 	defer elsewhere.Close()
 	e := newEstate(t, emulator.Faults{})
 	e.inject(emulator.ServiceGraph, 1000, emulator.Injected{Status: 200, Body: `{"value":[],"@odata.nextLink":"` + elsewhere.URL + `/v1.0/applications?$skiptoken=x"}`})
-	sink := &recorder{}
+	sink := &drivertest.Recorder{}
 	err := e.open(t, nil).Find(t.Context(), driver.FindRequest{Now: time.Now}, sink)
-	if err != nil || len(sink.misses) == 0 || visits.Load() > 0 {
-		t.Errorf("%v, %+v, %d visits", err, sink.misses, visits.Load())
+	if err != nil || len(sink.Misses) == 0 || visits.Load() > 0 {
+		t.Errorf("%v, %+v, %d visits", err, sink.Misses, visits.Load())
 	}
-	for _, m := range sink.misses {
+	for _, m := range sink.Misses {
 		if m.Error != "invalid" || !strings.Contains(m.Detail, "another host") {
 			t.Errorf("%+v", m)
 		}
@@ -173,9 +174,9 @@ func TestBadLists(t *testing.T) {
 		`{"value":[{"id":"`, `[]`, `{"value":{}}`, `{"value":[1]`, strings.Repeat(`{"value":[`, 10000), `{"value":[],"@odata.nextLink":"://"}`, ` `,
 	} {
 		e.inject(emulator.ServiceGraph, 1000, emulator.Injected{Status: 200, Body: body})
-		sink := &recorder{}
-		if err := e.open(t, nil).Find(t.Context(), driver.FindRequest{Now: time.Now}, sink); err != nil || len(sink.misses) < 3 || len(sink.sightings) > 0 {
-			t.Errorf("%.40q gives %v, %d misses, %d sightings", body, err, len(sink.misses), len(sink.sightings))
+		sink := &drivertest.Recorder{}
+		if err := e.open(t, nil).Find(t.Context(), driver.FindRequest{Now: time.Now}, sink); err != nil || len(sink.Misses) < 3 || len(sink.Sightings) > 0 {
+			t.Errorf("%.40q gives %v, %d misses, %d sightings", body, err, len(sink.Misses), len(sink.Sightings))
 		}
 	}
 }

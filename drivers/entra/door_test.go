@@ -19,6 +19,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
 	"github.com/tallystick/tallystick/drivers/entra"
 	"github.com/tallystick/tallystick/internal/lab"
@@ -98,6 +99,7 @@ func TestServicePrincipal(t *testing.T) {
 func TestBlockByItself(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, emulator.Faults{})
+	e.options["patience"] = "100ms" // nothing here is worth waiting for
 	d := e.open(t, nil)
 	view := look(t, d)
 	e.holds(t, material(t, e.pki, "vendor 2"))
@@ -379,6 +381,21 @@ func TestOwnSignInsAreTold(t *testing.T) {
 			!slices.Contains(u.Credential, "x5t:"+strings.ToLower(x5t(e.old))) || u.RelyingParty != "entra:"+e.tenant.ID+"/00000003-0000-0000-c000-000000000000" {
 			t.Errorf("%+v\nand the log has %+v", u, logged[i])
 		}
+	}
+	var others []string // of a look for credentials, and of a watch
+	tell := func(u tallystick.Use) { others = append(others, u.IDs.UTI) }
+	if err := e.open(t, nil).Find(t.Context(), driver.FindRequest{Now: time.Now, Used: tell}, &drivertest.Recorder{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.open(t, nil).Watch(t.Context(), driver.WatchRequest{Now: time.Now, Used: tell}, newBook()); err != nil {
+		t.Fatal(err)
+	}
+	var logged []string
+	for _, s := range e.tenant.SignIns()[5:] {
+		logged = append(logged, s.UTI)
+	}
+	if d := cmp.Diff(logged, others); d != "" || len(others) < 2 {
+		t.Errorf("%d of them are told: %s", len(others), d)
 	}
 	attempt := try(t, look(t, e.open(t, nil)), e.old)
 	if attempt.IDs["uti"] == "" || !slices.ContainsFunc(e.tenant.SignIns(), func(s emulator.SignIn) bool { return s.UTI == attempt.IDs["uti"] }) {

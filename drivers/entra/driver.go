@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package entra is the driver of Microsoft Entra ID, the directory of Microsoft 365: it finds
-// the credentials of applications and what they open, and lets a certificate sign in or keeps
-// it out, in one tenant or in thousands.
+// Package entra is the driver of Microsoft Entra ID, the directory of Microsoft 365. In one
+// tenant or in thousands it finds the credentials of applications and what they open (find.go),
+// watches the logs of who signs in, what is changed and which mail is read (watch.go), and is a
+// door: it lets a certificate sign in or keeps it out (look.go, trust.go, block.go).
 //
 // It is written to these pages of learn.microsoft.com, which are named where they decide
 // something: "keyCredential resource type", "application: addKey", "application: removeKey",
@@ -10,8 +11,9 @@
 // Graph throttling guidance", "Paging Microsoft Graph data", "Microsoft Graph error responses
 // and resource types", "Microsoft identity platform and the OAuth 2.0 client credentials
 // flow", "Microsoft identity platform application authentication certificate credentials",
-// "Access tokens in the Microsoft identity platform", "appRoleAssignment resource type" and
-// "Microsoft Graph permissions reference".
+// "Access tokens in the Microsoft identity platform", "appRoleAssignment resource type",
+// "Microsoft Graph permissions reference", "List signIns", "List directoryAudits", "Office 365
+// Management Activity API reference" and "auditLogQuery resource type".
 //
 // Real tenants cannot be had for tests: these run against an emulator that was written to the
 // same pages.
@@ -19,7 +21,7 @@
 // Thousands of doors of one process share connections, for each host one, the access tokens
 // that they were given, until those end, and the credentials that they last read from files:
 // that, in memory, is all that this driver keeps between calls. Where Microsoft says "later" it
-// waits, for a bounded time.
+// waits, for a bounded time; a watch comes back instead.
 package entra
 
 import (
@@ -43,6 +45,9 @@ type Options struct {
 	Application string        `option:"application" help:"the client id of the application whose keys a door changes, and that signs in"`
 	As          string        `option:"as" help:"the client id of another application that signs in and makes the changes"`
 	Object      string        `option:"object" default:"application" help:"where a door's keys are kept: application, or service-principal"`
+	How         string        `option:"block" default:"key" help:"how a door is blocked: key takes the key away, principal disables the application, grant takes the permissions of option grants from it"`
+	Grants      []string      `option:"grants" help:"the permissions that are taken away, such as full_access_as_app,Mail.Read; with block grant"`
+	Sessions    bool          `option:"sessions" default:"false" help:"with block grant, end the sessions of those people whose permission was taken away"`
 	Credential  string        `option:"credential" help:"PEM file of the certificate and key that sign in; it is read anew each time"`
 	Secret      string        `option:"secret" help:"file whose first line is the client secret, for who signs in by one"`
 	Login       string        `option:"login" default:"https://login.microsoftonline.com" help:"where applications sign in, for other clouds"`
@@ -50,16 +55,20 @@ type Options struct {
 	Scope       string        `option:"scope" default:"https://graph.microsoft.com/.default" help:"what a token is asked for"`
 	CA          string        `option:"ca" help:"PEM file of the roots of both, in place of what this machine trusts"`
 	Patience    time.Duration `option:"patience" default:"1m" help:"how long to wait in one call where Microsoft says later, and for a change to show"`
+	Used        bool          `option:"used" default:"false" help:"a look for credentials also reads by which keys applications of other tenants have signed in; needs AuditLog.Read.All"`
+	EWS         bool          `option:"ews" default:"false" help:"a look for credentials also reads which applications may use EWS; needs Exchange.ManageAsApp"`
+	Exchange    string        `option:"exchange" default:"https://outlook.office365.com" help:"where Exchange Online is, for other clouds"`
 	Concurrency int           `option:"concurrency" default:"8" help:"how many tenants to look at together, 1 to 256"`
 
-	Logs   []string      `option:"logs" default:"sign-ins,audits" help:"the logs to watch: sign-ins, audits, mail"`
-	Only   []string      `option:"only" help:"the client ids of the applications whose sign-ins are watched (default all of the tenant)"`
+	Logs   []string      `option:"logs" default:"sign-ins,audits" help:"the logs to watch: sign-ins, audits, mail, mail-search, last-use, risks, keys"`
+	Only   []string      `option:"only" help:"the client ids of the applications that are watched (default all of the tenant)"`
 	Every  time.Duration `option:"every" default:"30s" help:"how often the newest of a log is asked for"`
 	Late   time.Duration `option:"late" default:"10m" help:"how long after a sign-in its record can usually be read"`
 	Since  time.Duration `option:"since" default:"24h" help:"how far back the first reading of a log begins, at most 720h"`
 	Manage string        `option:"manage" default:"https://manage.office.com" help:"where the Office 365 Management APIs are, for other clouds"`
 
-	ManageScope string `option:"manage-scope" default:"https://manage.office.com/.default" help:"what a token for them is asked for"`
+	ExchangeScope string `option:"exchange-scope" default:"https://outlook.office365.com/.default" help:"what a token for Exchange Online is asked for"`
+	ManageScope   string `option:"manage-scope" default:"https://manage.office.com/.default" help:"what a token for them is asked for"`
 }
 
 // Driver returns the driver. All that one value opens shares connections and tokens.
@@ -76,8 +85,8 @@ const mostTogether = 256
 // An Entra looks at tenants, and is the door of one application where the options name one.
 type Entra struct {
 	Options
-	login, graph, manage *url.URL
-	cloud                *cloud
+	login, graph, manage, exchange *url.URL
+	cloud                          *cloud
 }
 
 var (
@@ -105,9 +114,18 @@ func open(o Options, shared *cloud) (*Entra, error) {
 	if e.graph, err = base("graph", o.Graph); err != nil {
 		return nil, err
 	}
+	if e.exchange, err = base("exchange", o.Exchange); err != nil {
+		return nil, err
+	}
 	switch {
 	case o.Object != "application" && o.Object != "service-principal":
 		return nil, invalid("option object: %q is neither application nor service-principal", o.Object)
+	case o.How != blockKey && o.How != blockPrincipal && o.How != blockGrant:
+		return nil, invalid("option block: %q is none of key, principal and grant", o.How)
+	case (o.How == blockGrant) != (len(o.Grants) > 0):
+		return nil, invalid("options block and grants: block grant takes away the permissions that grants names, and nothing else does")
+	case o.How != blockKey && (e.As == "" || e.As == e.Application):
+		return nil, invalid("option as: name another application, which can undo the block: the one that is blocked cannot")
 	case o.Credential != "" && o.Secret != "":
 		return nil, invalid("options credential and secret: one of them signs in")
 	case o.Patience < 0 || o.Patience > time.Hour:
@@ -122,6 +140,9 @@ func open(o Options, shared *cloud) (*Entra, error) {
 func (e *Entra) Verbs() []string {
 	if e.Tenant == "" || e.Application == "" {
 		return nil
+	}
+	if e.How != blockKey { // a further key would be shut out too
+		return []string{"look", "block"}
 	}
 	return []string{"look", "trust", "block"}
 }

@@ -5,6 +5,7 @@ package entra
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ func (e *Entra) Find(ctx context.Context, request driver.FindRequest, sink drive
 		}
 	}
 	return each(ctx, tenants, e.Concurrency, func(ctx context.Context, tenant string) error {
-		return e.findIn(ctx, tenant, request.Now, sink)
+		return e.findIn(ctx, tenant, request, sink)
 	}, sink)
 }
 
@@ -61,35 +62,44 @@ func each(ctx context.Context, tenants []string, together int, do func(context.C
 	return context.Cause(ctx)
 }
 
-// A look is what is found in one tenant.
-type look struct {
+// A survey is a look at one tenant.
+type survey struct {
 	*client
 	sink  driver.Sink
 	seen  func() time.Time
 	roles map[string]*resource // by the id of the service principal that a permission is for
 	// opens has the delegated permissions of service principals by their ids.
 	opens map[string][]tallystick.Grant
+	ews   *ewsPolicy          // nil where nobody asks, or it cannot be read
+	used  map[string][]string // the keys by which applications have signed in, by their client ids
 }
 
 // findIn looks at one tenant. Its error is one of the sink or of ctx.
-func (e *Entra) findIn(ctx context.Context, tenant string, now func() time.Time, sink driver.Sink) error {
-	place := tallystick.Place("entra://" + tenant)
+func (e *Entra) findIn(ctx context.Context, tenant string, request driver.FindRequest, sink driver.Sink) error {
+	place, now := tallystick.Place("entra://"+tenant), request.Now
 	c, err := e.client(ctx, host.Local(), tenant, now)
 	if err != nil {
 		return notSeen(ctx, sink, place, err, now)
 	}
-	l := &look{client: c, sink: sink, seen: now, roles: map[string]*resource{}, opens: map[string][]tallystick.Grant{}}
+	c.used = request.Used
+	l := &survey{client: c, sink: sink, seen: now, roles: map[string]*resource{}, opens: map[string][]tallystick.Grant{}, used: map[string][]string{}}
 	for _, part := range []struct {
 		kind string
 		find func(context.Context) error
-	}{{"", l.delegated}, {"/applications", l.applications}, {"/servicePrincipals", l.principals}} {
-		if err := part.find(ctx); err != nil {
-			if err := notSeen(ctx, sink, place+tallystick.Place(part.kind), err, now); err != nil {
-				return err
-			}
-			if c.denied(err) {
-				return nil // nobody signs in here, and the rest says the same
-			}
+	}{
+		{ewsPlace, func(ctx context.Context) error { return e.exchangePolicy(ctx, l) }},
+		{usedPlace, func(ctx context.Context) error { return e.usedKeys(ctx, l) }},
+		{"", l.delegated}, {"/applications", l.applications}, {"/servicePrincipals", l.principals},
+	} {
+		err := part.find(ctx)
+		if _, refused := errors.AsType[*signInError](err); refused && part.kind != ewsPlace {
+			return notSeen(ctx, sink, place, err, now) // nobody signs in here, and the rest says the same
+		}
+		if err == nil {
+			continue
+		}
+		if err := notSeen(ctx, sink, place+tallystick.Place(part.kind), err, now); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -103,11 +113,6 @@ type signInError struct {
 
 func (e *signInError) Unwrap() error { return e.error }
 
-func (c *client) denied(err error) bool {
-	var failed *signInError
-	return errors.As(err, &failed)
-}
-
 // A sinkError is an error of the sink on its way up, which ends the look.
 type sinkError struct{ error }
 
@@ -115,9 +120,9 @@ func (e *sinkError) Unwrap() error { return e.error }
 
 // notSeen makes a miss of an error. What it returns is an error of the sink or of ctx.
 func notSeen(ctx context.Context, sink driver.Sink, place tallystick.Place, err error, now func() time.Time) error {
-	var failed *sinkError
+	failed, ends := errors.AsType[*sinkError](err)
 	switch {
-	case errors.As(err, &failed):
+	case ends:
 		return failed.error
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -127,9 +132,9 @@ func notSeen(ctx context.Context, sink driver.Sink, place tallystick.Place, err 
 
 // word says in one word why something was not seen.
 func word(err error) string {
-	var said *apiError
+	said, answered := errors.AsType[*apiError](err)
 	switch {
-	case errors.As(err, &said) && said.Status == 429:
+	case answered && said.Status == http.StatusTooManyRequests:
 		return "throttled"
 	case errors.Is(err, tallystick.ErrDenied):
 		return "denied"
@@ -142,7 +147,7 @@ func word(err error) string {
 }
 
 // saw reports a sighting.
-func (l *look) saw(place tallystick.Place, c tallystick.Credential, facts *tallystick.EntraFacts) error {
+func (l *survey) saw(place tallystick.Place, c tallystick.Credential, facts *tallystick.EntraFacts) error {
 	err := l.sink.Saw(tallystick.Sighting{
 		Credential: c, Place: place, Role: tallystick.RoleAccepts, Seen: l.seen(), Facts: tallystick.Facts{Entra: facts},
 	})
@@ -152,8 +157,12 @@ func (l *look) saw(place tallystick.Place, c tallystick.Credential, facts *tally
 	return nil
 }
 
-// missed reports a part of an object that could not be read.
-func (l *look) missed(ctx context.Context, place tallystick.Place, err error) error {
+// missed reports a part of an object that could not be read. That nobody can sign in any more is
+// no matter of one object, and ends the look.
+func (l *survey) missed(ctx context.Context, place tallystick.Place, err error) error {
+	if _, refused := errors.AsType[*signInError](err); refused {
+		return err
+	}
 	if err := notSeen(ctx, l.sink, place, err, l.seen); err != nil {
 		return &sinkError{err}
 	}

@@ -28,7 +28,7 @@ type appRole struct {
 }
 
 // resourceOf returns what a permission is for; nil when it cannot be read. Each is read once.
-func (l *look) resource(ctx context.Context, id string) *resource {
+func (l *survey) resource(ctx context.Context, id string) *resource {
 	if r, known := l.roles[id]; known {
 		return r
 	}
@@ -42,8 +42,21 @@ func (l *look) resource(ctx context.Context, id string) *resource {
 	return l.roles[id]
 }
 
+// role returns a permission by its id, as its resource describes it.
+func (l *survey) role(ctx context.Context, of, id string) appRole {
+	if r := l.resource(ctx, of); r != nil {
+		if i := slices.IndexFunc(r.Roles, func(one appRole) bool { return one.ID == id }); i >= 0 {
+			return r.Roles[i]
+		}
+	}
+	return appRole{ID: id, Value: rolesByID[id]}
+}
+
+// called is what people know the permission by.
+func (r appRole) called() string { return network.Clean(cmp.Or(r.Value, r.DisplayName, r.ID)) }
+
 // delegated reads the permissions that are used on behalf of people, all at once.
-func (l *look) delegated(ctx context.Context) error {
+func (l *survey) delegated(ctx context.Context) error {
 	return l.list(ctx, "/v1.0/oauth2PermissionGrants", nil, func(element json.RawMessage) error {
 		var g struct {
 			Client   string `json:"clientId"` // the id of a service principal
@@ -74,7 +87,7 @@ func (l *look) delegated(ctx context.Context) error {
 }
 
 // grants returns what a service principal may do, those that it does by itself first.
-func (l *look) grants(ctx context.Context, place tallystick.Place, id string) ([]tallystick.Grant, error) {
+func (l *survey) grants(ctx context.Context, place tallystick.Place, id string) ([]tallystick.Grant, error) {
 	var list []tallystick.Grant
 	err := l.list(ctx, "/v1.0/servicePrincipals/"+id+"/appRoleAssignments", nil, func(element json.RawMessage) error {
 		var a struct {
@@ -85,13 +98,8 @@ func (l *look) grants(ctx context.Context, place tallystick.Place, id string) ([
 		if err := json.Unmarshal(element, &a); err != nil {
 			return fmt.Errorf("%w: an assignment that is not as documented", tallystick.ErrInvalid)
 		}
-		role := appRole{ID: a.Role, Value: rolesByID[a.Role]}
-		if r := l.resource(ctx, a.Resource); r != nil {
-			if i := slices.IndexFunc(r.Roles, func(one appRole) bool { return one.ID == a.Role }); i >= 0 {
-				role = r.Roles[i]
-			}
-		}
-		name := network.Clean(cmp.Or(role.Value, role.DisplayName, role.ID))
+		role := l.role(ctx, a.Resource, a.Role)
+		name := role.called()
 		list = append(list, tallystick.Grant{Resource: network.Clean(a.ResourceName), Name: name, Opens: inWords(name, network.Clean(role.DisplayName), false)})
 		return nil
 	})

@@ -66,7 +66,7 @@ func (o *directoryObject) disabled() bool {
 // objects calls each with every object of a kind. One that cannot be read is a miss. A page is
 // read to its end before its objects are looked at, which takes long: a link to the next one may
 // have ended by then, and the list is begun anew, as long as that leads further than before.
-func (l *look) objects(ctx context.Context, kind, fields string, each func(context.Context, tallystick.Place, *directoryObject) error) error {
+func (l *survey) objects(ctx context.Context, kind, fields string, each func(context.Context, tallystick.Place, *directoryObject) error) error {
 	first := l.url("/v1.0/"+kind, url.Values{"$select": {fields}, "$top": {"100"}}).String()
 	done, before := map[string]bool{}, -1
 	for link, pages := first, 0; link != "" && pages < maxPages; pages++ {
@@ -79,8 +79,7 @@ func (l *look) objects(ctx context.Context, kind, fields string, each func(conte
 			objects = append(objects, o)
 			return nil
 		})
-		var said *apiError
-		if errors.As(err, &said) && said.Code == expiredPage && len(done) > before {
+		if said, ok := errors.AsType[*apiError](err); ok && said.Code == expiredPage && len(done) > before {
 			link, before = first, len(done)
 			continue
 		}
@@ -119,7 +118,7 @@ func readObject(element json.RawMessage) (directoryObject, error) {
 }
 
 // applications looks at the applications that are registered in the tenant.
-func (l *look) applications(ctx context.Context) error {
+func (l *survey) applications(ctx context.Context) error {
 	const fields = "id,appId,displayName,keyCredentials,passwordCredentials,disabledByMicrosoftStatus"
 	return l.objects(ctx, "applications", fields, func(ctx context.Context, place tallystick.Place, o *directoryObject) error {
 		return l.credentials(ctx, "applications", place, o, tallystick.EntraFacts{Application: o.AppID, Name: o.DisplayName, Disabled: o.disabled()})
@@ -127,7 +126,7 @@ func (l *look) applications(ctx context.Context) error {
 }
 
 // principals looks at the service principals: what signs in at the tenant.
-func (l *look) principals(ctx context.Context) error {
+func (l *survey) principals(ctx context.Context) error {
 	const fields = "id,appId,displayName,keyCredentials,passwordCredentials,appOwnerOrganizationId,accountEnabled,disabledByMicrosoftStatus"
 	return l.objects(ctx, "servicePrincipals", fields, func(ctx context.Context, place tallystick.Place, o *directoryObject) error {
 		facts := tallystick.EntraFacts{Application: o.AppID, Name: o.DisplayName, FirstParty: o.firstParty(), Disabled: o.disabled()}
@@ -141,8 +140,12 @@ func (l *look) principals(ctx context.Context) error {
 		if facts.Grants, err = l.grants(ctx, place, o.ID); err != nil {
 			return err
 		}
+		l.ews.judge(o.AppID, facts.Grants)
 		// Uses of it are recorded under this name where no log tells the key.
 		if err := l.saw(place, named("account:entra-app/"+o.AppID, o.DisplayName, nil, nil), with(facts, formElsewhere, "")); err != nil {
+			return err
+		}
+		if err := l.foreignKeys(place, o, facts); err != nil {
 			return err
 		}
 		return l.credentials(ctx, "servicePrincipals", place, o, facts)
@@ -165,7 +168,7 @@ func with(facts tallystick.EntraFacts, form, keyID string) *tallystick.EntraFact
 }
 
 // credentials reports what signs in as an object.
-func (l *look) credentials(ctx context.Context, kind string, place tallystick.Place, o *directoryObject, facts tallystick.EntraFacts) error {
+func (l *survey) credentials(ctx context.Context, kind string, place tallystick.Place, o *directoryObject, facts tallystick.EntraFacts) error {
 	federated, err := l.federated(ctx, kind, place, o)
 	if err != nil || len(o.Keys)+len(o.Passwords)+len(federated) == 0 {
 		return err
@@ -195,7 +198,7 @@ func (l *look) credentials(ctx context.Context, kind string, place tallystick.Pl
 }
 
 // keys reports the keys. Lists do not have the certificates, so the object is asked for once more.
-func (l *look) keys(ctx context.Context, kind string, place tallystick.Place, o *directoryObject, facts tallystick.EntraFacts) error {
+func (l *survey) keys(ctx context.Context, kind string, place tallystick.Place, o *directoryObject, facts tallystick.EntraFacts) error {
 	if len(o.Keys) == 0 {
 		return nil
 	}
@@ -252,7 +255,7 @@ func named(name, subject string, from, to *time.Time) tallystick.Credential {
 }
 
 // federated reads the federated credentials of an object.
-func (l *look) federated(ctx context.Context, kind string, place tallystick.Place, o *directoryObject) ([]federatedCredential, error) {
+func (l *survey) federated(ctx context.Context, kind string, place tallystick.Place, o *directoryObject) ([]federatedCredential, error) {
 	var list []federatedCredential
 	err := l.list(ctx, "/v1.0/"+kind+"/"+o.ID+"/federatedIdentityCredentials", nil, func(element json.RawMessage) error {
 		var f federatedCredential
@@ -271,7 +274,7 @@ func (l *look) federated(ctx context.Context, kind string, place tallystick.Plac
 }
 
 // owners reads who may add credentials to an object.
-func (l *look) owners(ctx context.Context, kind string, place tallystick.Place, o *directoryObject) ([]string, error) {
+func (l *survey) owners(ctx context.Context, kind string, place tallystick.Place, o *directoryObject) ([]string, error) {
 	var list []string
 	err := l.list(ctx, "/v1.0/"+kind+"/"+o.ID+"/owners", url.Values{"$select": {"id,displayName,userPrincipalName"}}, func(element json.RawMessage) error {
 		var who struct {

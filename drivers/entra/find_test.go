@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,32 +21,9 @@ import (
 	emulator "github.com/tallystick/tallystick/internal/lab/entra"
 )
 
-// A recorder is a Sink that remembers.
-type recorder struct {
-	mu        sync.Mutex
-	sightings []tallystick.Sighting // guarded by mu
-	misses    []tallystick.Miss     // guarded by mu
-}
-
-func (r *recorder) Saw(s tallystick.Sighting) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sightings = append(r.sightings, s)
-	return nil
-}
-
-func (r *recorder) Missed(m tallystick.Miss) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.misses = append(r.misses, m)
-	return nil
-}
-
-func (r *recorder) Progress(int64, int64) {}
-
-func find(t *testing.T, d *entra.Entra, tenants ...string) *recorder {
+func find(t *testing.T, d *entra.Entra, tenants ...string) *drivertest.Recorder {
 	t.Helper()
-	sink := &recorder{}
+	sink := &drivertest.Recorder{}
 	if err := d.Find(t.Context(), driver.FindRequest{Targets: tenants, Now: time.Now}, sink); err != nil {
 		t.Fatal(err)
 	}
@@ -93,15 +69,15 @@ func TestWhatItOpens(t *testing.T) {
 	e := newEstate(t, emulator.Faults{})
 	foreign, disabled, secret := e.furnish(t)
 	sink := find(t, e.open(t, nil))
-	if len(sink.misses) > 0 {
-		t.Errorf("%+v", sink.misses)
+	if len(sink.Misses) > 0 {
+		t.Errorf("%+v", sink.Misses)
 	}
 	at := func(place tallystick.Place, form string) *tallystick.Sighting {
-		i := slices.IndexFunc(sink.sightings, func(s tallystick.Sighting) bool { return s.Place == place && s.Entra.Form == form })
+		i := slices.IndexFunc(sink.Sightings, func(s tallystick.Sighting) bool { return s.Place == place && s.Entra.Form == form })
 		if i < 0 {
 			t.Fatalf("there is no %s at %s", form, place)
 		}
-		return &sink.sightings[i]
+		return &sink.Sightings[i]
 	}
 	s := at(tallystick.EntraPlace(e.tenant.ID, "applications", e.app.Application.ID), "certificate")
 	if s.Credential.ID != tallystick.FingerprintOf(e.old.Chain[0]) || s.Role != tallystick.RoleAccepts || s.Entra.KeyID != e.app.Application.State().Keys[0].KeyID {
@@ -130,7 +106,13 @@ func TestWhatItOpens(t *testing.T) {
 }
 
 // What an administrator of the tenant does over Graph.
-func (e *estate) post(t *testing.T, path, body string) {
+func (e *estate) post(t *testing.T, path, body string) { e.administer(t, http.MethodPost, path, body) }
+
+func (e *estate) patch(t *testing.T, path, body string) {
+	e.administer(t, http.MethodPatch, path, body)
+}
+
+func (e *estate) administer(t *testing.T, method, path, body string) {
 	t.Helper()
 	admin := e.tenant.AddApplication(emulator.AppSpec{Secrets: []string{secretText}, Grants: []emulator.Grant{{API: emulator.Graph, Role: "Application.ReadWrite.All"}}})
 	endpoint, err := oauth.ParseEndpoint(e.servers.Login + "/" + e.tenant.ID + "/oauth2/v2.0/token")
@@ -151,7 +133,7 @@ func (e *estate) post(t *testing.T, path, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.servers.Graph+"/v1.0"+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), method, e.servers.Graph+"/v1.0"+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,17 +163,17 @@ func TestOtherWaysIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	sink := find(t, e.open(t, nil))
-	if len(sink.misses) > 0 {
-		t.Errorf("%+v", sink.misses)
+	if len(sink.Misses) > 0 {
+		t.Errorf("%+v", sink.Misses)
 	}
 	facts := func(id, form string) *tallystick.EntraFacts {
-		i := slices.IndexFunc(sink.sightings, func(s tallystick.Sighting) bool {
+		i := slices.IndexFunc(sink.Sightings, func(s tallystick.Sighting) bool {
 			return strings.HasSuffix(string(s.Place), "/"+id) && s.Entra.Form == form
 		})
 		if i < 0 {
 			t.Fatalf("there is no %s at %s", form, id)
 		}
-		return sink.sightings[i].Entra
+		return sink.Sightings[i].Entra
 	}
 	if f := facts(e.app.Application.ID, "federated"); f.Issuer != "https://token.actions.example.com" || f.Subject != "repo:acme/app:ref:refs/heads/main" ||
 		!slices.Equal(f.Audiences, []string{"api://AzureADTokenExchange"}) {
@@ -227,12 +209,12 @@ func TestPagesThatEnd(t *testing.T) {
 			return nil
 		}
 	})
-	sink := &recorder{}
-	if err := e.open(t, nil).Find(t.Context(), driver.FindRequest{Now: clock}, sink); err != nil || len(sink.misses) > 0 {
-		t.Errorf("%v, %+v", err, sink.misses)
+	sink := &drivertest.Recorder{}
+	if err := e.open(t, nil).Find(t.Context(), driver.FindRequest{Now: clock}, sink); err != nil || len(sink.Misses) > 0 {
+		t.Errorf("%v, %+v", err, sink.Misses)
 	}
 	seen := 0
-	for _, s := range sink.sightings {
+	for _, s := range sink.Sightings {
 		if s.Entra.Form == "elsewhere" {
 			seen++
 		}
@@ -247,17 +229,49 @@ func TestConsentRevoked(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, emulator.Faults{})
 	d := e.open(t, nil)
-	if sink := find(t, d); len(sink.sightings) == 0 {
+	if sink := find(t, d); len(sink.Sightings) == 0 {
 		t.Fatal("nothing is seen at first")
 	}
 	e.tenant.Remove(e.app.Principal)
 	sink := find(t, e.open(t, nil), "11111111-2222-4333-8444-555555555555", e.tenant.ID)
-	if len(sink.sightings) > 0 || len(sink.misses) != 2 {
-		t.Errorf("%+v, %+v", sink.sightings, sink.misses)
+	if len(sink.Sightings) > 0 || len(sink.Misses) != 2 {
+		t.Errorf("%+v, %+v", sink.Sightings, sink.Misses)
 	}
-	if !slices.ContainsFunc(sink.misses, func(m tallystick.Miss) bool {
+	if !slices.ContainsFunc(sink.Misses, func(m tallystick.Miss) bool {
 		return m.Place == tallystick.Place("entra://"+e.tenant.ID) && m.Error == "denied"
 	}) {
-		t.Errorf("%+v", sink.misses)
+		t.Errorf("%+v", sink.Misses)
+	}
+}
+
+// Where consent is taken back while a tenant is looked at, what was seen until then stands, and
+// the rest is one miss of the tenant, and no error.
+func TestConsentRevokedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, emulator.Faults{NoThrottling: true})
+	e.tenant.Consent(e.app.Principal, emulator.Grant{API: emulator.Graph, Role: "Directory.Read.All"})
+	for range 30 {
+		e.tenant.AddApplication(emulator.AppSpec{Secrets: []string{secretText}})
+	}
+	d := e.open(t, nil)
+	whole := len(find(t, d).Sightings)
+	var asked atomic.Int64
+	e.world.SetFaults(func(f *emulator.Faults) {
+		f.Inject = func(a emulator.Attempt) *emulator.Injected {
+			if a.Service == emulator.ServiceGraph && asked.Add(1) > 40 {
+				return &emulator.Injected{Status: http.StatusUnauthorized, Code: "InvalidAuthenticationToken"}
+			}
+			if a.Service == emulator.ServiceLogin && asked.Load() > 40 {
+				return &emulator.Injected{Status: http.StatusBadRequest, Body: `{"error":"unauthorized_client","error_description":"AADSTS700016: Application was not found in the directory.","error_codes":[700016]}`}
+			}
+			return nil
+		}
+	})
+	sink := find(t, d)
+	if n := len(sink.Sightings); n == 0 || n >= whole {
+		t.Errorf("%d sightings, and %d of the whole", n, whole)
+	}
+	if len(sink.Misses) != 1 || sink.Misses[0].Error != "denied" || sink.Misses[0].Place != tallystick.Place("entra://"+e.tenant.ID) { // so that nothing is taken for gone
+		t.Errorf("%d misses: %+v", len(sink.Misses), sink.Misses)
 	}
 }

@@ -143,8 +143,9 @@ func (o *keyOwner) keysOf(p driver.Public) []keyCredential {
 // A ring is the keys of the object that a door is, with who changes them.
 type ring struct {
 	*client
-	path string // of the object
-	kind string // of it in places: "applications"
+	path    string // of the object
+	kind    string // of it in places: "applications"
+	subject string // the client id of the application
 }
 
 func (e *Entra) ring(ctx context.Context, h driver.Host, now func() time.Time) (*ring, error) {
@@ -159,7 +160,7 @@ func (e *Entra) ring(ctx context.Context, h driver.Host, now func() time.Time) (
 	if e.Object == "service-principal" {
 		kind = "servicePrincipals"
 	}
-	return &ring{client: c, kind: kind, path: fmt.Sprintf("/v1.0/%s(appId='%s')", kind, e.Application)}, nil
+	return &ring{client: c, subject: e.Application, kind: kind, path: fmt.Sprintf("/v1.0/%s(appId='%s')", kind, e.Application)}, nil
 }
 
 // look reads the object with its keys. Asked for so, Microsoft gives the certificates too

@@ -62,12 +62,18 @@ func newEstate(t testing.TB, faults emulator.Faults) *estate {
 }
 
 func estateOf(t testing.TB, config emulator.Config) *estate {
+	return prepared(t, config, func(*emulator.World) {})
+}
+
+// prepared makes an estate in a world that is prepared before its servers start.
+func prepared(t testing.TB, config emulator.Config, prepare func(*emulator.World)) *estate {
 	t.Helper()
 	e := &estate{pki: lab.NewPKI(t)}
 	var err error
 	if e.world, err = emulator.New(config); err != nil {
 		t.Fatal(err)
 	}
+	prepare(e.world)
 	if e.servers, err = e.world.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,15 +17,18 @@ func (e *Entra) Look(ctx context.Context, request driver.LookRequest) (driver.Vi
 		return driver.View{}, err
 	}
 	r.used = request.Used
-	o, err := r.look(ctx)
-	if err != nil {
-		return driver.View{}, err
-	}
 	listener, err := e.listener(ctx, request.Host)
 	if err != nil {
 		return driver.View{}, err
 	}
 	view := driver.View{Listeners: []driver.Listener{listener}}
+	if e.How != blockKey {
+		return e.lookWhole(ctx, r, view)
+	}
+	o, err := r.look(ctx)
+	if err != nil {
+		return driver.View{}, err
+	}
 	for _, k := range o.Keys {
 		switch {
 		case k.Usage == usageVerify && k.name() == "":

@@ -17,7 +17,8 @@ const maxPages = 100_000
 
 // A page is the end of one page of a list.
 type page struct {
-	Next string // @odata.nextLink: the next page; "" after the last
+	Next  string // @odata.nextLink: the next page; "" after the last
+	Delta string // @odata.deltaLink: where a delta query goes on later; after its last page
 }
 
 // list calls each with every element of a list, page by page ("Paging Microsoft Graph data").
@@ -79,6 +80,8 @@ func (p *page) read(d *json.Decoder, each func(json.RawMessage) error) error {
 			err = p.elements(d, each)
 		case "@odata.nextLink":
 			err = d.Decode(&p.Next)
+		case "@odata.deltaLink":
+			err = d.Decode(&p.Delta)
 		default:
 			var other json.RawMessage
 			err = d.Decode(&other)

@@ -25,7 +25,14 @@ const (
 	logSignIns = "sign-ins"
 	logAudits  = "audits"
 	logMail    = "mail"
+	logSearch  = "mail-search" // the same mail, by another service
+	logLastUse = "last-use"
+	logRisks   = "risks"
+	logKeys    = "keys"
 )
+
+// logNames are all of them.
+var logNames = [...]string{logSignIns, logAudits, logMail, logSearch, logLastUse, logRisks, logKeys}
 
 // pace is how often the newest of a report is asked for: so that requests are left over the
 // whole time, and not all used up at its beginning.
@@ -61,6 +68,9 @@ type watchPosition struct {
 	Tenant   standing             `json:"tenant,omitzero"` // of signing in there
 	Reports  map[string]*progress `json:"reports,omitempty"`
 	Contents map[string]*contents `json:"contents,omitempty"`
+	Search   *search              `json:"search,omitempty"`
+	Lists    map[string]*listing  `json:"lists,omitempty"`
+	Keys     *keysProgress        `json:"keys,omitempty"`
 	// Asked is when reports were asked for lately, in milliseconds.
 	Asked []int64 `json:"asked,omitempty"`
 }
@@ -77,8 +87,8 @@ type standing struct {
 // checkWatch reads the options of a watch.
 func (e *Entra) checkWatch() error {
 	for _, log := range e.Logs {
-		if !slices.Contains([]string{logSignIns, logAudits, logMail}, log) {
-			return invalid("option logs: %q is none of %s, %s and %s", log, logSignIns, logAudits, logMail)
+		if !slices.Contains(logNames[:], log) {
+			return invalid("option logs: %q is none of %s", log, strings.Join(logNames[:], ", "))
 		}
 	}
 	for i, id := range e.Only {
@@ -106,6 +116,7 @@ type watching struct {
 	client *client
 	sink   driver.WatchSink
 	now    func() time.Time
+	memory driver.WatchMemory
 	at     *watchPosition
 	again  time.Time // when the next round is worth it
 }
@@ -127,8 +138,9 @@ func (e *Entra) Watch(ctx context.Context, request driver.WatchRequest, sink dri
 	if err != nil {
 		return 0, err
 	}
+	c.used = request.Used
 	c.left.Store(0) // who waits is the caller, who has other tenants to look after
-	w := &watching{Entra: e, client: c, sink: sink, now: request.Now, at: at, again: request.Now().Add(deniedMax)}
+	w := &watching{Entra: e, client: c, sink: sink, now: request.Now, memory: request.Memory, at: at, again: request.Now().Add(deniedMax)}
 	if err := w.round(ctx); err != nil {
 		return 0, err
 	}
@@ -156,6 +168,15 @@ func (w *watching) round(ctx context.Context) error {
 		case logMail:
 			p := w.at.content(log)
 			err = w.part(ctx, log, &p.standing, "ActivityFeed.Read of the Office 365 Management APIs", func() error { return w.content(ctx, p) })
+		case logSearch:
+			p := made(&w.at.Search)
+			err = w.part(ctx, log, &p.standing, "AuditLogsQuery.Read.All of Microsoft Graph", func() error { return w.search(ctx, p) })
+		case logKeys:
+			p := made(&w.at.Keys)
+			err = w.part(ctx, log, &p.standing, "Application.Read.All of Microsoft Graph", func() error { return w.keys(ctx, p) })
+		default:
+			l, p := lists[log], entry(&w.at.Lists, log)
+			err = w.part(ctx, log, &p.standing, l.permission, func() error { return w.list(ctx, l, p) })
 		}
 		if err != nil {
 			return err
@@ -172,11 +193,11 @@ func (w *watching) part(ctx context.Context, log string, s *standing, permission
 		return nil
 	}
 	err := do()
-	var ends *endOfRound
+	ends, taken := errors.AsType[*endOfRound](err)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &ends):
+	case taken:
 		return ends.error
 	case err == nil:
 		s.Wait, s.Reason, s.Do, s.Denied = 0, "", "", false
@@ -224,8 +245,8 @@ func (t told) Unwrap() error { return t.kind }
 func (w *watching) fail(ctx context.Context, s *standing, permission string, err error) {
 	s.Reason, s.Do, s.Denied = err.Error(), "", false
 	now := w.now()
-	var said *apiError
-	if errors.As(err, &said) {
+	said, answered := errors.AsType[*apiError](err)
+	if answered {
 		s.Reason = fmt.Sprintf("Microsoft says %d %s", said.Status, said.Code)
 		if said.Message != "" {
 			s.Reason += ": " + said.Message
@@ -264,6 +285,8 @@ func (w *watching) remedy(reason, permission string) string {
 	switch {
 	case strings.Contains(reason, "NonPremiumTenant"), strings.Contains(reason, "premium license"):
 		return "The tenant needs a licence of Microsoft Entra ID P1 or P2 for this; until then nobody can read it"
+	case strings.Contains(reason, "not licensed for this feature"):
+		return "The tenant needs a licence of Microsoft Entra Workload ID Premium for this; until then nobody can read it"
 	case permission != "":
 		return fmt.Sprintf("An administrator of the tenant grants %s to the application %s", permission, application)
 	}
@@ -301,8 +324,10 @@ func (p *watchPosition) closed(e *Entra) time.Time {
 			closed = p.report(log).closed(e.Late)
 		case logMail:
 			closed = p.content(log).closed()
+		case logSearch:
+			closed = made(&p.Search).closed()
 		default:
-			continue // it tells changes, and no uses
+			continue // it tells changes, or not all uses
 		}
 		if closed.IsZero() {
 			return closed
@@ -314,24 +339,27 @@ func (p *watchPosition) closed(e *Entra) time.Time {
 	return least
 }
 
-func (p *watchPosition) report(log string) *progress {
-	if p.Reports[log] == nil {
-		if p.Reports == nil {
-			p.Reports = map[string]*progress{}
-		}
-		p.Reports[log] = &progress{}
+func (p *watchPosition) report(log string) *progress { return entry(&p.Reports, log) }
+
+func (p *watchPosition) content(log string) *contents { return entry(&p.Contents, log) }
+
+// entry returns what a map has under a name, which is made where it has nothing.
+func entry[T any](in *map[string]*T, name string) *T {
+	if *in == nil {
+		*in = map[string]*T{}
 	}
-	return p.Reports[log]
+	if (*in)[name] == nil {
+		(*in)[name] = new(T)
+	}
+	return (*in)[name]
 }
 
-func (p *watchPosition) content(log string) *contents {
-	if p.Contents[log] == nil {
-		if p.Contents == nil {
-			p.Contents = map[string]*contents{}
-		}
-		p.Contents[log] = &contents{}
+// made returns what stands somewhere, which is made where nothing does.
+func made[T any](at **T) *T {
+	if *at == nil {
+		*at = new(T)
 	}
-	return p.Contents[log]
+	return *at
 }
 
 // ask takes one of the requests that reports may be asked for with. It says no when there is

@@ -48,6 +48,7 @@ type reportLog struct {
 	only         []string // client ids; none is all. Graph compares with one, and we with several
 	permission   string
 	every        time.Duration // in rounds
+	nameless     bool          // its records do not say of which tenant they are
 }
 
 // reportOf describes a log. Version 1.0 of sign-ins lacks the fields that name the credential
@@ -56,7 +57,7 @@ func reportOf(log string, only []string) reportLog {
 	if log == logAudits {
 		return reportLog{
 			name: log, format: "entra-audit", path: "/beta/auditLogs/directoryAudits", time: "activityDateTime",
-			permission: "AuditLog.Read.All and Directory.Read.All of Microsoft Graph", every: auditRounds,
+			permission: "AuditLog.Read.All and Directory.Read.All of Microsoft Graph", every: auditRounds, nameless: true,
 		}
 	}
 	r := reportLog{
@@ -290,6 +291,9 @@ func (b *batch) add(record json.RawMessage) error {
 	}
 	if len(b.log.only) > 0 && !slices.Contains(b.log.only, strings.ToLower(textIn(record, "appId"))) {
 		return nil
+	}
+	if b.log.nameless && len(record) > len("{}") && record[0] == '{' {
+		record = append([]byte(`{"tenantId":"`+b.Tenant+`",`), record[1:]...)
 	}
 	b.records, b.size = append(b.records, record), b.size+len(record)
 	return nil

@@ -139,11 +139,7 @@ func TestDriver(t *testing.T) {
 
 func opened(t *testing.T, options map[string]string) *Issuer {
 	t.Helper()
-	value, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value.(*Issuer)
+	return drivertest.Open[*Issuer](t, Driver(), options)
 }
 
 func request(t *testing.T, names ...string) (driver.IssueRequest, *ecdsa.PrivateKey) {

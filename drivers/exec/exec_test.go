@@ -31,11 +31,7 @@ func TestDriver(t *testing.T) {
 
 func opened(t *testing.T, options map[string]string) *Door {
 	t.Helper()
-	door, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return door.(*Door)
+	return drivertest.Open[*Door](t, Driver(), options)
 }
 
 // sample is the door of testdata at a directory.

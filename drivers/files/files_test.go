@@ -82,7 +82,7 @@ func TestKeyAndCertificateShareTheirKeyID(t *testing.T) {
 	estate(t, root)
 	ids := map[tallystick.KeyID]bool{}
 	held, shown := 0, 0
-	for _, s := range find(t, nil, root+"/tls/bundle.pem", root+"/tls/key.p8", root+"/tls/leaf.der").sightings {
+	for _, s := range find(t, nil, root+"/tls/bundle.pem", root+"/tls/key.p8", root+"/tls/leaf.der").Sightings {
 		ids[s.Credential.Key.ID] = true
 		if s.Role == tallystick.RoleHolds {
 			held++
@@ -183,8 +183,8 @@ func TestAnExcludedTargetIsNotRead(t *testing.T) {
 
 func TestExcludedDefaultTargetsAreNotRead(t *testing.T) {
 	b := find(t, map[string]string{"exclude": "/[a-z]*"})
-	if len(b.sightings) != 0 || len(b.misses) != 0 {
-		t.Errorf("%d sightings, misses %v", len(b.sightings), b.misses)
+	if len(b.Sightings) != 0 || len(b.Misses) != 0 {
+		t.Errorf("%d sightings, misses %v", len(b.Sightings), b.Misses)
 	}
 }
 
@@ -212,8 +212,8 @@ func TestTargetsWithinEachOther(t *testing.T) {
 	write(t, root+"/b/x.pem", certificate, 0o644)
 	write(t, root+"/a-b.pem", certificate, 0o644)
 	b := find(t, nil, root+"/a", root+"/a/x.pem", root+"/a/../a/", root+"/a-b.pem")
-	if d := cmp.Diff([]string{"a-b.pem", "a/x.pem"}, b.places(root)); d != "" || len(b.sightings) != 2 {
-		t.Errorf("%d sightings\n%s", len(b.sightings), d)
+	if d := cmp.Diff([]string{"a-b.pem", "a/x.pem"}, b.places(root)); d != "" || len(b.Sightings) != 2 {
+		t.Errorf("%d sightings\n%s", len(b.Sightings), d)
 	}
 }
 

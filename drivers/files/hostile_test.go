@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 )
 
 // asNobody names the variable that makes the test program look at a target and
@@ -122,8 +123,8 @@ func TestLinks(t *testing.T) {
 	symlink(t, "/dev/zero", root+"/in/zero.pem")
 
 	b := find(t, nil, root+"/in")
-	if d := cmp.Diff([]string{"in/cert.pem", "out/cert.pem"}, b.places(root)); d != "" || len(b.sightings) != 2 {
-		t.Fatalf("%d sightings\n%s", len(b.sightings), d)
+	if d := cmp.Diff([]string{"in/cert.pem", "out/cert.pem"}, b.places(root)); d != "" || len(b.Sightings) != 2 {
+		t.Fatalf("%d sightings\n%s", len(b.Sightings), d)
 	}
 	for _, name := range []string{"/in/cert.pem", "/out/cert.pem"} {
 		if links := b.at(root + name)[0].File.Links; links != 2 {
@@ -160,8 +161,8 @@ func TestWhatIsNoFile(t *testing.T) {
 	symlink(t, "fifo.pem", root+"/link.pem")
 	write(t, root+"/empty.pem", "", 0o644)
 	b := find(t, nil, root) // a FIFO that is opened blocks here
-	if len(b.sightings)+len(b.missed(root)) != 0 {
-		t.Errorf("%v %v", b.sightings, b.missed(root))
+	if len(b.Sightings)+len(b.missed(root)) != 0 {
+		t.Errorf("%v %v", b.Sightings, b.missed(root))
 	}
 	if d := cmp.Diff([]string{"fifo.pem not-a-file"}, missedAt(t, root, "fifo.pem")); d != "" {
 		t.Error(d)
@@ -198,10 +199,10 @@ func TestNamesThatAreNotUTF8(t *testing.T) {
 	name := root + "/caf\xe9 \n?#%41/\xff.pem"
 	write(t, name, certificate, 0o644)
 	b := find(t, nil, root)
-	if len(b.sightings) != 1 || b.sightings[0].Place.Path() != name {
-		t.Fatalf("%+v", b.sightings)
+	if len(b.Sightings) != 1 || b.Sightings[0].Place.Path() != name {
+		t.Fatalf("%+v", b.Sightings)
 	}
-	if _, err := json.Marshal(b.sightings); err != nil {
+	if _, err := json.Marshal(b.Sightings); err != nil {
 		t.Error(err)
 	}
 }
@@ -210,15 +211,15 @@ func TestPseudoFileSystems(t *testing.T) {
 	for _, target := range []string{"/", "/proc"} {
 		b := find(t, map[string]string{"exclude": "/[^p]*"}, target)
 		named := 0
-		for _, m := range b.misses {
+		for _, m := range b.Misses {
 			if m.Place == "file:///proc" && m.Error == "pseudo-filesystem" && m.Detail == "proc" {
 				named++
 			}
 		}
 		if named != 1 {
-			t.Errorf("looking at %s named /proc %d times: %v", target, named, b.misses)
+			t.Errorf("looking at %s named /proc %d times: %v", target, named, b.Misses)
 		}
-		for _, s := range b.sightings {
+		for _, s := range b.Sightings {
 			if strings.HasPrefix(s.Place.Path(), "/proc/") {
 				t.Errorf("%s was looked at", s.Place)
 			}
@@ -237,7 +238,7 @@ func TestDeepAndWide(t *testing.T) {
 		write(t, filepath.Join(root, "dirs", strconv.Itoa(i), "cert.pem"), certificate, 0o644)
 	}
 	b := find(t, nil, root)
-	if got, want := len(b.sightings), 6*batchSize+1; got != want {
+	if got, want := len(b.Sightings), 6*batchSize+1; got != want {
 		t.Errorf("%d sightings, want %d", got, want)
 	}
 	if missed := b.missed(root); len(missed) != 1 || !strings.HasSuffix(missed[0], "d/x/y too-deep") {
@@ -269,11 +270,11 @@ func TestFileThatChanges(t *testing.T) {
 	for _, text := range []string{first, second} {
 		other := filepath.Join(t.TempDir(), "cert.pem")
 		write(t, other, text, 0o644)
-		known[string(find(t, nil, other).sightings[0].Credential.ID)] = true
+		known[string(find(t, nil, other).Sightings[0].Credential.ID)] = true
 	}
 	for range 200 {
 		b := find(t, nil, root)
-		for _, s := range b.sightings {
+		for _, s := range b.Sightings {
 			if !known[string(s.Credential.ID)] {
 				t.Errorf("saw a certificate that was never there: %s", s.Credential.ID)
 			}
@@ -295,7 +296,7 @@ func TestMalformed(t *testing.T) {
 		t.Fatal(d)
 	}
 	count := map[string]int{}
-	for _, m := range b.misses {
+	for _, m := range b.Misses {
 		count[filepath.Base(m.Place.Path())]++
 		if m.Error == "" || m.Detail == "" || strings.Contains(m.Error, " ") {
 			t.Errorf("%+v", m)
@@ -313,15 +314,15 @@ func TestStopsWhenTold(t *testing.T) {
 		write(t, fmt.Sprintf("%s/%d/%d.pem", root, i%20, i), certificate, 0o644)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &book{onSight: func() error { cancel(); return nil }}
+	b := &book{drivertest.Recorder{Answer: func() error { cancel(); return nil }}}
 	request := driver.FindRequest{Targets: []string{root}, Now: time.Now}
-	if err := finderWith(t, nil).Find(ctx, request, b); !errors.Is(err, context.Canceled) || len(b.sightings) > 10 {
-		t.Errorf("%v after %d sightings", err, len(b.sightings))
+	if err := finderWith(t, nil).Find(ctx, request, b); !errors.Is(err, context.Canceled) || len(b.Sightings) > 10 {
+		t.Errorf("%v after %d sightings", err, len(b.Sightings))
 	}
 	full := &os.PathError{Op: "write", Path: "/db", Err: unix.ENOENT} // looks like a file that has gone, but is the sink's
-	b = &book{onSight: func() error { return full }}
-	if err := finderWith(t, nil).Find(context.Background(), request, b); !errors.Is(err, full) || len(b.sightings) > 600 {
-		t.Errorf("%v after %d sightings", err, len(b.sightings))
+	b = &book{drivertest.Recorder{Answer: func() error { return full }}}
+	if err := finderWith(t, nil).Find(context.Background(), request, b); !errors.Is(err, full) || len(b.Sightings) > 600 {
+		t.Errorf("%v after %d sightings", err, len(b.Sightings))
 	}
 	for _, target := range []string{"", "a\x00b"} {
 		request.Targets = []string{target}

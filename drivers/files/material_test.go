@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 )
 
 // run runs a program that the tests need in dir.
@@ -81,36 +81,12 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 }
 
 // A book is a sink that remembers.
-type book struct {
-	mu        sync.Mutex
-	sightings []tallystick.Sighting // guarded by mu
-	misses    []tallystick.Miss     // guarded by mu
-	onSight   func() error
-}
-
-func (b *book) Saw(s tallystick.Sighting) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sightings = append(b.sightings, s)
-	if b.onSight != nil {
-		return b.onSight()
-	}
-	return nil
-}
-
-func (b *book) Missed(m tallystick.Miss) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.misses = append(b.misses, m)
-	return nil
-}
-
-func (b *book) Progress(done, total int64) {}
+type book struct{ drivertest.Recorder }
 
 // places returns the paths of all sightings beneath root, sorted, each once.
 func (b *book) places(root string) []string {
 	var all []string
-	for _, s := range b.sightings {
+	for _, s := range b.Sightings {
 		all = append(all, strings.TrimPrefix(s.Place.Path(), root+"/"))
 	}
 	slices.Sort(all)
@@ -120,7 +96,7 @@ func (b *book) places(root string) []string {
 // missed returns "path word" of all misses beneath root, sorted.
 func (b *book) missed(root string) []string {
 	var all []string
-	for _, m := range b.misses {
+	for _, m := range b.Misses {
 		if path, ok := strings.CutPrefix(m.Place.Path(), root+"/"); ok {
 			all = append(all, path+" "+m.Error)
 		}
@@ -132,7 +108,7 @@ func (b *book) missed(root string) []string {
 // at returns the sightings at a path.
 func (b *book) at(path string) []tallystick.Sighting {
 	var all []tallystick.Sighting
-	for _, s := range b.sightings {
+	for _, s := range b.Sightings {
 		if s.Place == tallystick.FilePlace(path) {
 			all = append(all, s)
 		}
@@ -142,11 +118,7 @@ func (b *book) at(path string) []tallystick.Sighting {
 
 func finderWith(t *testing.T, options map[string]string) driver.Finder {
 	t.Helper()
-	opened, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return opened.(driver.Finder)
+	return drivertest.Open[driver.Finder](t, Driver(), options)
 }
 
 // find looks at targets and fails the test if that fails.

@@ -65,7 +65,7 @@ func TestLinesOfOneKey(t *testing.T) {
 			text.WriteString(options + key)
 		}
 		write(t, root+"/authorized_keys", text.String(), 0o600)
-		seen := find(t, nil, root+"/authorized_keys").sightings
+		seen := find(t, nil, root+"/authorized_keys").Sightings
 		if len(seen) != 1 || seen[0].SSH.Line != want {
 			t.Errorf("%q: %d sightings, of line %d, want line %d", lines, len(seen), seen[0].SSH.Line, want)
 		}
@@ -78,7 +78,7 @@ func TestHostsOfOneKey(t *testing.T) {
 	run(t, root, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "id")
 	key := read(t, root+"/id.pub")
 	write(t, root+"/known_hosts", "a,b "+key+"b,c "+key, 0o600)
-	seen := find(t, nil, root+"/known_hosts").sightings
+	seen := find(t, nil, root+"/known_hosts").Sightings
 	if len(seen) != 1 {
 		t.Fatalf("%d sightings", len(seen))
 	}
@@ -90,7 +90,7 @@ func TestHostsOfOneKey(t *testing.T) {
 		fmt.Fprintf(&text, "host%d %s", i, key)
 	}
 	write(t, root+"/known_hosts", text.String(), 0o600)
-	if got := find(t, nil, root+"/known_hosts").sightings[0].SSH.Hosts; len(got) != maxHosts {
+	if got := find(t, nil, root+"/known_hosts").Sightings[0].SSH.Hosts; len(got) != maxHosts {
 		t.Errorf("%d hosts are kept", len(got))
 	}
 }

@@ -25,7 +25,7 @@ func TestUsedBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
-	for _, s := range find(t, nil, root).sightings {
+	for _, s := range find(t, nil, root).Sightings {
 		var uses []string
 		for _, u := range s.File.UsedBy {
 			uses = append(uses, fmt.Sprintf("%s %s:%d %s", u.Service, strings.TrimPrefix(u.Config, root+"/"), u.Line, u.As))
@@ -71,10 +71,10 @@ func TestUsedByOutsideEtc(t *testing.T) {
 	write(t, root+"/lab/keys/tls.pem", key, 0o600)
 	write(t, root+"/lab/nginx/nginx.conf", "http { server { ssl_certificate_key "+root+"/lab/keys/tls.pem; } }", 0o644)
 	b := find(t, nil, root)
-	if len(b.sightings) != 1 || len(b.sightings[0].File.UsedBy) != 1 {
-		t.Fatalf("%+v", b.sightings)
+	if len(b.Sightings) != 1 || len(b.Sightings[0].File.UsedBy) != 1 {
+		t.Fatalf("%+v", b.Sightings)
 	}
-	if got := b.sightings[0].File.UsedBy[0]; got.Service != "nginx" || got.Line != 1 || got.As != "key" {
+	if got := b.Sightings[0].File.UsedBy[0]; got.Service != "nginx" || got.Line != 1 || got.As != "key" {
 		t.Errorf("%+v", got)
 	}
 }

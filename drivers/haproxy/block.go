@@ -177,88 +177,46 @@ func (d *Door) blockChanges(ctx context.Context, r driver.BlockRequest, s *site,
 		if err != nil {
 			return nil, err
 		}
-		c, err := lists(ctx, r.Host, name, r.CRLs, r.Old.Chain, authorities, r.Now())
+		file, err := blocking.MergeAt(ctx, r.Host, name, r.CRLs, r.Old.Chain, authorities, r.Now())
 		if err != nil {
 			return nil, err
 		}
-		merged, err := blocking.ReadLists(c.Content)
+		merged, err := blocking.ReadLists(file.Content)
 		if err != nil {
 			return nil, err
 		}
 		if !all && !merged.Has(leaf) {
 			return nil, invalid("the revocation lists do not name the certificate, and not every frontend goes by a list %s: docs/doors.md has the lines for haproxy.cfg", d.options.Deny)
 		}
-		changes = append(changes, c)
+		changes = append(changes, change{kind: kindLists, File: file})
 	}
 	return changes, nil
 }
 
-// lists is a file of revocation lists with newer ones. One that has them is left as it was written.
-func lists(ctx context.Context, h driver.Host, name string, ders, chain [][]byte, authorities []*x509.Certificate, now time.Time) (change, error) {
-	text, err := h.ReadFile(ctx, name, blocking.MaxFile)
-	if err != nil {
-		return change{}, err
-	}
-	if text, err = blocking.MergeText(text, ders, chain, authorities, now); err != nil {
-		return change{}, err
-	}
-	return change{kind: kindLists, File: installing.File{Path: name, Content: text, Mode: 0o644}}, nil
-}
-
 // authorities are the CAs of the binds that read a file of revocation lists.
 func (s *site) authorities(ctx context.Context, h driver.Host, crl string) ([]*x509.Certificate, error) {
-	var all []*x509.Certificate
+	var files []string
 	for _, b := range s.binds {
-		if !b.verify || b.crl != crl || b.clientCA == "" {
-			continue
+		if b.verify && b.crl == crl && b.clientCA != "" {
+			files = append(files, b.clientCA)
 		}
-		text, err := h.ReadFile(ctx, b.clientCA, blocking.MaxFile)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, blocking.ReadCertificates(text)...)
 	}
-	return all, nil
+	return blocking.AuthoritiesAt(ctx, h, files...)
 }
 
 // relist adds a fingerprint to a list or takes it away, and leaves every other line as it is.
 func relist(text []byte, one string, lift bool) []byte {
-	if slices.Contains(entries(string(text)), one) != lift {
-		return text
-	}
-	if !lift {
-		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
-			text = slices.Concat(text, []byte("\n"))
-		}
-		return slices.Concat(text, []byte(one+"\n"))
-	}
-	var left []byte
-	for line := range bytes.Lines(text) {
-		if string(bytes.TrimSpace(line)) != one {
-			left = append(left, line...)
-		}
-	}
-	return left
+	return blocking.Relist(text, one, func(line []byte) bool { return string(bytes.TrimSpace(line)) == one }, lift)
 }
 
 func leafOf(p driver.Public) (*x509.Certificate, error) {
 	if len(p.Chain) == 0 {
 		return nil, fmt.Errorf("%w: HAProxy lets nobody in but by certificate", tallystick.ErrNotFound)
 	}
-	leaf, err := x509.ParseCertificate(p.Chain[0])
-	if err != nil {
-		return nil, invalid("couldn't read the certificate: %v", err)
-	}
-	return leaf, nil
+	return p.Leaf()
 }
 
-func paths(changes []change) string {
-	var all []string
-	for _, c := range changes {
-		all = append(all, c.Path)
-	}
-	return strings.Join(all, ", ")
-}
+func paths(changes []change) string { return installing.Paths(filesOf(nil, changes).Files) }
 
 // kinds names the ways in which a certificate is refused.
 func kinds(changes []change) []string {

@@ -17,40 +17,16 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
-	"github.com/tallystick/tallystick/driver/probing"
 	"github.com/tallystick/tallystick/driver/processes"
-	"github.com/tallystick/tallystick/drivers/haproxy"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
 func probe(t *testing.T, n *lab.HAProxy, r driver.ProbeRequest) driver.Probed {
 	t.Helper()
-	r.Host, r.Now, r.Listeners = host.Local(), time.Now, listeners(n)
-	probed, err := probing.Probe(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return probed
-}
-
-// outcomes are those of all attempts, by way.
-func outcomes(attempts []driver.Attempt) map[string]string {
-	all := map[string]string{}
-	for _, a := range attempts {
-		all[a.Way] = a.Outcome
-	}
-	return all
-}
-
-func block(t *testing.T, d *haproxy.Door, r driver.BlockRequest) driver.Blocked {
-	t.Helper()
-	r.Host, r.Now = host.Local(), time.Now
-	blocked, err := d.Block(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return blocked
+	r.Listeners = listeners(n)
+	return drivertest.Probe(t, r)
 }
 
 // ask sends a command to the admin socket, as somebody else would.
@@ -93,16 +69,16 @@ func TestResumedSessionsAreRefused(t *testing.T) {
 			driver.WayFresh12: driver.OutcomeRefused, driver.WayFresh13: driver.OutcomeRefused,
 			driver.WayResumed12: driver.OutcomeAccepted, driver.WayResumed13: driver.OutcomeAccepted,
 		}
-		for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: alice, Sessions: held.Sessions}).Attempts) {
+		for way, outcome := range drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: alice, Sessions: held.Sessions}).Attempts) {
 			if outcome != want[way] {
 				t.Errorf("tickets %v, with the list alone: %s is %s, want %s", tickets, way, outcome, want[way])
 			}
 		}
-		blocked := block(t, opened(t, n), driver.BlockRequest{Old: bob.Public, CRLs: n.PKI.CRLs(t, alice.Public, bob.Public)})
+		blocked := drivertest.Block(t, opened(t, n), driver.BlockRequest{Old: bob.Public, CRLs: n.PKI.CRLs(t, alice.Public, bob.Public)})
 		if d := strings.Join(blocked.How, " "); d != "files haproxy -c runtime-api crl deny-list" || len(blocked.Left) > 0 {
 			t.Errorf("it says %q, and names %q", d, blocked.Left)
 		}
-		got := outcomes(probe(t, n, driver.ProbeRequest{Credential: bob, Sessions: other.Sessions}).Attempts)
+		got := drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: bob, Sessions: other.Sessions}).Attempts)
 		if len(got) != 4 {
 			t.Errorf("tried were %v", got)
 		}
@@ -126,20 +102,20 @@ func TestBlockHoldsAfterAReload(t *testing.T) {
 	n := lab.StartHAProxy(t, lab.HAProxySettings{Clients: true, NoCRL: true})
 	door, alice := opened(t, n), n.PKI.Client(t, "alice")
 	other := strings.Repeat("AB", 32)
-	write(t, n.Deny, "# ours\n"+other+"\n")
+	lab.Write(t, n.Deny, "# ours\n"+other+"\n")
 	reload(t, n)
-	block(t, door, driver.BlockRequest{Old: alice.Public})
+	drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public})
 	reload(t, n)
-	for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
+	for way, outcome := range drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
 		if outcome != driver.OutcomeRefused {
 			t.Errorf("%s is %s", way, outcome)
 		}
 	}
-	block(t, door, driver.BlockRequest{Old: alice.Public, Lift: true})
-	if got := read(t, n.Deny); got != "# ours\n"+other+"\n" || !strings.Contains(ask(t, n, "show acl "+n.Deny), other) {
+	drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, Lift: true})
+	if got := lab.Read(t, n.Deny); got != "# ours\n"+other+"\n" || !strings.Contains(ask(t, n, "show acl "+n.Deny), other) {
 		t.Errorf("lifted, the list is %q", got)
 	}
-	for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
+	for way, outcome := range drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
 		if outcome != driver.OutcomeAccepted {
 			t.Errorf("lifted, %s is %s", way, outcome)
 		}
@@ -184,7 +160,7 @@ func TestConnectionsOfBytesAreNamed(t *testing.T) {
 	if got := said(before); got != "hello" {
 		t.Fatalf("at first: %q", got)
 	}
-	blocked := block(t, opened(t, n, "grace", "100ms"), driver.BlockRequest{Old: alice.Public})
+	blocked := drivertest.Block(t, opened(t, n, "grace", "100ms"), driver.BlockRequest{Old: alice.Public})
 	if len(blocked.Left) != 1 || !strings.HasPrefix(blocked.Left[0], before.LocalAddr().String()+" at fe0") {
 		t.Errorf("it names %q", blocked.Left)
 	}
@@ -204,14 +180,14 @@ func TestLongListsAreReadByAReload(t *testing.T) {
 	}
 	lists := n.PKI.CRLs(t, revoked...)
 	old := probe(t, n, driver.ProbeRequest{Credential: n.PKI.Client(t, "bob"), Hold: true})
-	blocked := block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: lists})
+	blocked := drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: lists})
 	if !slices.Contains(blocked.How, "reload") {
 		t.Errorf("it says %q", blocked.How)
 	}
-	if again := block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: lists}); again.Changed.Changed {
+	if again := drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: lists}); again.Changed.Changed {
 		t.Errorf("again: %+v", again)
 	}
-	for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
+	for way, outcome := range drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
 		if outcome != driver.OutcomeRefused {
 			t.Errorf("%s is %s", way, outcome)
 		}
@@ -240,7 +216,7 @@ func TestBlockWantsWhatItNeeds(t *testing.T) {
 	} {
 		n := lab.StartHAProxy(t, row.settings)
 		if row.adjust != nil {
-			write(t, n.Config, row.adjust(read(t, n.Config)))
+			lab.Write(t, n.Config, row.adjust(lab.Read(t, n.Config)))
 		}
 		if row.settings.NoSocket {
 			n.Socket = ""
@@ -263,28 +239,15 @@ func TestTrustBringsListsAlong(t *testing.T) {
 	door, alice, other := opened(t, n), n.PKI.Client(t, "alice"), lab.NewPKI(t)
 	carol := other.Client(t, "carol")
 	request := driver.TrustRequest{Host: host.Local(), New: carol.Public, Like: alice.Public, Authorities: [][]byte{other.Root.Raw}, Now: time.Now}
-	if _, err := door.Trust(t.Context(), request); !errors.Is(err, tallystick.ErrInvalid) {
-		t.Errorf("without lists: %v, want ErrInvalid", err)
-	}
-	request.CRLs = other.CRLs(t)
-	for _, want := range []bool{true, false} {
-		changed, err := door.Trust(t.Context(), request)
-		if err != nil || changed.Changed != want {
-			t.Fatalf("%+v, %v; want a change: %v", changed, err, want)
-		}
-	}
+	drivertest.TrustWantsLists(t, door, request, other.CRLs(t))
 	for _, client := range []driver.Material{alice, carol} {
-		for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: client}).Attempts) {
-			if outcome != driver.OutcomeAccepted {
-				t.Errorf("%s is %s", way, outcome)
-			}
-		}
+		drivertest.AllAccepted(t, probe(t, n, driver.ProbeRequest{Credential: client}).Attempts)
 	}
 	// OpenSSL keeps so many lists in an order of its own.
 	mallory := n.PKI.Client(t, "mallory")
 	lists := n.PKI.CRLs(t, mallory.Public)
 	for _, want := range []bool{true, false} {
-		if blocked := block(t, door, driver.BlockRequest{Old: mallory.Public, CRLs: lists}); blocked.Changed.Changed != want {
+		if blocked := drivertest.Block(t, door, driver.BlockRequest{Old: mallory.Public, CRLs: lists}); blocked.Changed.Changed != want {
 			t.Errorf("%+v; want a change: %v", blocked, want)
 		}
 	}

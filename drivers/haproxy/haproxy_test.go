@@ -3,11 +3,7 @@
 package haproxy_test
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,11 +28,7 @@ func opened(t testing.TB, n *lab.HAProxy, options ...string) *haproxy.Door {
 	for i := 0; i < len(options); i += 2 {
 		values[options[i]] = options[i+1]
 	}
-	door, err := haproxy.Driver().Open(values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return door.(*haproxy.Door)
+	return drivertest.Open[*haproxy.Door](t, haproxy.Driver(), values)
 }
 
 func listeners(n *lab.HAProxy) []driver.Listener {
@@ -47,35 +39,8 @@ func listeners(n *lab.HAProxy) []driver.Listener {
 	return all
 }
 
-// good asks as somebody whom every server of the lab lets in.
-func good(addresses []string, pki *lab.PKI, m driver.Material) func() error {
-	roots := x509.NewCertPool()
-	roots.AddCert(pki.Root)
-	config := &tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{{Certificate: m.Chain, PrivateKey: m.Key}}}
-	return func() error {
-		for _, address := range addresses {
-			client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
-			answer, err := client.Get("https://" + address + "/")
-			if err != nil {
-				return err
-			}
-			answer.Body.Close()
-			if answer.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s answers %s", address, answer.Status)
-			}
-		}
-		return nil
-	}
-}
-
 // reads knows haproxy -c.
 func reads(c driver.Command) bool { return slices.Contains(c.Args, "-q") }
-
-// above is a credential with its root, as a caller has it that hands over all CAs.
-func above(p *lab.PKI, m driver.Material) driver.Material {
-	m.Chain = append(slices.Clone(m.Chain), p.Root.Raw)
-	return m
-}
 
 // A server without revocation lists, so that everything can be undone.
 func TestDoor(t *testing.T) {
@@ -85,16 +50,10 @@ func TestDoor(t *testing.T) {
 		other := lab.NewPKI(t)
 		return drivertest.Door{
 			Opened: opened(t, n), Host: host.Local(), Shown: n.Server, Next: n.PKI.Localhost(t),
-			Client: n.PKI.Client(t, "alice"), NextClient: above(other, other.Client(t, "alice")),
-			Listeners: listeners(n), Good: good(n.Addresses, n.PKI, n.PKI.Client(t, "bob")),
+			Client: n.PKI.Client(t, "alice"), NextClient: other.WithRoot(other.Client(t, "alice")),
+			Listeners: listeners(n), Good: n.PKI.Gets(n.Addresses, n.PKI.Client(t, "bob")),
 		}
 	}})
-}
-
-// blocking has the verbs of a door that are of interest where it reads lists.
-type blocking struct {
-	driver.Looker
-	driver.Blocker
 }
 
 func TestDoorThatReadsLists(t *testing.T) {
@@ -108,16 +67,16 @@ func TestDoorThatReadsLists(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			drivertest.Doors(t, drivertest.DoorSuite{Reads: reads, Start: func(t *testing.T) drivertest.Door {
+			drivertest.Doors(t, drivertest.DoorSuite{Reads: reads, Verbs: []string{"block"}, Start: func(t *testing.T) drivertest.Door {
 				n := lab.StartHAProxy(t, row.settings)
 				door, alice := opened(t, n), n.PKI.Client(t, "alice")
-				crl := read(t, n.CRL)
+				crl := lab.Read(t, n.CRL)
 				return drivertest.Door{
-					Opened: blocking{door, door}, Host: host.Local(), Client: alice, CRLs: n.PKI.CRLs(t, alice.Public),
-					Listeners: listeners(n), Good: good(n.Addresses, n.PKI, n.PKI.Client(t, "bob")),
+					Opened: door, Host: host.Local(), Client: alice, CRLs: n.PKI.CRLs(t, alice.Public),
+					Listeners: listeners(n), Good: n.PKI.Gets(n.Addresses, n.PKI.Client(t, "bob")),
 					Reset: func(t *testing.T) {
-						write(t, n.CRL, crl)
-						write(t, n.Deny, "")
+						lab.Write(t, n.CRL, crl)
+						lab.Write(t, n.Deny, "")
 						reload(t, n)
 					},
 				}
@@ -126,26 +85,10 @@ func TestDoorThatReadsLists(t *testing.T) {
 	}
 }
 
-func read(t testing.TB, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-func write(t testing.TB, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // workers are the processes that the master has started.
 func workers(t testing.TB, n *lab.HAProxy) []string {
 	t.Helper()
-	return strings.Fields(read(t, fmt.Sprintf("/proc/%d/task/%d/children", n.PID, n.PID)))
+	return strings.Fields(lab.Read(t, fmt.Sprintf("/proc/%d/task/%d/children", n.PID, n.PID)))
 }
 
 // reload has HAProxy read its files, as somebody else would, and waits until only a

@@ -4,10 +4,6 @@ package haproxy_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io/fs"
 	"net"
@@ -19,37 +15,18 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
 	"github.com/tallystick/tallystick/drivers/haproxy"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
-func install(t *testing.T, d *haproxy.Door, h driver.Host, m driver.Material) (driver.Installed, error) {
-	t.Helper()
-	return d.Install(t.Context(), driver.InstallRequest{Host: h, New: m, Now: time.Now, Keep: func(driver.Material) error { return nil }})
-}
-
 // asBefore looks that every listener shows the old one, and that a reload changes nothing in that.
 func asBefore(t *testing.T, n *lab.HAProxy, d *haproxy.Door, client driver.Material) {
 	t.Helper()
 	for range 2 {
-		view, err := d.Look(t.Context(), driver.LookRequest{Host: host.Local(), Now: time.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		live := 0
-		for _, s := range view.Shown {
-			if !s.Is(n.Server.Public) {
-				t.Errorf("%s shows %v", s.At, s.Names())
-			}
-			if s.Live {
-				live++
-			}
-		}
-		if live != len(n.Addresses) {
-			t.Errorf("%d of %d listeners show the old one: %q", live, len(n.Addresses), view.Notes)
-		}
-		if err := good(n.Addresses, n.PKI, client)(); err != nil {
+		drivertest.ShowsOnly(t, d, n.Server.Public, len(n.Addresses))
+		if err := n.PKI.Gets(n.Addresses, client)(); err != nil {
 			t.Error(err)
 		}
 		reload(t, n)
@@ -61,12 +38,12 @@ func TestListenerThatKeepsTheOldOne(t *testing.T) {
 	t.Parallel()
 	n := lab.StartHAProxy(t, lab.HAProxySettings{Listeners: []lab.HAProxyListener{{}, {Own: true}}})
 	door := opened(t, n, "certificate", n.PEM, "patience", "300ms")
-	_, err := install(t, door, host.Local(), n.PKI.Localhost(t))
+	_, err := drivertest.Install(t, door, host.Local(), n.PKI.Localhost(t))
 	if err == nil || !strings.Contains(err.Error(), n.Addresses[1]) {
 		t.Errorf("it says %v, and not that %s shows another", err, n.Addresses[1])
 	}
 	asBefore(t, n, door, driver.Material{})
-	if _, err := install(t, opened(t, n), host.Local(), n.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrInvalid) {
+	if _, err := drivertest.Install(t, opened(t, n), host.Local(), n.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("which of two certificates: %v, want ErrInvalid", err)
 	}
 }
@@ -75,15 +52,9 @@ func TestListenerThatKeepsTheOldOne(t *testing.T) {
 func TestCertificateThatHAProxyRefuses(t *testing.T) {
 	t.Parallel()
 	n := lab.StartHAProxy(t, lab.HAProxySettings{})
-	key, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := n.PKI.Sign(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}, &key.PublicKey)
+	key := lab.NewRSAKey(t, 1024)
 	door := opened(t, n)
-	_, err = install(t, door, host.Local(), driver.Material{Public: driver.Public{Chain: [][]byte{leaf.Raw, n.PKI.Sub.Raw}}, Key: key})
+	_, err := drivertest.Install(t, door, host.Local(), n.PKI.LocalhostOf(t, key))
 	if !errors.Is(err, tallystick.ErrInvalid) || strings.Contains(err.Error(), "PRIVATE") {
 		t.Errorf("it says %v, want ErrInvalid", err)
 	}
@@ -102,7 +73,7 @@ func TestInstallingByAReload(t *testing.T) {
 	}
 	halt(syscall.SIGSTOP)
 	door := opened(t, n, "patience", "300ms")
-	_, err := install(t, door, host.Local(), n.PKI.Localhost(t))
+	_, err := drivertest.Install(t, door, host.Local(), n.PKI.Localhost(t))
 	halt(syscall.SIGCONT)
 	if !errors.Is(err, tallystick.ErrUnavailable) {
 		t.Errorf("too long: %v, want ErrUnavailable", err)
@@ -114,7 +85,7 @@ func TestInstallingByAReload(t *testing.T) {
 	time.AfterFunc(700*time.Millisecond, func() { syscall.Kill(n.PID, syscall.SIGCONT) })
 	next := n.PKI.Localhost(t)
 	for _, want := range []bool{true, false} {
-		installed, err := install(t, opened(t, n), host.Local(), next)
+		installed, err := drivertest.Install(t, opened(t, n), host.Local(), next)
 		if err != nil || installed.Changed.Changed != want || len(installed.Shown) != 1 || !installed.Shown[0].Is(next.Public) {
 			t.Errorf("a while: %+v, %v; want a change: %v", installed, err, want)
 		}
@@ -126,22 +97,19 @@ func TestKeyBesideTheCertificate(t *testing.T) {
 	t.Parallel()
 	n := lab.StartHAProxy(t, lab.HAProxySettings{})
 	chain, key := lab.MaterialPEM(t, n.Server)
-	write(t, n.PEM, chain)
-	write(t, n.PEM+".key", key)
+	lab.Write(t, n.PEM, chain)
+	lab.Write(t, n.PEM+".key", key)
 	reload(t, n)
 	next := n.PKI.Localhost(t)
-	installed, err := install(t, opened(t, n), host.Local(), next)
+	installed, err := drivertest.Install(t, opened(t, n), host.Local(), next)
 	if err != nil || !slices.Contains(installed.How, "runtime-api") {
 		t.Fatalf("%+v, %v", installed, err)
 	}
-	if chain, key := lab.MaterialPEM(t, next); read(t, n.PEM) != chain || read(t, n.PEM+".key") != key {
+	if chain, key := lab.MaterialPEM(t, next); lab.Read(t, n.PEM) != chain || lab.Read(t, n.PEM+".key") != key {
 		t.Error("the files are not those of the new one")
 	}
 	reload(t, n)
-	view, err := opened(t, n).Look(t.Context(), driver.LookRequest{Host: host.Local(), Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	view := drivertest.Look(t, opened(t, n))
 	for _, s := range view.Shown {
 		if !s.Is(next.Public) || !s.Live && !s.Key {
 			t.Errorf("%s shows %v, with its key: %v", s.At, s.Names(), s.Key)
@@ -154,18 +122,18 @@ func TestKeyBesideTheCertificate(t *testing.T) {
 func TestOpenTransactions(t *testing.T) {
 	t.Parallel()
 	n := lab.StartHAProxy(t, lab.HAProxySettings{Listeners: []lab.HAProxyListener{{}, {Own: true}}})
-	write(t, n.OwnPEMs[0], ownPEM(t, n.PKI.Localhost(t))) // another certificate, so that nobody waits for it
-	ask(t, n, "set ssl cert "+n.OwnPEMs[0]+" <<\n"+read(t, n.OwnPEMs[0]))
+	lab.Write(t, n.OwnPEMs[0], lab.BundlePEM(t, n.PKI.Localhost(t))) // another certificate, so that nobody waits for it
+	ask(t, n, "set ssl cert "+n.OwnPEMs[0]+" <<\n"+lab.Read(t, n.OwnPEMs[0]))
 	door := opened(t, n, "certificate", n.PEM)
-	if _, err := install(t, door, host.Local(), n.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrUnavailable) {
+	if _, err := drivertest.Install(t, door, host.Local(), n.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrUnavailable) {
 		t.Errorf("somebody is at it: %v, want ErrUnavailable", err)
 	}
 	if got := ask(t, n, "commit ssl cert "+n.OwnPEMs[0]); !strings.Contains(got, "Success!") {
 		t.Errorf("somebody's transaction is gone: %s", got)
 	}
-	ask(t, n, "set ssl cert "+n.PEM+" <<\n"+ownPEM(t, n.PKI.Localhost(t)))
+	ask(t, n, "set ssl cert "+n.PEM+" <<\n"+lab.BundlePEM(t, n.PKI.Localhost(t)))
 	next := n.PKI.Localhost(t)
-	if installed, err := install(t, door, host.Local(), next); err != nil || len(installed.Shown) != 1 {
+	if installed, err := drivertest.Install(t, door, host.Local(), next); err != nil || len(installed.Shown) != 1 {
 		t.Errorf("one of ours is open: %+v, %v", installed, err)
 	}
 }
@@ -176,21 +144,16 @@ func TestInstallingAfterListsWereSet(t *testing.T) {
 	t.Parallel()
 	n := lab.StartHAProxy(t, lab.HAProxySettings{Clients: true})
 	door, alice := opened(t, n), n.PKI.Client(t, "alice")
-	if blocked := block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: n.PKI.CRLs(t, alice.Public)}); slices.Contains(blocked.How, "reload") {
+	if blocked := drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: n.PKI.CRLs(t, alice.Public)}); slices.Contains(blocked.How, "reload") {
 		t.Errorf("Block says %q", blocked.How)
 	}
 	next := n.PKI.Localhost(t)
 	for _, want := range []bool{true, false} {
-		installed, err := install(t, door, host.Local(), next)
+		installed, err := drivertest.Install(t, door, host.Local(), next)
 		if err != nil || installed.Changed.Changed != want || len(installed.Shown) != 1 || !installed.Shown[0].Is(next.Public) {
 			t.Errorf("%+v, %v; want a change: %v", installed, err, want)
 		}
 	}
-}
-
-func ownPEM(t *testing.T, m driver.Material) string {
-	chain, key := lab.MaterialPEM(t, m)
-	return chain + key
 }
 
 // A deaf host has an HAProxy that hears neither signals nor its socket, once a path was
@@ -228,37 +191,24 @@ func TestNothingIsHeardOfWhatIsPutBack(t *testing.T) {
 		if !socket {
 			n.Socket = ""
 		}
-		_, err := install(t, opened(t, n, "patience", "300ms"), &deaf{Host: host.Local(), path: n.PEM}, n.PKI.Localhost(t))
+		_, err := drivertest.Install(t, opened(t, n, "patience", "300ms"), &deaf{Host: host.Local(), path: n.PEM}, n.PKI.Localhost(t))
 		if !errors.Is(err, tallystick.ErrDamaged) || !errors.Is(err, tallystick.ErrUnavailable) {
 			t.Errorf("with a socket (%v) it says %v, want ErrDamaged and ErrUnavailable", socket, err)
 		}
-		if read(t, n.PEM) != ownPEM(t, n.Server) {
+		if lab.Read(t, n.PEM) != lab.BundlePEM(t, n.Server) {
 			t.Error("the file is another")
 		}
 	}
-}
-
-// A full is a host on whose disk there is no room at one path.
-type full struct {
-	driver.Host
-	path string
-}
-
-func (f full) WriteFile(ctx context.Context, path string, content []byte, mode fs.FileMode) error {
-	if path == f.path {
-		return &fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
-	}
-	return f.Host.WriteFile(ctx, path, content, mode)
 }
 
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	n := lab.StartHAProxy(t, lab.HAProxySettings{Clients: true})
 	door, alice := opened(t, n), n.PKI.Client(t, "alice")
-	if _, err := install(t, door, full{host.Local(), n.PEM}, n.PKI.Localhost(t)); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := drivertest.Install(t, door, drivertest.FullDisk{Host: host.Local(), Path: n.PEM}, n.PKI.Localhost(t)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Install says %v", err)
 	}
-	_, err := door.Block(t.Context(), driver.BlockRequest{Host: full{host.Local(), n.CRL}, Old: alice.Public, CRLs: n.PKI.CRLs(t, alice.Public), Now: time.Now})
+	_, err := door.Block(t.Context(), driver.BlockRequest{Host: drivertest.FullDisk{Host: host.Local(), Path: n.CRL}, Old: alice.Public, CRLs: n.PKI.CRLs(t, alice.Public), Now: time.Now})
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Block says %v", err)
 	}
@@ -272,14 +222,14 @@ func TestNothingIsLostUnderLoad(t *testing.T) {
 	for _, deny := range []bool{true, false} {
 		n := lab.StartHAProxy(t, lab.HAProxySettings{Clients: true, NoDeny: !deny, Listeners: []lab.HAProxyListener{{}, {}}})
 		door, alice := opened(t, n), n.PKI.Client(t, "alice")
-		load := lab.StartLoad(t, n.Addresses, n.PKI.Root, n.PKI.Client(t, "bob"))
+		load := lab.StartLoad(t, n.PKI, n.Addresses, n.PKI.Client(t, "bob"))
 		for range 3 {
-			if _, err := install(t, door, host.Local(), n.PKI.Localhost(t)); err != nil {
+			if _, err := drivertest.Install(t, door, host.Local(), n.PKI.Localhost(t)); err != nil {
 				t.Fatal(err)
 			}
-			block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: n.PKI.CRLs(t, alice.Public)})
+			drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: n.PKI.CRLs(t, alice.Public)})
 			if deny {
-				block(t, door, driver.BlockRequest{Old: alice.Public, Lift: true})
+				drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, Lift: true})
 			}
 		}
 		asked, failed := load.Stop()

@@ -40,13 +40,7 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 		}
 	}
 	view.Tidy() // so that each listener is asked once
-	shown, attempts := probing.Look(ctx, r.Host, view.Listeners, r.Now)
-	view.Shown = append(view.Shown, shown...)
-	for _, a := range attempts {
-		if a.Served == "" {
-			view.Notes = append(view.Notes, a.Address+" makes no handshake: "+a.Answer)
-		}
-	}
+	probing.LookInto(ctx, r.Host, &view, r.Now)
 	if err := d.lookAtClients(ctx, r.Host, s, &view); err != nil {
 		return driver.View{}, err
 	}
@@ -59,29 +53,16 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 
 // lookAtClients adds whom it lets in and whom it refuses.
 func (d *Door) lookAtClients(ctx context.Context, h driver.Host, s *site, view *driver.View) error {
-	for _, name := range s.clientCAs() {
-		text, err := h.ReadFile(ctx, name, blocking.MaxFile)
-		if err != nil {
-			return err
-		}
-		for _, c := range blocking.ReadCertificates(text) {
-			view.Authorities = append(view.Authorities, c.Raw)
-		}
+	whole, err := blocking.Show(ctx, h, s.clientCAs(), s.crls(), view)
+	if err != nil {
+		return err
 	}
-	for _, name := range s.crls() {
-		lists, err := blocking.ListsAt(ctx, h, name)
-		if err != nil {
-			return err
+	for name, lists := range whole {
+		if d.options.Socket == "" {
+			continue
 		}
-		names, all := lists.Names()
-		view.Denies = append(view.Denies, names...)
-		if !all {
-			view.Notes = append(view.Notes, name+" names more than 100,000 certificates, which are not listed here")
-		}
-		if d.options.Socket != "" && all {
-			if same, err := d.hasLists(ctx, h, name, lists); err == nil && !same {
-				view.Notes = append(view.Notes, "HAProxy does not go by "+name+" as it is now: it wants a reload")
-			}
+		if same, err := d.hasLists(ctx, h, name, lists); err == nil && !same {
+			view.Notes = append(view.Notes, "HAProxy does not go by "+name+" as it is now: it wants a reload")
 		}
 	}
 	if !s.verifies() {

@@ -16,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/driver/probing"
 )
 
 const maxConfig = 16 << 20 // bytes of one file
@@ -236,16 +237,7 @@ func (d *Door) reach(address string) string {
 		return ""
 	}
 	host, port := strings.Trim(address[:i], "[]"), address[i+1:]
-	switch {
-	case host != "" && host != "*" && host != "0.0.0.0" && host != "::":
-	case d.options.Address != "":
-		host = d.options.Address
-	case host == "::":
-		host = "::1"
-	default:
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
+	return net.JoinHostPort(probing.Reach(host, d.options.Address), port)
 }
 
 // files returns all certificates, those that are shown and those for signing in.

@@ -67,10 +67,7 @@ func (d *Door) trustChanges(ctx context.Context, r driver.TrustRequest, s *site)
 			if !in {
 				continue
 			}
-			file.Content, err = blocking.AddAuthorities(text, r.New, r.Authorities, func(all []*x509.Certificate) error {
-				return blocking.Trusted(r.New.Chain, all, r.Now())
-			})
-			if err != nil {
+			if file.Content, err = blocking.Admit(text, r); err != nil {
 				return nil, err
 			}
 		}
@@ -79,11 +76,11 @@ func (d *Door) trustChanges(ctx context.Context, r driver.TrustRequest, s *site)
 		if b.crl == "" || r.Withdraw {
 			continue
 		}
-		c, err := lists(ctx, r.Host, b.crl, r.CRLs, r.New.Chain, blocking.ReadCertificates(file.Content), r.Now())
+		lists, err := blocking.MergeAt(ctx, r.Host, b.crl, r.CRLs, r.New.Chain, blocking.ReadCertificates(file.Content), r.Now())
 		if err != nil {
 			return nil, err
 		}
-		revocations = append(revocations, c)
+		revocations = append(revocations, change{kind: kindLists, File: lists})
 	}
 	if let == 0 && !r.Withdraw {
 		return nil, fmt.Errorf("%w: HAProxy lets nobody in by the certificate that the new one shall be like", tallystick.ErrNotFound)
@@ -98,23 +95,11 @@ func distinct(changes []change) []change {
 
 // letsIn says whether a bind lets in the one that the new one shall be like.
 func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, b bind, authorities []*x509.Certificate) (bool, error) {
-	like, err := leafOf(r.Like)
-	if err != nil {
-		return false, err
-	}
-	if blocking.Trusted(r.Like.Chain, authorities, r.Now()) != nil {
-		return false, nil
-	}
-	if b.crl != "" {
-		have, err := blocking.ListsAt(ctx, r.Host, b.crl)
-		if err != nil || have.Has(like) {
-			return false, err
-		}
-	}
-	if !b.denies {
-		return true, nil
+	in, err := blocking.LetsIn(ctx, r.Host, r.Like, authorities, b.crl, r.Now())
+	if err != nil || !in || !b.denies {
+		return in, err
 	}
 	denied, err := d.deniedNow(ctx, r.Host)
-	sum := sha256.Sum256(like.Raw)
+	sum := sha256.Sum256(r.Like.Chain[0])
 	return !slices.Contains(denied, strings.ToUpper(hex.EncodeToString(sum[:]))), err
 }

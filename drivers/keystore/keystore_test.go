@@ -4,8 +4,6 @@ package keystore
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -41,27 +39,13 @@ func door(t *testing.T, options map[string]string) *Door {
 	if options["passphrase-file"] == "" {
 		options["passphrase"] = passphrase
 	}
-	opened, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return opened.(*Door)
-}
-
-// keytool runs the tool that everybody has, and returns what it prints.
-func keytool(t *testing.T, arguments ...string) string {
-	t.Helper()
-	output, err := exec.Command(lab.Program(t, "keytool"), arguments...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("keytool %q: %v\n%s", arguments, err, output)
-	}
-	return string(output)
+	return drivertest.Open[*Door](t, Driver(), options)
 }
 
 // made makes a keystore by keytool, of one entry that is called web.
 func made(t *testing.T, path, kind string, m driver.Material) {
 	t.Helper()
-	keytool(t, "-importkeystore", "-noprompt", "-srckeystore", pkcs12File(t, m), "-srcstoretype", "PKCS12", "-srcstorepass", passphrase,
+	lab.Run(t, "keytool", "-importkeystore", "-noprompt", "-srckeystore", pkcs12File(t, m), "-srcstoretype", "PKCS12", "-srcstorepass", passphrase,
 		"-destkeystore", path, "-deststoretype", kind, "-deststorepass", passphrase)
 }
 
@@ -86,12 +70,7 @@ func java(t *testing.T, stores ...string) (address, reload string) {
 
 // get signs in, with a certificate of a client unless it is nothing.
 func get(p *lab.PKI, address string, client driver.Material) error {
-	roots := x509.NewCertPool()
-	roots.AddCert(p.Root)
-	config := &tls.Config{RootCAs: roots, ServerName: "localhost", GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		return &tls.Certificate{Certificate: client.Chain, PrivateKey: client.Key}, nil
-	}}
-	c := http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	c := http.Client{Transport: &http.Transport{TLSClientConfig: p.ClientConfig(client), DisableKeepAlives: true}, Timeout: time.Minute}
 	response, err := c.Get("https://" + address)
 	if err != nil {
 		return err
@@ -168,21 +147,21 @@ func TestKeytoolReadsIt(t *testing.T) {
 		p, path := lab.NewPKI(t), filepath.Join(t.TempDir(), "keystore")
 		made(t, path, kind, p.Localhost(t))
 		if kind == "JKS" {
-			keytool(t, "-importcert", "-noprompt", "-alias", "partner", "-file", p.RootFile, "-keystore", path, "-storepass", passphrase)
+			lab.Run(t, "keytool", "-importcert", "-noprompt", "-alias", "partner", "-file", p.RootFile, "-keystore", path, "-storepass", passphrase)
 		}
 		next := p.Localhost(t)
 		d := door(t, map[string]string{"path": path, "alias": "Web", "role": "client"})
 		if _, err := d.Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: next, Now: time.Now}); err != nil {
 			t.Fatal(err)
 		}
-		listed := keytool(t, "-list", "-rfc", "-keystore", path, "-storepass", passphrase)
+		listed := lab.Run(t, "keytool", "-list", "-rfc", "-keystore", path, "-storepass", passphrase)
 		if !strings.Contains(listed, "Alias name: web\n") || !strings.Contains(listed, "Certificate chain length: 2") || !strings.Contains(strings.ReplaceAll(listed, "\r", ""), strings.TrimSpace(lab.CertificatePEM(next.Chain[0]))) {
 			t.Errorf("%s: keytool lists\n%s", kind, listed)
 		}
 		if kind == "JKS" && !strings.Contains(listed, "Alias name: partner\n") {
 			t.Error("the other entry is gone")
 		}
-		keytool(t, "-certreq", "-alias", "web", "-keystore", path, "-storepass", passphrase) // it signs, so the key can be used
+		lab.Run(t, "keytool", "-certreq", "-alias", "web", "-keystore", path, "-storepass", passphrase) // it signs, so the key can be used
 	}
 }
 
@@ -190,7 +169,7 @@ func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	p, path := lab.NewPKI(t), filepath.Join(t.TempDir(), "keystore")
 	made(t, path, "PKCS12", p.Localhost(t))
-	keytool(t, "-genkeypair", "-alias", "second", "-keyalg", "EC", "-dname", "CN=second", "-keystore", path, "-storepass", passphrase)
+	lab.Run(t, "keytool", "-genkeypair", "-alias", "second", "-keyalg", "EC", "-dname", "CN=second", "-keystore", path, "-storepass", passphrase)
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -11,24 +11,25 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver/drivertest"
 )
 
 // fuzzed reads a document and tests what every document must give: sightings
 // that hold together, or a miss, within bounds of words.
 func fuzzed(t *testing.T, read func(l *look) error) {
-	sink := &recorder{}
+	sink := &drivertest.Recorder{}
 	l := &look{now: func() time.Time { return now }, sink: sink}
 	err := read(l)
 	var told *lookError
 	if err != nil && !errors.As(err, &told) {
 		t.Errorf("an error without a word: %v", err)
 	}
-	for _, s := range sink.sightings {
+	for _, s := range sink.Sightings {
 		if tallystick.FingerprintOf(s.Credential.Raw) != s.Credential.ID || tallystick.KeyIDOf(s.Credential.Key.SPKI) != s.Credential.Key.ID || s.Place == "" {
 			t.Errorf("a sighting that does not hold together: %+v", s)
 		}
 	}
-	for _, m := range sink.misses {
+	for _, m := range sink.Misses {
 		if m.Error == "failed" || len(m.Detail) > 400 {
 			t.Errorf("a miss that says little: %+v", m)
 		}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 )
 
 const laughs = `<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol1 "&lol;&lol;&lol;&lol;&lol;&lol;&lol;">
@@ -67,10 +68,10 @@ func TestSpoiltDocuments(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)
 			sink := s.find(t, s.put("/.well-known/x", c.text))
-			if d := cmp.Diff(c.want, sink.words()); d != "" || sink.sightings != nil {
-				t.Errorf("(-want +got)\n%s\nseen: %v", d, sink.seen())
+			if d := cmp.Diff(c.want, sink.Words()); d != "" || sink.Sightings != nil {
+				t.Errorf("(-want +got)\n%s\nseen: %v", d, seen(sink))
 			}
-			for _, m := range sink.misses {
+			for _, m := range sink.Misses {
 				if !m.Place.Within(s.place("/.well-known/x")) || len(m.Detail) > 400 {
 					t.Errorf("a miss at %s with a detail of %d bytes", m.Place, len(m.Detail))
 				}
@@ -97,7 +98,7 @@ func TestNoRequestToOthers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)
 			sink := s.find(t, s.put(c.path, c.text))
-			if d := cmp.Diff([]string{c.want}, sink.words()); d != "" {
+			if d := cmp.Diff([]string{c.want}, sink.Words()); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
 		})
@@ -126,7 +127,7 @@ func TestNoRequestToTheExcluded(t *testing.T) {
 		{"", "https://[::]:" + port + "/keys", "unreachable"},
 	} {
 		sink := find(t, map[string]string{"roots": s.roots, "hosts": named, "exclude": c.exclude}, c.target)
-		if d := cmp.Diff([]string{c.want}, sink.words()); d != "" {
+		if d := cmp.Diff([]string{c.want}, sink.Words()); d != "" {
 			t.Errorf("%s without %q (-want +got)\n%s", c.target, c.exclude, d)
 		}
 	}
@@ -144,8 +145,8 @@ func TestRate(t *testing.T) {
 	}
 	began := time.Now()
 	sink := find(t, map[string]string{"roots": s.roots, "rate": "5", "timeout": "400ms"}, targets...)
-	if took := time.Since(began); took < 500*time.Millisecond || len(sink.misses) != 4 || slices.Contains(sink.words(), "timeout") {
-		t.Errorf("after %v: %+v", took, sink.misses)
+	if took := time.Since(began); took < 500*time.Millisecond || len(sink.Misses) != 4 || slices.Contains(sink.Words(), "timeout") {
+		t.Errorf("after %v: %+v", took, sink.Misses)
 	}
 }
 
@@ -154,11 +155,11 @@ func TestRedirects(t *testing.T) {
 	s := newSite(t)
 	s.put("/here", "-> /there")
 	s.put("/there", `{"keys":[{}]}`)
-	if d := cmp.Diff([]string{"malformed"}, s.find(t, s.URL+"/here").words()); d != "" {
+	if d := cmp.Diff([]string{"malformed"}, s.find(t, s.URL+"/here").Words()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	loop := s.put("/.well-known/loop", "-> /.well-known/loop")
-	if d := cmp.Diff([]string{"redirected"}, s.find(t, loop).words()); d != "" {
+	if d := cmp.Diff([]string{"redirected"}, s.find(t, loop).Words()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 }
@@ -169,8 +170,8 @@ func TestAllowedHost(t *testing.T) {
 	other.put("/keys", `{"keys":[`+ecJWK(key, "")+`]}`)
 	issuer := s.put("/.well-known/openid-configuration", `{"issuer":"x","jwks_uri":"`+other.URL+`/keys"}`)
 	sink := find(t, map[string]string{"roots": s.roots, "hosts": other.Listener.Addr().String()}, strings.TrimSuffix(issuer, "/.well-known/openid-configuration"))
-	if len(sink.sightings) != 1 || sink.sightings[0].Place != s.place("/") {
-		t.Errorf("seen: %v, missed: %v", sink.seen(), sink.misses)
+	if len(sink.Sightings) != 1 || sink.Sightings[0].Place != s.place("/") {
+		t.Errorf("seen: %v, missed: %v", seen(sink), sink.Misses)
 	}
 }
 
@@ -199,11 +200,11 @@ func TestUnreachable(t *testing.T) {
 		{pipe + "x", "not-found"},
 	} {
 		sink := find(t, map[string]string{"roots": s.roots, "timeout": "300ms"}, c.target)
-		if d := cmp.Diff([]string{c.want}, sink.words()); d != "" {
+		if d := cmp.Diff([]string{c.want}, sink.Words()); d != "" {
 			t.Errorf("%s (-want +got)\n%s", c.target, d)
 		}
 	}
-	if d := cmp.Diff([]string{"untrusted"}, find(t, nil, s.URL).words()); d != "" {
+	if d := cmp.Diff([]string{"untrusted"}, find(t, nil, s.URL).Words()); d != "" {
 		t.Errorf("without its root (-want +got)\n%s", d)
 	}
 }
@@ -225,8 +226,8 @@ func TestHalfADocument(t *testing.T) {
 		roots := write(t, filepath.Join(t.TempDir(), "roots.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 		began := time.Now()
 		sink := find(t, map[string]string{"roots": roots, "timeout": "300ms"}, server.URL)
-		if d := cmp.Diff([]string{"timeout"}, sink.words()); d != "" || time.Since(began) > 5*time.Second {
-			t.Errorf("HTTP/2: %v, after %v (-want +got)\n%s%+v", second, time.Since(began), d, sink.misses)
+		if d := cmp.Diff([]string{"timeout"}, sink.Words()); d != "" || time.Since(began) > 5*time.Second {
+			t.Errorf("HTTP/2: %v, after %v (-want +got)\n%s%+v", second, time.Since(began), d, sink.Misses)
 		}
 		server.Close()
 	}
@@ -247,7 +248,7 @@ func TestEndlessDocuments(t *testing.T) {
 		}))
 		sink := find(t, nil, server.URL+"/.well-known/"+name)
 		server.Close()
-		if words := sink.words(); len(words) != 1 || sent.Load() >= 50<<20 {
+		if words := sink.Words(); len(words) != 1 || sent.Load() >= 50<<20 {
 			t.Errorf("%s: %v after %d bytes", name, words, sent.Load())
 		}
 	}
@@ -262,7 +263,7 @@ func TestSenselessTargets(t *testing.T) {
 		nil, {"http://example.org/"}, {"http://127.0.0.1.example.org/"}, {"ftp://example.org"}, {"relative.xml"}, {"https://"},
 		{"https://user:secret@example.org/"}, {"https:example.org"}, {"file://host/x"}, {"https://[::1/"},
 	} {
-		err := opened.(driver.Finder).Find(context.Background(), driver.FindRequest{Targets: targets, Now: time.Now}, &recorder{})
+		err := opened.(driver.Finder).Find(context.Background(), driver.FindRequest{Targets: targets, Now: time.Now}, &drivertest.Recorder{})
 		if !errors.Is(err, tallystick.ErrInvalid) || strings.Contains(fmt.Sprint(err), "secret") {
 			t.Errorf("%q: %v, want ErrInvalid", targets, err)
 		}
@@ -308,8 +309,8 @@ func TestBrokenMembersWithoutEnd(t *testing.T) {
 	text.WriteString(`</EntitiesDescriptor>`)
 	path := write(t, filepath.Join(t.TempDir(), "federation.xml"), []byte(text.String()))
 	s := find(t, nil, path)
-	last := s.misses[len(s.misses)-1]
-	if len(s.misses) != mostMisses+1 || last.Error != "too-many" || last.Place != tallystick.Place("metadata://"+path) {
-		t.Errorf("%d misses, the last %+v", len(s.misses), last)
+	last := s.Misses[len(s.Misses)-1]
+	if len(s.Misses) != mostMisses+1 || last.Error != "too-many" || last.Place != tallystick.Place("metadata://"+path) {
+		t.Errorf("%d misses, the last %+v", len(s.Misses), last)
 	}
 }

@@ -3,7 +3,6 @@
 package metadata
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -24,17 +23,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
 )
 
 // now is the clock of the tests.
-var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+var now = drivertest.Clock()
 
 // A site is an HTTPS server with documents, and a note of who was asked for what.
 type site struct {
@@ -97,63 +94,22 @@ func write(t *testing.T, path string, data []byte) string {
 	return path
 }
 
-// A recorder is a sink that remembers.
-type recorder struct {
-	mu        sync.Mutex
-	sightings []tallystick.Sighting // guarded by mu
-	misses    []tallystick.Miss     // guarded by mu
-}
-
-func (r *recorder) Saw(s tallystick.Sighting) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sightings = append(r.sightings, s)
-	return nil
-}
-
-func (r *recorder) Missed(m tallystick.Miss) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.misses = append(r.misses, m)
-	return nil
-}
-
-func (r *recorder) Progress(done, total int64) {}
-
 // seen lists role, place, what and how it is called, a line a sighting.
-func (r *recorder) seen() []string {
+func seen(r *drivertest.Recorder) []string {
 	var lines []string
-	for _, s := range r.sightings {
+	for _, s := range r.Sightings {
 		lines = append(lines, fmt.Sprintf("%s %s %s %s %q", s.Role, s.Place.Path(), s.Credential.Kind, s.Credential.Key.ID.Short(), s.File.Alias))
 	}
 	return lines
 }
 
-// words lists what was missed.
-func (r *recorder) words() []string {
-	var words []string
-	for _, m := range r.misses {
-		words = append(words, m.Error)
-	}
-	return words
-}
-
-func find(t *testing.T, options map[string]string, targets ...string) *recorder {
+func find(t *testing.T, options map[string]string, targets ...string) *drivertest.Recorder {
 	t.Helper()
-	opened, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sink := &recorder{}
-	err = opened.(driver.Finder).Find(context.Background(), driver.FindRequest{Targets: targets, Now: func() time.Time { return now }}, sink)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sink
+	return drivertest.Find(t, Driver(), options, targets...)
 }
 
 // find looks at documents of the site, which it trusts.
-func (s *site) find(t *testing.T, targets ...string) *recorder {
+func (s *site) find(t *testing.T, targets ...string) *drivertest.Recorder {
 	t.Helper()
 	return find(t, map[string]string{"roots": s.roots}, targets...)
 }
@@ -267,8 +223,8 @@ func TestShibbolethMetadata(t *testing.T) {
 	}
 	text := tool(t, "shibboleth-sp-utils", "", "shib-metagen", arguments...)
 	sink := s.find(t, s.put("/metadata", text))
-	if d := cmp.Diff(want, sink.seen()); d != "" {
-		t.Errorf("(-want +got)\n%s\nmissed: %v\n%s", d, sink.misses, text)
+	if d := cmp.Diff(want, seen(sink)); d != "" {
+		t.Errorf("(-want +got)\n%s\nmissed: %v\n%s", d, sink.Misses, text)
 	}
 }
 
@@ -303,10 +259,10 @@ func TestJwcryptoKeySet(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("%s /jwks.json key %s %q", role, tallystick.KeyIDOf(block.Bytes).Short(), fmt.Sprint(n)))
 	}
-	if d := cmp.Diff(want, sink.seen()); d != "" || len(want) != 10 {
-		t.Errorf("(-want +got)\n%s\nmissed: %v", d, sink.misses)
+	if d := cmp.Diff(want, seen(sink)); d != "" || len(want) != 10 {
+		t.Errorf("(-want +got)\n%s\nmissed: %v", d, sink.Misses)
 	}
-	for _, sighting := range sink.sightings {
+	for _, sighting := range sink.Sightings {
 		if sighting.Credential.Key.Algorithm == "unknown" {
 			t.Errorf("key %s has an unknown algorithm", sighting.File.Alias)
 		}
@@ -324,13 +280,13 @@ func TestCertificatesOfKeys(t *testing.T) {
 		"accepts /keys certificate " + shortKey(t, der) + ` "one"`,
 		"accepts /keys key " + shortKey(t, other) + ` "one"`, // x5c is of another key
 	}
-	if d := cmp.Diff(want, sink.seen()); d != "" {
+	if d := cmp.Diff(want, seen(sink)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if d := cmp.Diff([]string{"malformed"}, sink.words()); d != "" {
+	if d := cmp.Diff([]string{"malformed"}, sink.Words()); d != "" {
 		t.Errorf("misses (-want +got)\n%s", d)
 	}
-	if chain := sink.sightings[0].Chain; len(chain) != 1 || chain[0].ID != tallystick.FingerprintOf(other) {
+	if chain := sink.Sightings[0].Chain; len(chain) != 1 || chain[0].ID != tallystick.FingerprintOf(other) {
 		t.Errorf("the chain is %v", chain)
 	}
 	if d := cmp.Diff([]string{"/keys"}, s.visits()); d != "" {
@@ -347,13 +303,13 @@ func TestShownPrivateKey(t *testing.T) {
 		"holds /keys key " + shortKey(t, der) + ` "one"`,
 		"accepts /keys key " + shortKey(t, der) + ` "one"`,
 	}
-	if d := cmp.Diff(want, sink.seen()); d != "" {
+	if d := cmp.Diff(want, seen(sink)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if !sink.sightings[0].File.Private || sink.sightings[1].File.Private {
+	if !sink.Sightings[0].File.Private || sink.Sightings[1].File.Private {
 		t.Error("the sighting that holds the private half says so, and no other")
 	}
-	if d := cmp.Diff([]string{"secret-shown"}, sink.words()); d != "" {
+	if d := cmp.Diff([]string{"secret-shown"}, sink.Words()); d != "" {
 		t.Errorf("misses (-want +got)\n%s", d)
 	}
 }
@@ -376,10 +332,10 @@ func TestFederation(t *testing.T) {
 		"accepts /all/urn:b certificate " + shortKey(t, one) + ` "urn:b"`,
 		"presents /all/urn:b certificate " + shortKey(t, one) + ` "urn:b"`,
 	}
-	if d := cmp.Diff(want, sink.seen()); d != "" {
-		t.Errorf("(-want +got)\n%s\nmissed: %v", d, sink.misses)
+	if d := cmp.Diff(want, seen(sink)); d != "" {
+		t.Errorf("(-want +got)\n%s\nmissed: %v", d, sink.Misses)
 	}
-	for _, sighting := range sink.sightings {
+	for _, sighting := range sink.Sightings {
 		if !sighting.Place.Within(s.place("/all")) {
 			t.Errorf("%s is not beneath its document", sighting.Place)
 		}
@@ -400,14 +356,14 @@ func TestKeyValues(t *testing.T) {
 		keyDescriptorOf("signing", ec, x509Data(der)), // the key of the certificate, once
 		keyDescriptorOf("encryption", ec), keyDescriptorOf("signing", rsa), keyDescriptorOf("signing", raw))))
 	var got []string
-	for _, sighting := range sink.sightings {
+	for _, sighting := range sink.Sightings {
 		got = append(got, fmt.Sprint(sighting.Role, " ", sighting.Credential.Kind, " ", sighting.Credential.Key.Algorithm))
 	}
 	want := []string{"accepts certificate ecdsa-p256", "presents key ecdsa-p256", "accepts key rsa-2048", "accepts key ecdsa-p256"}
-	if d := cmp.Diff(want, got); d != "" || sink.misses != nil {
-		t.Errorf("(-want +got)\n%s\nmissed: %v", d, sink.misses)
+	if d := cmp.Diff(want, got); d != "" || sink.Misses != nil {
+		t.Errorf("(-want +got)\n%s\nmissed: %v", d, sink.Misses)
 	}
-	if got := sink.sightings[3].Credential.Key.ID; got != tallystick.KeyIDOf(spki) {
+	if got := sink.Sightings[3].Credential.Key.ID; got != tallystick.KeyIDOf(spki) {
 		t.Errorf("key %s, want that of the DER", got)
 	}
 }

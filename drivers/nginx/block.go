@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -66,7 +65,7 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 	blocked.Detail = "nothing was to be done"
 	if blocked.Changed.Changed {
 		blocked.How = append(how, "reload")
-		blocked.Detail = "nginx has read " + paths(files)
+		blocked.Detail = "nginx has read " + installing.Paths(files)
 		if !r.Lift {
 			blocked.Detail += "; its workers of the time before closed idle connections" + d.ending(ended)
 		}
@@ -142,22 +141,7 @@ func entries(text []byte) []string {
 
 // relist adds a fingerprint to a list or takes it away, and leaves every other line as it is.
 func relist(text []byte, fingerprint string, lift bool) []byte {
-	if slices.Contains(entries(text), fingerprint) != lift {
-		return text
-	}
-	if !lift {
-		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
-			text = append(slices.Clone(text), '\n')
-		}
-		return slices.Concat(text, []byte(fingerprint+" 1;\n"))
-	}
-	var left []byte
-	for line := range bytes.Lines(text) {
-		if !bytes.HasPrefix(line, []byte(fingerprint+" 1;")) {
-			left = append(left, line...)
-		}
-	}
-	return left
+	return blocking.Relist(text, fingerprint+" 1;", func(line []byte) bool { return bytes.HasPrefix(line, []byte(fingerprint+" 1;")) }, lift)
 }
 
 // crlFiles returns the files of revocation lists as they shall be.
@@ -167,46 +151,35 @@ func (d *Door) crlFiles(ctx context.Context, r driver.BlockRequest, s *site, lea
 	}
 	var files []installing.File
 	for _, path := range s.crls() {
-		text, err := r.Host.ReadFile(ctx, path, blocking.MaxFile)
-		if err != nil {
-			return nil, err
-		}
 		authorities, err := s.authorities(ctx, r.Host, path)
 		if err != nil {
 			return nil, err
 		}
-		content, err := blocking.MergeText(text, r.CRLs, r.Old.Chain, authorities, r.Now())
+		file, err := blocking.MergeAt(ctx, r.Host, path, r.CRLs, r.Old.Chain, authorities, r.Now())
 		if err != nil {
 			return nil, err
 		}
-		merged, err := blocking.ReadLists(content)
+		merged, err := blocking.ReadLists(file.Content)
 		if err != nil {
 			return nil, err
 		}
 		if !merged.Has(leaf) && !s.allDeny() {
 			return nil, invalid("the revocation lists do not name the certificate, and not every server has a list of denied ones: %s", d.hint())
 		}
-		files = append(files, installing.File{Path: path, Content: content, Mode: 0o644})
+		files = append(files, file)
 	}
 	return files, nil
 }
 
 // authorities are the CAs of the servers that read a file of revocation lists.
 func (s *site) authorities(ctx context.Context, h driver.Host, crl string) ([]*x509.Certificate, error) {
-	var all []*x509.Certificate
+	var files []string
 	for _, one := range s.servers {
-		if !one.verify || one.crl != crl {
-			continue
-		}
-		for _, path := range one.clientCAs {
-			text, err := h.ReadFile(ctx, path, blocking.MaxFile)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, blocking.ReadCertificates(text)...)
+		if one.verify && one.crl == crl {
+			files = append(files, one.clientCAs...)
 		}
 	}
-	return all, nil
+	return blocking.AuthoritiesAt(ctx, h, files...)
 }
 
 func (s *site) allDeny() bool {
@@ -217,17 +190,5 @@ func leafOf(p driver.Public) (*x509.Certificate, error) {
 	if len(p.Chain) == 0 {
 		return nil, fmt.Errorf("%w: nginx lets nobody in but by certificate", tallystick.ErrNotFound)
 	}
-	leaf, err := x509.ParseCertificate(p.Chain[0])
-	if err != nil {
-		return nil, invalid("couldn't read the certificate: %v", err)
-	}
-	return leaf, nil
-}
-
-func paths(files []installing.File) string {
-	var all []string
-	for _, f := range files {
-		all = append(all, f.Path)
-	}
-	return strings.Join(all, ", ")
+	return p.Leaf()
 }

@@ -17,39 +17,15 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
-	"github.com/tallystick/tallystick/driver/probing"
-	"github.com/tallystick/tallystick/drivers/nginx"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
 func probe(t *testing.T, n *lab.Nginx, r driver.ProbeRequest) driver.Probed {
 	t.Helper()
-	r.Host, r.Now, r.Listeners = host.Local(), time.Now, listeners(n)
-	probed, err := probing.Probe(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return probed
-}
-
-// outcomes are those of all attempts, by way.
-func outcomes(attempts []driver.Attempt) map[string]string {
-	all := map[string]string{}
-	for _, a := range attempts {
-		all[a.Way] = a.Outcome
-	}
-	return all
-}
-
-func block(t *testing.T, d *nginx.Door, r driver.BlockRequest) driver.Blocked {
-	t.Helper()
-	r.Host, r.Now = host.Local(), time.Now
-	blocked, err := d.Block(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return blocked
+	r.Listeners = listeners(n)
+	return drivertest.Probe(t, r)
 }
 
 // A revocation list does not reach sessions that are resumed: the same sessions get in
@@ -61,23 +37,23 @@ func TestResumedSessionsAreRefused(t *testing.T) {
 	held := probe(t, n, driver.ProbeRequest{Credential: alice, Hold: true})
 	other := probe(t, n, driver.ProbeRequest{Credential: bob, Hold: true})
 	lists := n.PKI.CRLs(t, alice.Public)
-	write(t, n.CRL, lab.CRLPEM(lists...))
+	lab.Write(t, n.CRL, lab.CRLPEM(lists...))
 	reload(t, n)
 	want := map[string]string{
 		driver.WayFresh12: driver.OutcomeRefused, driver.WayFresh13: driver.OutcomeRefused,
 		driver.WayResumed12: driver.OutcomeAccepted, driver.WayResumed13: driver.OutcomeAccepted,
 	}
-	for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: alice, Sessions: held.Sessions}).Attempts) {
+	for way, outcome := range drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: alice, Sessions: held.Sessions}).Attempts) {
 		if outcome != want[way] {
 			t.Errorf("with the list alone: %s is %s, want %s", way, outcome, want[way])
 		}
 	}
 	// Each session of TLS 1.3 is good for once: those are new ones of a certificate that is not on the list yet.
-	blocked := block(t, opened(t, n), driver.BlockRequest{Old: bob.Public, CRLs: n.PKI.CRLs(t, alice.Public, bob.Public)})
+	blocked := drivertest.Block(t, opened(t, n), driver.BlockRequest{Old: bob.Public, CRLs: n.PKI.CRLs(t, alice.Public, bob.Public)})
 	if d := strings.Join(blocked.How, " "); d != "deny-list crl reload" {
 		t.Errorf("it says %q", d)
 	}
-	got := outcomes(probe(t, n, driver.ProbeRequest{Credential: bob, Sessions: other.Sessions}).Attempts)
+	got := drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: bob, Sessions: other.Sessions}).Attempts)
 	if len(got) != 4 {
 		t.Errorf("tried were %v", got)
 	}
@@ -120,7 +96,7 @@ func TestConnectionsOfBeforeEnd(t *testing.T) {
 	if got := answers(reloaded); !strings.Contains(got, "200 OK") {
 		t.Errorf("after a reload a connection of before gets %q: the rest of this test shows nothing", got)
 	}
-	outcome := block(t, opened(t, n, "grace", "200ms"), driver.BlockRequest{Old: alice.Public})
+	outcome := drivertest.Block(t, opened(t, n, "grace", "200ms"), driver.BlockRequest{Old: alice.Public})
 	if got := answers(blocked); got != "" {
 		t.Errorf("after Block a connection of before gets %q", got)
 	}
@@ -149,7 +125,7 @@ func TestListsThatWouldDoHarm(t *testing.T) {
 		return der
 	}
 	partial := pkix.Extension{Id: []int{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 0x00}}
-	before := read(t, n.CRL)
+	before := lab.Read(t, n.CRL)
 	for what, lists := range map[string][][]byte{
 		"of nobody":    nil,
 		"names nobody": n.PKI.CRLs(t),
@@ -165,14 +141,14 @@ func TestListsThatWouldDoHarm(t *testing.T) {
 		}
 	}
 	// One of the CA above is missing in what is there, too.
-	write(t, n.CRL, lab.CRLPEM(n.PKI.CRLs(t)[0]))
+	lab.Write(t, n.CRL, lab.CRLPEM(n.PKI.CRLs(t)[0]))
 	_, err := door.Block(t.Context(), driver.BlockRequest{Host: host.Local(), Old: alice.Public, CRLs: whole[:1], Now: time.Now})
 	if !errors.Is(err, tallystick.ErrInvalid) || !strings.Contains(err.Error(), "Lab Root") {
 		t.Errorf("a list of the root is missing: %v", err)
 	}
-	write(t, n.CRL, before)
-	block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: whole[:1]}) // what is there has the root's
-	for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
+	lab.Write(t, n.CRL, before)
+	drivertest.Block(t, door, driver.BlockRequest{Old: alice.Public, CRLs: whole[:1]}) // what is there has the root's
+	for way, outcome := range drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: alice}).Attempts) {
 		if outcome != driver.OutcomeRefused {
 			t.Errorf("%s is %s", way, outcome)
 		}
@@ -210,25 +186,13 @@ func TestTrustBringsListsAlong(t *testing.T) {
 		t.Errorf("without the root: %v, want ErrInvalid", err)
 	}
 	request.Authorities = [][]byte{other.Root.Raw}
-	if _, err := door.Trust(t.Context(), request); !errors.Is(err, tallystick.ErrInvalid) {
-		t.Errorf("without lists: %v, want ErrInvalid", err)
-	}
-	request.CRLs = other.CRLs(t)
-	for _, want := range []bool{true, false} {
-		changed, err := door.Trust(t.Context(), request)
-		if err != nil || changed.Changed != want {
-			t.Fatalf("%+v, %v; want a change: %v", changed, err, want)
-		}
-	}
+	drivertest.TrustWantsLists(t, door, request, other.CRLs(t))
 	for _, client := range []driver.Material{alice, carol} {
-		for way, outcome := range outcomes(probe(t, n, driver.ProbeRequest{Credential: client}).Attempts) {
-			if outcome != driver.OutcomeAccepted {
-				t.Errorf("%s is %s", way, outcome)
-			}
-		}
+		drivertest.AllAccepted(t, probe(t, n, driver.ProbeRequest{Credential: client}).Attempts)
 	}
 	// The second one of that CA needs it when the first no longer does.
 	dave := other.Client(t, "dave")
+	request.CRLs = other.CRLs(t)
 	second := request
 	second.New = dave.Public
 	first := request
@@ -238,7 +202,7 @@ func TestTrustBringsListsAlong(t *testing.T) {
 			t.Fatalf("%+v, %v", changed, err)
 		}
 	}
-	if got := outcomes(probe(t, n, driver.ProbeRequest{Credential: dave}).Attempts)[driver.WayFresh13]; got != driver.OutcomeAccepted {
+	if got := drivertest.Outcomes(probe(t, n, driver.ProbeRequest{Credential: dave}).Attempts)[driver.WayFresh13]; got != driver.OutcomeAccepted {
 		t.Errorf("the second one is %s", got)
 	}
 	view, err := door.Look(t.Context(), driver.LookRequest{Host: host.Local(), Now: time.Now})

@@ -12,12 +12,12 @@ package nginx
 
 import (
 	"fmt"
-	"path"
 	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/installing"
 )
 
 // Options are what can be set.
@@ -53,8 +53,8 @@ func open(o Options) (*Door, error) {
 	for _, one := range []struct{ name, value string }{
 		{"config", o.Config}, {"pid-file", o.PIDFile}, {"deny", o.Deny}, {"error-log", o.ErrorLog}, {"certificate", o.Certificate},
 	} {
-		if one.value != "" && (!path.IsAbs(one.value) || path.Clean(one.value) != one.value) {
-			return nil, invalid("option %s: %q is not an absolute path in its shortest form", one.name, one.value)
+		if err := installing.CheckPath(one.name, one.value); err != nil {
+			return nil, err
 		}
 	}
 	if !strings.HasPrefix(o.Path, "/") {

@@ -25,13 +25,7 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 	}
 	view := driver.View{Listeners: s.listeners(), Notes: s.notes}
 	view.Tidy() // so that each listener is asked once
-	shown, attempts := probing.Look(ctx, r.Host, view.Listeners, r.Now)
-	view.Shown = append(view.Shown, shown...)
-	for _, a := range attempts {
-		if a.Served == "" {
-			view.Notes = append(view.Notes, a.Address+" makes no handshake: "+a.Answer)
-		}
-	}
+	probing.LookInto(ctx, r.Host, &view, r.Now)
 	for _, p := range s.pairs() {
 		if m, err := p.Read(ctx, r.Host); err != nil {
 			view.Notes = append(view.Notes, p.Certificate+" cannot be read: "+err.Error())
@@ -48,25 +42,8 @@ func (d *Door) Look(ctx context.Context, r driver.LookRequest) (driver.View, err
 
 // lookAtClients adds whom the servers let in and whom they refuse.
 func (d *Door) lookAtClients(ctx context.Context, h driver.Host, s *site, view *driver.View) error {
-	for _, path := range s.clientCAs() {
-		text, err := h.ReadFile(ctx, path, blocking.MaxFile)
-		if err != nil {
-			return err
-		}
-		for _, c := range blocking.ReadCertificates(text) {
-			view.Authorities = append(view.Authorities, c.Raw)
-		}
-	}
-	for _, path := range s.crls() {
-		lists, err := blocking.ListsAt(ctx, h, path)
-		if err != nil {
-			return err
-		}
-		names, all := lists.Names()
-		view.Denies = append(view.Denies, names...)
-		if !all {
-			view.Notes = append(view.Notes, path+" names more than 100,000 certificates, which are not listed here")
-		}
+	if _, err := blocking.Show(ctx, h, s.clientCAs(), s.crls(), view); err != nil {
+		return err
 	}
 	if !s.verifies() {
 		return nil

@@ -4,10 +4,7 @@ package nginx_test
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -32,11 +29,7 @@ func opened(t testing.TB, n *lab.Nginx, options ...string) *nginx.Door {
 	for i := 0; i < len(options); i += 2 {
 		values[options[i]] = options[i+1]
 	}
-	door, err := nginx.Driver().Open(values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return door.(*nginx.Door)
+	return drivertest.Open[*nginx.Door](t, nginx.Driver(), values)
 }
 
 func listeners(n *lab.Nginx) []driver.Listener {
@@ -47,36 +40,9 @@ func listeners(n *lab.Nginx) []driver.Listener {
 	return all
 }
 
-// good asks as somebody whom every server of the lab lets in.
-func good(addresses []string, pki *lab.PKI, m driver.Material) func() error {
-	roots := x509.NewCertPool()
-	roots.AddCert(pki.Root)
-	config := &tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{{Certificate: m.Chain, PrivateKey: m.Key}}}
-	return func() error {
-		for _, address := range addresses {
-			client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
-			answer, err := client.Get("https://" + address + "/")
-			if err != nil {
-				return err
-			}
-			answer.Body.Close()
-			if answer.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s answers %s", address, answer.Status)
-			}
-		}
-		return nil
-	}
-}
-
 // reads knows nginx -t, and the expansion of patterns.
 func reads(c driver.Command) bool {
 	return slices.Contains(c.Args, "-t") || slices.Contains(c.Args, "-c") && strings.HasPrefix(c.Args[2], "IFS=")
-}
-
-// above is a credential with its root, as a caller has it that hands over all CAs.
-func above(p *lab.PKI, m driver.Material) driver.Material {
-	m.Chain = append(slices.Clone(m.Chain), p.Root.Raw)
-	return m
 }
 
 // A server without revocation lists, so that everything can be undone.
@@ -87,16 +53,10 @@ func TestDoor(t *testing.T) {
 		other := lab.NewPKI(t)
 		return drivertest.Door{
 			Opened: opened(t, n), Host: host.Local(), Shown: n.Server, Next: n.PKI.Localhost(t),
-			Client: n.PKI.Client(t, "alice"), NextClient: above(other, other.Client(t, "alice")),
-			Listeners: listeners(n), Good: good(n.Addresses, n.PKI, n.PKI.Client(t, "bob")),
+			Client: n.PKI.Client(t, "alice"), NextClient: other.WithRoot(other.Client(t, "alice")),
+			Listeners: listeners(n), Good: n.PKI.Gets(n.Addresses, n.PKI.Client(t, "bob")),
 		}
 	}})
-}
-
-// blocking has the verbs of a door that are of interest where it reads lists.
-type blocking struct {
-	driver.Looker
-	driver.Blocker
 }
 
 func TestDoorThatReadsLists(t *testing.T) {
@@ -110,16 +70,16 @@ func TestDoorThatReadsLists(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			drivertest.Doors(t, drivertest.DoorSuite{Reads: reads, Start: func(t *testing.T) drivertest.Door {
+			drivertest.Doors(t, drivertest.DoorSuite{Reads: reads, Verbs: []string{"block"}, Start: func(t *testing.T) drivertest.Door {
 				n := lab.StartNginx(t, row.settings)
 				door, alice := opened(t, n), n.PKI.Client(t, "alice")
-				crl := read(t, n.CRL)
+				crl := lab.Read(t, n.CRL)
 				return drivertest.Door{
-					Opened: blocking{door, door}, Host: host.Local(), Client: alice, CRLs: n.PKI.CRLs(t, alice.Public),
-					Listeners: listeners(n), Good: good(n.Addresses, n.PKI, n.PKI.Client(t, "bob")),
+					Opened: door, Host: host.Local(), Client: alice, CRLs: n.PKI.CRLs(t, alice.Public),
+					Listeners: listeners(n), Good: n.PKI.Gets(n.Addresses, n.PKI.Client(t, "bob")),
 					Reset: func(t *testing.T) {
-						write(t, n.CRL, crl)
-						write(t, n.Deny, "")
+						lab.Write(t, n.CRL, crl)
+						lab.Write(t, n.Deny, "")
 						reload(t, n)
 					},
 				}
@@ -128,27 +88,11 @@ func TestDoorThatReadsLists(t *testing.T) {
 	}
 }
 
-func read(t testing.TB, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-func write(t testing.TB, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // reload has nginx read its files, as somebody else would, and waits until only workers
 // that have read them take new connections.
 func reload(t testing.TB, n *lab.Nginx) {
 	t.Helper()
-	before := strings.Fields(read(t, fmt.Sprintf("/proc/%d/task/%d/children", n.PID, n.PID)))
+	before := strings.Fields(lab.Read(t, fmt.Sprintf("/proc/%d/task/%d/children", n.PID, n.PID)))
 	output, err := host.Local().Run(context.Background(), driver.Command{Args: []string{lab.Program(t, "nginx"), "-c", n.Config, "-e", n.ErrorLog, "-s", "reload"}})
 	if err != nil || output.Exit != 0 {
 		t.Fatalf("nginx -s reload: %v %s", err, output.Stderr)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/probing"
 )
 
 const (
@@ -262,16 +263,7 @@ func (d *Door) reach(listen string) string {
 	default: // an address without a port
 		host, port = strings.Trim(listen, "[]"), "80"
 	}
-	switch {
-	case host != "*" && host != "" && host != "0.0.0.0" && host != "::":
-	case d.options.Address != "":
-		host = d.options.Address
-	case host == "::":
-		host = "::1"
-	default:
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
+	return net.JoinHostPort(probing.Reach(host, d.options.Address), port)
 }
 
 // serverName returns the first name that can stand in a handshake.

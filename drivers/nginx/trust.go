@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -42,7 +41,7 @@ func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed
 	if !changed {
 		return driver.Changed{Detail: "nginx lets in all that its CA has signed: there is nothing to do"}, nil
 	}
-	return driver.Changed{Changed: true, How: []string{"client-ca", "reload"}, Detail: "nginx has read " + paths(files)}, nil
+	return driver.Changed{Changed: true, How: []string{"client-ca", "reload"}, Detail: "nginx has read " + installing.Paths(files)}, nil
 }
 
 // trustFiles are the files as they shall be: those of CAs first, then lists.
@@ -70,18 +69,19 @@ func (d *Door) trustFiles(ctx context.Context, r driver.TrustRequest, s *site) (
 			continue
 		}
 		let++
-		added, err := blocking.AddAuthorities(text, r.New, r.Authorities, func(all []*x509.Certificate) error {
-			return blocking.Trusted(r.New.Chain, all, r.Now())
-		})
+		added, err := blocking.Admit(text, r)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, installing.File{Path: path, Content: added, Mode: 0o644})
-		list, err := listsOfNew(ctx, r, one, added)
+		if one.crl == "" {
+			continue
+		}
+		list, err := blocking.MergeAt(ctx, r.Host, one.crl, r.CRLs, r.New.Chain, blocking.ReadCertificates(added), r.Now())
 		if err != nil {
 			return nil, err
 		}
-		lists = append(lists, list...)
+		lists = append(lists, list)
 	}
 	if let == 0 && !r.Withdraw {
 		return nil, fmt.Errorf("%w: nginx lets nobody in by the certificate that the new one shall be like", tallystick.ErrNotFound)
@@ -96,44 +96,15 @@ func byPath(a, b installing.File) int { return bytes.Compare([]byte(a.Path), []b
 
 // letsIn says whether a server lets in the one that the new one shall be like.
 func (d *Door) letsIn(ctx context.Context, r driver.TrustRequest, s *site, one server) (bool, error) {
-	like, err := leafOf(r.Like)
+	authorities, err := blocking.AuthoritiesAt(ctx, r.Host, one.clientCAs...)
 	if err != nil {
 		return false, err
 	}
-	var all []*x509.Certificate
-	for _, path := range one.clientCAs {
-		text, err := r.Host.ReadFile(ctx, path, blocking.MaxFile)
-		if err != nil {
-			return false, err
-		}
-		all = append(all, blocking.ReadCertificates(text)...)
-	}
-	if blocking.Trusted(r.Like.Chain, all, r.Now()) != nil {
-		return false, nil
-	}
-	if one.crl != "" {
-		lists, err := blocking.ListsAt(ctx, r.Host, one.crl)
-		if err != nil || lists.Has(like) {
-			return false, err
-		}
-	}
-	if !one.denies {
-		return true, nil
+	in, err := blocking.LetsIn(ctx, r.Host, r.Like, authorities, one.crl, r.Now())
+	if err != nil || !in || !one.denies {
+		return in, err
 	}
 	denied, err := d.deniedNow(ctx, r.Host)
-	sum := sha1.Sum(like.Raw)
+	sum := sha1.Sum(r.Like.Chain[0])
 	return !slices.Contains(denied, hex.EncodeToString(sum[:])), err
-}
-
-// listsOfNew is the file of a server's revocation lists, with those of the CAs of New.
-func listsOfNew(ctx context.Context, r driver.TrustRequest, one server, authorities []byte) ([]installing.File, error) {
-	if one.crl == "" {
-		return nil, nil
-	}
-	text, err := r.Host.ReadFile(ctx, one.crl, blocking.MaxFile)
-	if err != nil {
-		return nil, err
-	}
-	content, err := blocking.MergeText(text, r.CRLs, r.New.Chain, blocking.ReadCertificates(authorities), r.Now())
-	return []installing.File{{Path: one.crl, Content: content, Mode: 0o644}}, err
 }

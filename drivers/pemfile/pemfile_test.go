@@ -7,10 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,11 +29,7 @@ func TestDriver(t *testing.T) {
 
 func opened(t *testing.T, options map[string]string) *Door {
 	t.Helper()
-	door, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return door.(*Door)
+	return drivertest.Open[*Door](t, Driver(), options)
 }
 
 // webOptions are those of a door that is an nginx.
@@ -48,22 +41,6 @@ func webOptions(n *lab.Nginx, t *testing.T) map[string]string {
 	}
 }
 
-// get signs in as a client that trusts the PKI.
-func get(p *lab.PKI, address string) error {
-	roots := x509.NewCertPool()
-	roots.AddCert(p.Root)
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}, DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	response, err := client.Get("https://" + address)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d: %s (%v)", response.StatusCode, text, err)
-	}
-	return nil
-}
-
 func TestServer(t *testing.T) {
 	t.Parallel()
 	drivertest.Doors(t, drivertest.DoorSuite{
@@ -71,7 +48,7 @@ func TestServer(t *testing.T) {
 			n := lab.StartNginx(t, lab.NginxSettings{Listeners: []lab.NginxListener{{}, {}}})
 			return drivertest.Door{
 				Opened: opened(t, webOptions(n, t)), Host: host.Local(), Shown: n.Server, Next: n.PKI.Localhost(t),
-				Good: func() error { return errors.Join(get(n.PKI, n.Addresses[0]), get(n.PKI, n.Addresses[1])) },
+				Good: n.PKI.Gets(n.Addresses, driver.Material{}),
 			}
 		},
 		Reads: func(c driver.Command) bool { return c.Args[len(c.Args)-1] == "-q" },

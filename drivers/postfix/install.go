@@ -4,7 +4,6 @@ package postfix
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -29,10 +28,10 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	if s.certificate == "" {
+	if s.Certificate == "" {
 		return driver.Installed{}, fmt.Errorf("%w: Postfix reads no certificate with role %s: set smtpd_tls_chain_files (or smtp_tls_chain_files of a client) first", tallystick.ErrInvalid, d.Role)
 	}
-	files, err := s.files(request.New)
+	files, err := filesOf(s.Pair, request.New)
 	if err != nil {
 		return driver.Installed{}, err
 	}
@@ -57,7 +56,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 // client signs in with.
 func (d *door) installed(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) ([]driver.Shown, bool) {
 	if d.Role == roleClient {
-		return []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}, true
+		return []driver.Shown{{Public: request.New.Public, At: s.Certificate, Key: true}}, true
 	}
 	shown, err := installing.ServedEverywhere(ctx, h, s.listeners, request.New.Public, 0, request.Now)
 	return shown, err == nil
@@ -66,7 +65,7 @@ func (d *door) installed(ctx context.Context, h driver.Host, s *stand, request d
 // replaces has kept what would be replaced, and says whether the new one is in the files of a
 // host already.
 func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request driver.InstallRequest) (there bool, err error) {
-	old, err := s.credential(ctx, h)
+	old, err := s.Read(ctx, h)
 	if errors.Is(err, tallystick.ErrUnavailable) {
 		return false, err
 	}
@@ -76,8 +75,8 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request dr
 	if old.Is(request.New.Public) && installing.Check(driver.Material{Public: request.New.Public, Key: old.Key}, request.Now()) == nil {
 		return true, nil
 	}
-	if algorithmOf(old.Public) != algorithmOf(request.New.Public) && len(s.listeners) > 0 && s.listeners[0].Details["algorithm"] != "" {
-		return false, invalid("the new key is of another kind than the one in %s, and Postfix has a certificate for each kind: ask for a key of the same kind", s.certificate)
+	if old.Public.KeyAlgorithm() != request.New.Public.KeyAlgorithm() && len(s.listeners) > 0 && s.listeners[0].Details["algorithm"] != "" {
+		return false, invalid("the new key is of another kind than the one in %s, and Postfix has a certificate for each kind: ask for a key of the same kind", s.Certificate)
 	}
 	return false, installing.Replaceable(request, old)
 }
@@ -85,7 +84,7 @@ func (d *door) replaces(ctx context.Context, h driver.Host, s *stand, request dr
 // swap writes the files and makes Postfix use them, or puts everything back.
 func (d *door) swap(ctx context.Context, s *stand, change installing.Change, request driver.InstallRequest) (driver.Installed, error) {
 	h := change.Host
-	shown := []driver.Shown{{Public: request.New.Public, At: s.certificate, Key: true}}
+	shown := []driver.Shown{{Public: request.New.Public, At: s.Certificate, Key: true}}
 	change.Check = func(ctx context.Context) error {
 		if _, err := installing.Run(ctx, h, "postfix", "-c", d.Config, "check"); err != nil {
 			return fmt.Errorf("%w: Postfix does not take its configuration: %w", tallystick.ErrInvalid, err)
@@ -109,18 +108,6 @@ func (d *door) swap(ctx context.Context, s *stand, change installing.Change, req
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	changed := driver.Changed{Changed: true, How: how, Detail: "wrote " + s.certificate + "; postfix check; postfix reload"}
+	changed := driver.Changed{Changed: true, How: how, Detail: "wrote " + s.Certificate + "; postfix check; postfix reload"}
 	return driver.Installed{Changed: changed, Shown: shown}, nil
-}
-
-// algorithmOf names the kind of a certificate's key: "RSA", "ECDSA".
-func algorithmOf(p driver.Public) string {
-	if len(p.Chain) == 0 {
-		return ""
-	}
-	c, err := x509.ParseCertificate(p.Chain[0])
-	if err != nil {
-		return ""
-	}
-	return c.PublicKeyAlgorithm.String()
 }

@@ -4,7 +4,6 @@ package postfix_test
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/smtp"
@@ -39,13 +38,7 @@ const (
 
 func startLoad(t *testing.T, s *server) *load {
 	t.Helper()
-	roots := x509.NewCertPool()
-	roots.AddCert(s.PKI.Root)
-	own := tls.Certificate{Certificate: s.carol.Chain, PrivateKey: s.carol.Key}
-	l := &load{
-		address: s.SMTP, stop: make(chan struct{}), accepted: map[string]bool{},
-		config: &tls.Config{ServerName: "localhost", RootCAs: roots, Certificates: []tls.Certificate{own}},
-	}
+	l := &load{address: s.SMTP, stop: make(chan struct{}), accepted: map[string]bool{}, config: s.PKI.ClientConfig(s.carol)}
 	for i := range senders {
 		l.group.Go(func() { l.run(i) })
 	}

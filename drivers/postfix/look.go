@@ -32,9 +32,9 @@ func (d *door) Look(ctx context.Context, request driver.LookRequest) (driver.Vie
 		return driver.View{}, err
 	}
 	view := driver.View{Listeners: s.all, Notes: s.notes}
-	if s.certificate != "" {
-		if m, err := s.credential(ctx, h); err == nil {
-			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: s.certificate, Key: m.Key != nil})
+	if s.Certificate != "" {
+		if m, err := s.Read(ctx, h); err == nil {
+			view.Shown = append(view.Shown, driver.Shown{Public: m.Public, At: s.Certificate, Key: m.Key != nil})
 		} else {
 			view.Notes = append(view.Notes, err.Error())
 		}

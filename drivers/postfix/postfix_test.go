@@ -3,21 +3,14 @@
 package postfix_test
 
 import (
-	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"flag"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
-	"github.com/tallystick/tallystick/driver/probing"
 	"github.com/tallystick/tallystick/drivers/postfix"
 	"github.com/tallystick/tallystick/internal/lab"
 )
@@ -47,29 +40,20 @@ func open(t *testing.T, p *lab.Postfix, options map[string]string) any {
 	for name, value := range options {
 		all[name] = value
 	}
-	door, err := postfix.Driver().Open(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return door
+	return drivertest.Open[any](t, postfix.Driver(), all)
 }
 
 // fingerprint is how Postfix names a certificate.
-func fingerprint(m driver.Material) string { return colons(m.Chain[0]) }
+func fingerprint(m driver.Material) string { return lab.PostfixPrint(m.Chain[0]) }
 
 // keyPrint is how Postfix names its public key.
 func keyPrint(t *testing.T, m driver.Material) string {
 	t.Helper()
-	c, err := x509.ParseCertificate(m.Chain[0])
+	c, err := m.Leaf()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return colons(c.RawSubjectPublicKeyInfo)
-}
-
-func colons(der []byte) string {
-	sum := sha256.Sum256(der)
-	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
+	return lab.PostfixPrint(c.RawSubjectPublicKeyInfo)
 }
 
 func (s *server) listeners() []driver.Listener {
@@ -83,15 +67,10 @@ func (s *server) one() []driver.Listener { return s.listeners()[1:] }
 // probe tries a credential at all listeners, if the request names none.
 func (s *server) probe(t testing.TB, request driver.ProbeRequest) driver.Probed {
 	t.Helper()
-	request.Host, request.Now = host.Local(), time.Now
 	if request.Listeners == nil {
 		request.Listeners = s.listeners()
 	}
-	probed, err := probing.Probe(context.Background(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return probed
+	return drivertest.Probe(t, request)
 }
 
 // outcomes counts them.
@@ -128,30 +107,15 @@ func (s *server) good(t *testing.T) error {
 
 func (s *server) look(t *testing.T) driver.View {
 	t.Helper()
-	view, err := s.door.(driver.Looker).Look(t.Context(), driver.LookRequest{Host: host.Local(), Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return view
+	return drivertest.Look(t, s.door)
 }
 
 func (s *server) block(t *testing.T, m driver.Material) driver.Blocked {
 	t.Helper()
-	blocked, err := s.door.(driver.Blocker).Block(t.Context(), driver.BlockRequest{Host: host.Local(), Old: m.Public, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return blocked
+	return drivertest.Block(t, s.door, driver.BlockRequest{Old: m.Public})
 }
 
-// The tests wait for servers more than they compute.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { drivertest.Main(m) }
 
 func TestDriver(t *testing.T) { drivertest.Run(t, drivertest.Suite{Driver: postfix.Driver()}) }
 
@@ -193,23 +157,9 @@ func TestBlockedInEveryWay(t *testing.T) {
 			if len(blocked.Left) > 0 || (blocked.Closed > 0) != wantClosed {
 				t.Errorf("block: %+v", blocked)
 			}
-			for _, a := range s.probe(t, driver.ProbeRequest{Credential: s.alice, Sessions: held.Sessions}).Attempts {
-				if a.Outcome != driver.OutcomeRefused && a.Outcome != driver.OutcomeNotResumed {
-					t.Errorf("blocked, %s is %s at %s: %s", a.Way, a.Outcome, a.Address, a.Answer)
-				}
-			}
-			for _, open := range held.Open {
-				if a := open.Try(t.Context()); a.Outcome == driver.OutcomeAccepted {
-					t.Errorf("an open connection is still taken: %s", a.Answer)
-				}
-				open.Close()
-			}
-			for _, open := range other.Open {
-				if a := open.Try(t.Context()); a.Outcome != driver.OutcomeAccepted {
-					t.Errorf("somebody else's open connection: %s (%s)", a.Outcome, a.Answer)
-				}
-				open.Close()
-			}
+			drivertest.Refused(t, s.probe(t, driver.ProbeRequest{Credential: s.alice, Sessions: held.Sessions}).Attempts)
+			drivertest.Ended(t, held)
+			drivertest.GoOn(t, other)
 			if err := s.good(t); err != nil {
 				t.Error(err)
 			}

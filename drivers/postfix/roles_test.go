@@ -5,7 +5,6 @@ package postfix_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -21,18 +20,12 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/drivers/postfix"
 	"github.com/tallystick/tallystick/internal/lab"
 )
-
-func install(t *testing.T, door any, m driver.Material) (driver.Installed, error) {
-	t.Helper()
-	return door.(driver.Installer).Install(t.Context(), driver.InstallRequest{
-		Host: host.Local(), New: m, Keep: func(driver.Material) error { return nil }, Now: time.Now,
-	})
-}
 
 // A stubborn host has a Postfix that heeds no reload, as one whose processes go on does.
 type stubborn struct{ driver.Host }
@@ -75,7 +68,7 @@ func TestCheckerSaysNo(t *testing.T) {
 	if err := os.WriteFile(path, append(text, "meta_directory = /nonexistent\n"...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := install(t, s.door, s.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrInvalid) || errors.Is(err, tallystick.ErrDamaged) {
+	if _, err := drivertest.Install(t, s.door, host.Local(), s.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrInvalid) || errors.Is(err, tallystick.ErrDamaged) {
 		t.Errorf("it gives %v, want ErrInvalid", err)
 	}
 	if err := os.WriteFile(path, text, 0o644); err != nil {
@@ -138,7 +131,7 @@ smtp_tls_session_cache_database = btree:$data_directory/smtp_scache
 		t.Fatal(err)
 	}
 	for n, want := range []bool{true, false} {
-		if installed, err := install(t, door, next); err != nil || installed.Changed.Changed != want || len(installed.Shown) != 1 {
+		if installed, err := drivertest.Install(t, door, host.Local(), next); err != nil || installed.Changed.Changed != want || len(installed.Shown) != 1 {
 			t.Fatalf("install %d: %+v, %v", n, installed, err)
 		}
 	}
@@ -236,10 +229,7 @@ func TestOpenConnectionsAreNamed(t *testing.T) {
 func TestSeveralCertificates(t *testing.T) {
 	t.Parallel()
 	s := start(t, lab.PostfixSettings{}, nil)
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := lab.NewRSAKey(t, 2048)
 	old := s.PKI.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}}, &key.PublicKey)
 	text, private := lab.MaterialPEM(t, driver.Material{Public: driver.Public{Chain: [][]byte{old.Raw, s.PKI.Sub.Raw}}, Key: key})
 	second, keyFile := lab.File(t, "rsa.pem", text), lab.File(t, "rsa.key", private)
@@ -252,11 +242,11 @@ func TestSeveralCertificates(t *testing.T) {
 	}
 	next := s.PKI.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}}, &key.PublicKey)
 	door := open(t, s.Postfix, map[string]string{"certificate": second})
-	if _, err := install(t, door, s.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrInvalid) {
+	if _, err := drivertest.Install(t, door, host.Local(), s.PKI.Localhost(t)); !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("a key of another kind gives %v", err)
 	}
 	m := driver.Material{Public: driver.Public{Chain: [][]byte{next.Raw, s.PKI.Sub.Raw}}, Key: key}
-	installed, err := install(t, door, m)
+	installed, err := drivertest.Install(t, door, host.Local(), m)
 	if err != nil || len(installed.Shown) != 2 {
 		t.Errorf("install: %+v, %v", installed, err)
 	}

@@ -15,54 +15,23 @@ import (
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
-// maxPEM bounds the files of certificates and keys, in bytes.
-const maxPEM = 1 << 20
-
-// A slot is where one credential is read from. Both paths are the same where one file
-// holds it.
-type slot struct{ certificate, key string }
-
-// credential reads what is in a slot.
-func (s slot) credential(ctx context.Context, h driver.Host) (driver.Material, error) {
-	text, err := h.ReadFile(ctx, s.certificate, maxPEM)
-	if err != nil {
-		return driver.Material{}, fmt.Errorf("couldn't read the certificate: %w", err)
+// filesOf are what the files of a pair hold with a credential in it. In one that holds both,
+// the key comes first (postconf(5), smtpd_tls_chain_files).
+func filesOf(p installing.Pair, m driver.Material) ([]installing.File, error) {
+	if p.Key != p.Certificate {
+		return p.Files(m)
 	}
-	if s.key != s.certificate {
-		key, err := h.ReadFile(ctx, s.key, maxPEM)
-		if err != nil {
-			return driver.Material{}, fmt.Errorf("couldn't read the key of %s: %w", s.certificate, err)
-		}
-		text = slices.Concat(text, []byte("\n"), key)
-	}
-	m, err := installing.ReadPEM(text)
-	if err != nil {
-		return driver.Material{}, fmt.Errorf("couldn't read %s: %w", s.certificate, err)
-	}
-	return m, nil
-}
-
-// files are what a slot holds with a credential in it.
-func (s slot) files(m driver.Material) ([]installing.File, error) {
-	if s.key == s.certificate {
-		text, err := installing.PEM(m, installing.Key, installing.Chain) // in this order: postconf(5), smtpd_tls_chain_files
-		return []installing.File{{Path: s.key, Content: text, Mode: 0o600, Key: true}}, err
-	}
-	key, err := installing.PEM(m, installing.Key)
-	if err != nil {
-		return nil, err
-	}
-	chain, err := installing.PEM(m, installing.Chain)
-	return []installing.File{{Path: s.key, Content: key, Mode: 0o600, Key: true}, {Path: s.certificate, Content: chain, Mode: 0o644}}, err
+	both, err := installing.PEM(m, installing.Key, installing.Chain)
+	return []installing.File{{Path: p.Key, Content: both, Mode: 0o600, Key: true}}, err
 }
 
 // slots returns those of a daemon ("smtpd" or "smtp") by its parameters (postconf(5)):
 // chain files go before the older pairs of files.
-func (d *door) slots(ctx context.Context, h driver.Host, daemon string, of func(string) string) ([]slot, error) {
+func (d *door) slots(ctx context.Context, h driver.Host, daemon string, of func(string) string) ([]installing.Pair, error) {
 	if files := list(of(daemon + "_tls_chain_files")); len(files) > 0 {
 		return d.chainSlots(ctx, h, files)
 	}
-	var all []slot
+	var all []installing.Pair
 	for _, kind := range []string{"", "d", "ec"} {
 		certificate, key := of(daemon+"_tls_"+kind+"cert_file"), of(daemon+"_tls_"+kind+"key_file")
 		if certificate == "" || certificate == "none" {
@@ -71,21 +40,21 @@ func (d *door) slots(ctx context.Context, h driver.Host, daemon string, of func(
 		if key == "" {
 			key = certificate
 		}
-		all = append(all, slot{under(d.Config, certificate), under(d.Config, key)})
+		all = append(all, installing.Pair{Certificate: under(d.Config, certificate), Key: under(d.Config, key)})
 	}
 	return all, nil
 }
 
 // chainSlots pairs files: one has a key and its certificates, or a key whose
 // certificates are in the next.
-func (d *door) chainSlots(ctx context.Context, h driver.Host, files []string) ([]slot, error) {
-	var all []slot
+func (d *door) chainSlots(ctx context.Context, h driver.Host, files []string) ([]installing.Pair, error) {
+	var all []installing.Pair
 	key := ""
 	for _, path := range files {
 		path = under(d.Config, path)
-		text, err := h.ReadFile(ctx, path, maxPEM)
+		text, err := h.ReadFile(ctx, path, installing.MaxFile)
 		if errors.Is(err, fs.ErrNotExist) && key == "" {
-			all = append(all, slot{path, path}) // a first certificate may come
+			all = append(all, installing.Pair{Certificate: path, Key: path}) // a first certificate may come
 			continue
 		}
 		if err != nil {
@@ -94,11 +63,11 @@ func (d *door) chainSlots(ctx context.Context, h driver.Host, files []string) ([
 		keys, certificates := count(text)
 		switch {
 		case keys == 1 && certificates > 0 && key == "":
-			all = append(all, slot{path, path})
+			all = append(all, installing.Pair{Certificate: path, Key: path})
 		case keys == 1 && certificates == 0 && key == "":
 			key = path
 		case keys == 0 && certificates > 0 && key != "":
-			all, key = append(all, slot{path, key}), ""
+			all, key = append(all, installing.Pair{Certificate: path, Key: key}), ""
 		default:
 			return nil, invalid("the chain file %s has %d keys and %d certificates in an order that cannot be replaced: give each credential a file with its key and then its certificates",
 				path, keys, certificates)
@@ -119,18 +88,18 @@ func count(text []byte) (keys, certificates int) {
 	return keys, certificates
 }
 
-// A stand is how a door stands: its slot, and who shows what is in it.
+// A stand is how a door stands: where its credential is read from, and who shows it.
 type stand struct {
-	slot
-	listeners []driver.Listener // that read the slot; none for a client
+	installing.Pair
+	listeners []driver.Listener // that read it; none for a client
 	all       []driver.Listener
 	notes     []string
 }
 
-// stand finds the slot that the door is about.
+// stand finds where the credential is that the door is about.
 func (d *door) stand(ctx context.Context, h driver.Host, c *configuration) (*stand, error) {
 	s := &stand{}
-	found := map[slot][]driver.Listener{}
+	found := map[installing.Pair][]driver.Listener{}
 	if d.Role == roleClient {
 		slots, err := d.slots(ctx, h, "smtp", func(name string) string { return c.main[name] })
 		if err != nil {
@@ -142,9 +111,9 @@ func (d *door) stand(ctx context.Context, h driver.Host, c *configuration) (*sta
 	} else if err := d.servers(ctx, h, c, s, found); err != nil {
 		return nil, err
 	}
-	var chosen []slot
+	var chosen []installing.Pair
 	for one := range found {
-		if d.Certificate == "" || one.certificate == d.Certificate {
+		if d.Certificate == "" || one.Certificate == d.Certificate {
 			chosen = append(chosen, one)
 		}
 	}
@@ -156,15 +125,15 @@ func (d *door) stand(ctx context.Context, h driver.Host, c *configuration) (*sta
 		return s, nil
 	case len(chosen) > 1:
 		return nil, invalid("Postfix reads %d certificates, one from %s: say in the option certificate which file this door is about",
-			len(chosen), slices.MinFunc(chosen, func(a, b slot) int { return strings.Compare(a.certificate, b.certificate) }).certificate)
+			len(chosen), slices.MinFunc(chosen, func(a, b installing.Pair) int { return strings.Compare(a.Certificate, b.Certificate) }).Certificate)
 	}
-	s.slot = chosen[0]
+	s.Pair = chosen[0]
 	s.listeners = found[chosen[0]]
 	return s, nil
 }
 
 // servers fills in the listeners, all and by slot.
-func (d *door) servers(ctx context.Context, h driver.Host, c *configuration, s *stand, found map[slot][]driver.Listener) error {
+func (d *door) servers(ctx context.Context, h driver.Host, c *configuration, s *stand, found map[installing.Pair][]driver.Listener) error {
 	for _, one := range c.doors() {
 		speaks, wrapped := c.secures(one)
 		if !speaks {
@@ -184,12 +153,12 @@ func (d *door) servers(ctx context.Context, h driver.Host, c *configuration, s *
 				listener.Protocol = "smtps"
 			}
 			s.all = append(s.all, listener)
-			for _, slot := range slots {
-				found[slot] = append(found[slot], d.shows(ctx, h, listener, slot, len(slots) > 1))
+			for _, pair := range slots {
+				found[pair] = append(found[pair], d.shows(ctx, h, listener, pair, len(slots) > 1))
 			}
 		}
-		for _, slot := range slots {
-			found[slot] = slices.Grow(found[slot], 0) // it is there, though nobody may be seen to show it
+		for _, pair := range slots {
+			found[pair] = slices.Grow(found[pair], 0) // it is there, though nobody may be seen to show it
 		}
 	}
 	slices.SortFunc(s.all, func(a, b driver.Listener) int { return strings.Compare(a.Address, b.Address) })
@@ -199,14 +168,14 @@ func (d *door) servers(ctx context.Context, h driver.Host, c *configuration, s *
 	return nil
 }
 
-// shows returns the listener as one that shows what is in the slot, where it has
+// shows returns the listener as one that shows what is in the files of p, where it has
 // several with keys of different kinds.
-func (d *door) shows(ctx context.Context, h driver.Host, listener driver.Listener, s slot, several bool) driver.Listener {
+func (d *door) shows(ctx context.Context, h driver.Host, listener driver.Listener, p installing.Pair, several bool) driver.Listener {
 	if !several {
 		return listener
 	}
-	if m, err := s.credential(ctx, h); err == nil {
-		if algorithm := algorithmOf(m.Public); algorithm != "" {
+	if m, err := p.Read(ctx, h); err == nil {
+		if algorithm := m.Public.KeyAlgorithm(); algorithm != "" {
 			listener.Details = map[string]string{"sender": d.Sender, "recipient": d.Recipient, "algorithm": algorithm}
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -157,12 +156,9 @@ func restore(text []byte, key string) []byte {
 // prints returns the fingerprints by which Postfix knows a certificate
 // (postconf(5), smtpd_tls_fingerprint_digest): that of itself, and that of its public key.
 func prints(digest string, p driver.Public) (certificate, key string, err error) {
-	if len(p.Chain) == 0 {
-		return "", "", invalid("Postfix knows clients by certificates, and this is none")
-	}
-	c, err := x509.ParseCertificate(p.Chain[0])
+	c, err := p.Leaf()
 	if err != nil {
-		return "", "", invalid("couldn't read the certificate: %v", err)
+		return "", "", err
 	}
 	sum := func(der []byte) []byte { s := sha256.Sum256(der); return s[:] }
 	switch digest {

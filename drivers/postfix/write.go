@@ -15,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // An edit is what a table shall be.
@@ -91,7 +92,7 @@ func (d *door) heed(ctx context.Context, h driver.Host, edits []edit) error {
 	if err := d.reload(ctx, h); err != nil {
 		return err
 	}
-	return pause(ctx, settling)
+	return network.Sleep(ctx, settling)
 }
 
 // postmap makes the file of a table that Postfix reads. It notices by the time of that,
@@ -114,7 +115,7 @@ func (d *door) postmap(ctx context.Context, h driver.Host, t table) error {
 		if err != nil || t.live() || after.Modified.Unix() != before.Modified.Unix() {
 			return err
 		}
-		if err := pause(ctx, time.Second+100*time.Millisecond); err != nil {
+		if err := network.Sleep(ctx, time.Second+100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -147,12 +148,3 @@ func (d *door) reload(ctx context.Context, h driver.Host) error {
 
 // settling is the time in which processes that wait notice that there was a reload.
 const settling = 300 * time.Millisecond
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -28,12 +28,9 @@ func (d *door) BlocksByList() bool { return true }
 // Block brings the server the revocation list that names the credential, and ends the
 // connections that were made with it. Nothing is there to lift: what is on a list stays on it.
 func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.Blocked, error) {
-	if len(request.Old.Chain) == 0 {
-		return driver.Blocked{}, invalid("PostgreSQL can refuse one certificate, and this credential is none")
-	}
-	old, err := x509.ParseCertificate(request.Old.Chain[0])
+	old, err := request.Old.Leaf()
 	if err != nil {
-		return driver.Blocked{}, invalid("couldn't read the certificate: %v", err)
+		return driver.Blocked{}, err
 	}
 	if request.Lift {
 		return driver.Blocked{Changed: driver.Changed{Detail: "PostgreSQL refuses by revocation lists alone, and those stay"}}, nil
@@ -45,7 +42,7 @@ func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.B
 	if !now.ssl || now.ca == "" {
 		return driver.Blocked{Changed: driver.Changed{Detail: "PostgreSQL asks no client for a certificate"}}, nil
 	}
-	cas, err := authorities(ctx, request.Host, now)
+	cas, err := blocking.AuthoritiesAt(ctx, request.Host, now.ca)
 	if err != nil {
 		return driver.Blocked{}, err
 	}

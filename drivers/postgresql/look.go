@@ -3,10 +3,8 @@
 package postgresql
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,7 +54,7 @@ func (d *door) clients(ctx context.Context, h driver.Host, now settings, at time
 		view.Notes = append(view.Notes, "lets no client in by a certificate (pg_hba.conf, ssl_ca_file)")
 		return nil
 	}
-	cas, err := authorities(ctx, h, now)
+	cas, err := blocking.AuthoritiesAt(ctx, h, now.ca)
 	if err != nil {
 		return err
 	}
@@ -64,15 +62,7 @@ func (d *door) clients(ctx context.Context, h driver.Host, now settings, at time
 	if err != nil {
 		return err
 	}
-	for _, ca := range cas {
-		view.Authorities = append(view.Authorities, ca.Raw)
-	}
-	slices.SortFunc(view.Authorities, bytes.Compare)
-	var all bool
-	if view.Denies, all = lists.all().Names(); !all {
-		view.Notes = append(view.Notes, "has more on its revocation lists than is shown")
-	}
-	view.Notes = append(view.Notes, lists.all().Ended(at)...)
+	lists.all().ShowTo(view, cas, at)
 	if len(lists) == 0 {
 		view.Notes = append(view.Notes, "has no revocation list: whatever a CA has revoked gets in")
 	}
@@ -89,27 +79,13 @@ func (d *door) listeners(now settings) []driver.Listener {
 	var all []driver.Listener
 	for _, address := range strings.Split(now.addresses, ",") {
 		address = strings.TrimSpace(address)
-		switch address {
-		case "":
+		if address == "" {
 			continue
-		case "*", "0.0.0.0": // found on the machine's own
-			address = "127.0.0.1"
-		case "::":
-			address = "::1"
 		}
-		all = append(all, driver.Listener{Address: net.JoinHostPort(address, now.port), Protocol: "postgres", ServerName: d.ServerName, Details: details})
+		all = append(all, driver.Listener{Address: net.JoinHostPort(probing.Reach(address, ""), now.port), Protocol: "postgres", ServerName: d.ServerName, Details: details})
 	}
 	slices.SortFunc(all, func(a, b driver.Listener) int { return cmp.Compare(a.Address, b.Address) })
 	return all
-}
-
-// authorities reads the CAs of clients.
-func authorities(ctx context.Context, h driver.Host, now settings) ([]*x509.Certificate, error) {
-	text, err := h.ReadFile(ctx, now.ca, blocking.MaxFile)
-	if err != nil {
-		return nil, err
-	}
-	return blocking.ReadCertificates(text), nil
 }
 
 // A listFile is a file with revocation lists.

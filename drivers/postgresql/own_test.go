@@ -5,11 +5,9 @@ package postgresql_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,8 +18,8 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
-	"github.com/tallystick/tallystick/driver/probing"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
@@ -32,11 +30,8 @@ func (e *estate) block(t *testing.T, h driver.Host, m driver.Material) (driver.B
 
 func (e *estate) probe(t *testing.T, m driver.Material, r driver.ProbeRequest, want ...string) driver.Probed {
 	t.Helper()
-	r.Host, r.Credential, r.Listeners, r.Now = host.Local(), m, e.listeners("alice"), time.Now
-	probed, err := probing.Probe(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.Credential, r.Listeners = m, e.listeners("alice")
+	probed := drivertest.Probe(t, r)
 	for _, a := range probed.Attempts {
 		if !strings.Contains(strings.Join(want, " "), a.Outcome) {
 			t.Errorf("%s, %s: %s (%s), want %q", m, a.Way, a.Outcome, a.Answer, want)
@@ -239,13 +234,9 @@ func (e *estate) trustBringsACAWithItsLists(t *testing.T) {
 
 // OpenSSL takes no RSA key of 1024 bits, which passes every check before.
 func (e *estate) installPutsBackWhatTheServerRefuses(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := e.servers.Sign(t, &x509.Certificate{DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, &key.PublicKey)
-	bad := driver.Material{Public: driver.Public{Chain: [][]byte{leaf.Raw, e.servers.Sub.Raw}}, Key: key}
-	_, err = e.open(t, nil).(driver.Installer).Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: bad, Now: time.Now})
+	key := lab.NewRSAKey(t, 1024)
+	bad := e.servers.LocalhostOf(t, key)
+	_, err := drivertest.Install(t, e.open(t, nil), host.Local(), bad)
 	if err == nil || errors.Is(err, tallystick.ErrDamaged) {
 		t.Errorf("%v; want a refusal that was put back", err)
 	}
@@ -262,50 +253,20 @@ func (e *estate) installPutsBackWhatTheServerRefuses(t *testing.T) {
 	}
 }
 
-// A broken host cuts the connection over which the server is told to read its files.
-type broken struct {
-	driver.Host
-	at    int // which time, from 1
-	after bool
-	seen  atomic.Int32
-}
-
-func (b *broken) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := b.Host.Dial(ctx, network, address)
-	if network == "unix" && err == nil {
-		return &brokenConn{Conn: conn, host: b}, nil
-	}
-	return conn, err
-}
-
-type brokenConn struct {
-	net.Conn
-	host *broken
-}
-
-func (c *brokenConn) Write(p []byte) (int, error) {
-	if !strings.Contains(string(p), "pg_reload_conf()") || int(c.host.seen.Add(1)) != c.host.at {
-		return c.Conn.Write(p)
-	}
-	if c.host.after {
-		c.Conn.Write(p)
-		time.Sleep(100 * time.Millisecond)
-	}
-	c.Conn.Close()
-	return 0, errors.New("a fault of the test")
-}
+// reloads tells apart what has the server read its files.
+func reloads(p []byte) bool { return strings.Contains(string(p), "pg_reload_conf()") }
 
 func (e *estate) reloadsThatAreCutOff(t *testing.T) {
 	next, alice := e.servers.Localhost(t), e.clients.Client(t, "alice")
 	install := func(h driver.Host) error {
-		_, err := e.open(t, nil).(driver.Installer).Install(t.Context(), driver.InstallRequest{Host: h, New: next, Now: time.Now})
+		_, err := drivertest.Install(t, e.open(t, nil), h, next)
 		return err
 	}
 	block := func(h driver.Host) error { _, err := e.block(t, h, alice); return err }
 	for what, verb := range map[string]func(driver.Host) error{"install": install, "block": block} {
 		for _, after := range []bool{false, true} {
 			e.reset(t)
-			h := &broken{Host: host.Local(), at: 1, after: after}
+			h := &drivertest.CutHost{Host: host.Local(), Cuts: reloads, After: after}
 			if err := verb(h); err == nil || errors.Is(err, tallystick.ErrDamaged) {
 				t.Errorf("%s, cut off after: %v: %v; want an error, and the old files read again", what, after, err)
 			}
@@ -346,7 +307,7 @@ func (e *estate) installUnderLoad(t *testing.T) {
 	}
 	for range 10 {
 		time.Sleep(100 * time.Millisecond)
-		_, err := e.open(t, nil).(driver.Installer).Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: e.servers.Localhost(t), Now: time.Now})
+		_, err := drivertest.Install(t, e.open(t, nil), host.Local(), e.servers.Localhost(t))
 		if err != nil {
 			t.Error(err)
 		}

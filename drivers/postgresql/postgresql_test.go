@@ -4,7 +4,6 @@ package postgresql_test
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"os"
@@ -63,18 +62,13 @@ func newEstate(t *testing.T, s lab.PostgresSettings) *estate {
 	}
 	paths = append(paths, e.lists(t)...)
 	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.files[path] = string(text)
+		e.files[path] = lab.Read(t, path)
 	}
 	return e
 }
 
 func (e *estate) door(t *testing.T) drivertest.Door {
-	alice, next := e.clients.Client(t, "alice"), e.others.Client(t, "alice")
-	next.Chain = append(next.Chain, e.others.Root.Raw)
+	alice, next := e.clients.Client(t, "alice"), e.others.WithRoot(e.others.Client(t, "alice"))
 	return drivertest.Door{
 		Opened: e.open(t, nil), Host: host.Local(),
 		Shown: e.server.Material, Next: e.servers.Localhost(t),
@@ -91,11 +85,7 @@ func (e *estate) open(t *testing.T, options map[string]string) any {
 	for name, value := range options {
 		all[name] = value
 	}
-	opened, err := postgresql.Driver().Open(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return opened
+	return drivertest.Open[any](t, postgresql.Driver(), all)
 }
 
 func (e *estate) listeners(user string) []driver.Listener {
@@ -106,9 +96,7 @@ func (e *estate) listeners(user string) []driver.Listener {
 func (e *estate) reset(t *testing.T) {
 	t.Helper()
 	for path, text := range e.files {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Write(t, path, text)
 	}
 	for _, path := range e.lists(t) {
 		if _, known := e.files[path]; !known {
@@ -172,11 +160,7 @@ func (e *estate) connect(ctx context.Context, m driver.Material) (*pgx.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(e.servers.Root)
-	pair := tls.Certificate{Certificate: m.Chain, PrivateKey: m.Key}
-	c.TLSConfig = &tls.Config{RootCAs: roots, ServerName: "localhost",
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }}
+	c.TLSConfig = e.servers.ClientConfig(m)
 	return pgx.ConnectConfig(ctx, c)
 }
 

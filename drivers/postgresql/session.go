@@ -9,7 +9,6 @@ import (
 	"net"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,21 +23,6 @@ const (
 	patience  = 30 * time.Second // for a reload to be done
 	byteLimit = 64 << 20         // of all answers of one connection
 )
-
-// limited ends a connection whose other side sends without end.
-type limited struct {
-	net.Conn
-	read atomic.Int64 // bytes; pgx reads in more than one goroutine
-}
-
-func (c *limited) Read(p []byte) (int, error) {
-	if c.read.Load() > byteLimit {
-		return 0, errors.New("the server sent more than any answer needs")
-	}
-	n, err := c.Conn.Read(p)
-	c.read.Add(int64(n))
-	return n, err
-}
 
 // connect signs in over the socket.
 func (d *door) connect(ctx context.Context, h driver.Host) (*pgx.Conn, error) {
@@ -55,7 +39,7 @@ func (d *door) connect(ctx context.Context, h driver.Host) (*pgx.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &limited{Conn: conn}, nil
+		return network.Limited(conn, byteLimit), nil
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {

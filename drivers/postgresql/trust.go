@@ -5,7 +5,6 @@ package postgresql
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,8 +23,8 @@ import (
 // with another common name gets the lines of pg_ident.conf that name the old one. Where its
 // CA is not one of the server's, that is added, with its revocation lists where it wants some.
 func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.Changed, error) {
-	if len(request.New.Chain) == 0 {
-		return driver.Changed{}, invalid("PostgreSQL lets in certificates, and the new credential is none")
+	if _, err := request.New.Leaf(); err != nil {
+		return driver.Changed{}, err
 	}
 	now, err := d.settings(ctx, request.Host)
 	if err != nil {
@@ -76,9 +75,7 @@ func (d *door) certified(ctx context.Context, request driver.TrustRequest, now s
 	if err := blocking.Trusted(request.Like.Chain, blocking.ReadCertificates(text), request.Now()); err != nil {
 		return nil, fmt.Errorf("%w: PostgreSQL does not let in the certificate that the new one shall be like: %w", tallystick.ErrNotFound, err)
 	}
-	next, err := blocking.AddAuthorities(text, request.New, request.Authorities, func(cas []*x509.Certificate) error {
-		return blocking.Trusted(request.New.Chain, cas, request.Now())
-	})
+	next, err := blocking.Admit(text, request)
 	if err != nil {
 		return nil, err
 	}
@@ -172,13 +169,13 @@ func (d *door) linesOf(ctx context.Context, h driver.Host, name string) ([][2]st
 func quoted(word string) string { return `"` + strings.ReplaceAll(word, `"`, `""`) + `"` }
 
 func commonNames(next, like driver.Public) (string, string, error) {
-	a, err := x509.ParseCertificate(next.Chain[0])
+	a, err := next.Leaf()
 	if err != nil {
-		return "", "", invalid("couldn't read the new certificate: %v", err)
+		return "", "", err
 	}
-	b, err := x509.ParseCertificate(like.Chain[0])
+	b, err := like.Leaf()
 	if err != nil {
-		return "", "", invalid("couldn't read the old certificate: %v", err)
+		return "", "", err
 	}
 	return a.Subject.CommonName, b.Subject.CommonName, nil
 }

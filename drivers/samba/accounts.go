@@ -14,6 +14,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/ldapdir"
 )
 
 // The attributes of accounts ([MS-ADA1], [MS-ADA3]).
@@ -40,10 +41,10 @@ func (a account) disabled() bool { return a.control&disabled != 0 }
 
 // accounts finds entries. What is found is sorted by DN.
 func (s *session) accounts(filter string) ([]account, error) {
-	found, err := s.conn.SearchWithPaging(ldap.NewSearchRequest(s.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter,
+	found, err := s.SearchWithPaging(ldap.NewSearchRequest(s.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter,
 		[]string{attrCert, attrMapping, attrControl, attrName, attrUPN}, nil), pageSize)
 	if err != nil {
-		return nil, answered("couldn't search the accounts", err)
+		return nil, ldapdir.Answered("couldn't search the accounts", err)
 	}
 	var all []account
 	for _, e := range found.Entries {
@@ -182,8 +183,8 @@ func (c *change) do(s *session) (bool, error) {
 	if len(request.Changes) == 0 {
 		return false, nil
 	}
-	if err := s.conn.Modify(request); err != nil {
-		return false, answered("couldn't change "+c.dn, err)
+	if err := s.Modify(request); err != nil {
+		return false, ldapdir.Answered("couldn't change "+c.dn, err)
 	}
 	return true, nil
 }

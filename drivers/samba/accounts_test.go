@@ -88,7 +88,12 @@ func (d desk) tries(m driver.Material, name, outcome string) {
 	if err != nil || len(probed.Attempts) != 1 || probed.Attempts[0].Outcome != outcome {
 		d.t.Errorf("it gives %+v, %v; want %s", probed.Attempts, err, outcome)
 	}
-	if err := kinit(d.t, d.s, m, name); (err == nil) != (outcome == driver.OutcomeAccepted) {
+	err = kinit(d.t, d.s, m, name)
+	for n := 0; n < 3 && err != nil && outcome == driver.OutcomeAccepted; n++ {
+		time.Sleep(time.Second) // where the machine was busy, kinit was seen to ask for a password once
+		err = kinit(d.t, d.s, m, name)
+	}
+	if (err == nil) != (outcome == driver.OutcomeAccepted) {
 		d.t.Errorf("want %s: %v", outcome, err)
 	}
 }

@@ -31,7 +31,7 @@ func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.B
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	if request.Lift {
 		lifted, err := s.undo(markBlocked, old)
 		return driver.Blocked{Changed: lifted}, err

@@ -68,7 +68,7 @@ func (d *door) lookAccounts(ctx context.Context, request driver.LookRequest, now
 	if err != nil {
 		return driver.View{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	all, err := s.accounts("(|(" + attrCert + "=*)(" + attrMapping + "=*))")
 	if err != nil {
 		return driver.View{}, err

@@ -28,7 +28,7 @@ type known struct {
 }
 
 func knownOf(public driver.Public) (known, error) {
-	leaf, err := leafOf(public)
+	leaf, err := public.Leaf()
 	if err != nil {
 		return known{}, err
 	}

@@ -36,7 +36,7 @@ var refusals = map[int]string{
 // comes back is thrown away: only the client could open it, by a secret that is not kept.
 // Nothing is held: Kerberos has no connections.
 func (d *door) Probe(ctx context.Context, request driver.ProbeRequest) (driver.Probed, error) {
-	leaf, err := leafOf(request.Credential.Public)
+	leaf, err := request.Credential.Public.Leaf()
 	if err != nil {
 		return driver.Probed{}, err
 	}

@@ -60,11 +60,7 @@ func opened(t *testing.T, s *lab.Samba, options map[string]string) any {
 	for name, value := range options {
 		all[name] = value
 	}
-	d, err := Driver().Open(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return drivertest.Open[any](t, Driver(), all)
 }
 
 // signsIn binds over TLS with a password, as a client that knows the CA. A domain

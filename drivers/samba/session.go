@@ -20,6 +20,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/ldapdir"
 	"github.com/tallystick/tallystick/driver/network"
 )
 
@@ -31,24 +32,8 @@ const (
 
 // A session is a connection to the directory, signed in.
 type session struct {
-	conn *ldap.Conn
+	*ldap.Conn
 	base string // DN of the domain
-	stop func() bool
-}
-
-// limited ends a connection whose other side sends without end.
-type limited struct {
-	net.Conn
-	left int
-}
-
-func (c *limited) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, errors.New("the directory sent more than any answer needs")
-	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
-	return n, err
 }
 
 // dial signs in. The session ends with ctx.
@@ -57,12 +42,11 @@ func (d *door) dial(ctx context.Context, h driver.Host, now settings) (*session,
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: ldap.NewConn(&limited{conn, byteLimit}, d.Bind != "")}
-	s.conn.Start()
-	s.conn.SetTimeout(patience)
-	s.stop = context.AfterFunc(ctx, func() { conn.Close() })
+	s := &session{Conn: ldap.NewConn(network.Ending(ctx, network.Limited(conn, byteLimit)), d.Bind != "")}
+	s.Start()
+	s.SetTimeout(patience)
 	if err := d.signIn(ctx, h, s); err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -122,37 +106,17 @@ func (d *door) signIn(ctx context.Context, h driver.Host, s *session) error {
 		if err != nil {
 			return err
 		}
-		if err := s.conn.Bind(d.Bind, strings.TrimRight(string(password), "\r\n")); err != nil {
-			return answered("couldn't sign in to Samba as "+d.Bind, err)
+		if err := s.Bind(d.Bind, strings.TrimRight(string(password), "\r\n")); err != nil {
+			return ldapdir.Answered("couldn't sign in to Samba as "+d.Bind, err)
 		}
 	}
-	found, err := s.conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"defaultNamingContext"}, nil))
+	found, err := s.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"defaultNamingContext"}, nil))
 	if err != nil {
-		return answered("couldn't ask Samba for its domain", err)
+		return ldapdir.Answered("couldn't ask Samba for its domain", err)
 	}
 	if len(found.Entries) != 1 || found.Entries[0].GetAttributeValue("defaultNamingContext") == "" {
 		return invalid("what answers is no domain controller")
 	}
 	s.base = found.Entries[0].GetAttributeValue("defaultNamingContext")
 	return nil
-}
-
-func (s *session) close() {
-	s.stop()
-	s.conn.Close() // what was asked is answered: an error here says nothing
-}
-
-// answered makes an error of what Samba said: no again, or later.
-func answered(doing string, err error) error {
-	kind := tallystick.ErrUnavailable
-	var said *ldap.Error
-	if errors.As(err, &said) {
-		switch said.ResultCode {
-		case ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultStrongAuthRequired:
-			kind = tallystick.ErrDenied
-		case ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform, ldap.LDAPResultInvalidAttributeSyntax:
-			kind = tallystick.ErrInvalid
-		}
-	}
-	return fmt.Errorf("%w: %s: %s", kind, doing, network.Clean(err.Error()))
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/installing"
@@ -134,7 +133,7 @@ func readKDC(text string) (on bool, stores []string, included bool) {
 // lets says whether the KDC lets in whoever has the certificate and its key, as one of the
 // principals that the certificate names.
 func (p pkinit) lets(public driver.Public, at time.Time) bool {
-	leaf, err := leafOf(public)
+	leaf, err := public.Leaf()
 	if err != nil || !p.on || len(principals(leaf)) == 0 {
 		return false
 	}
@@ -151,16 +150,4 @@ func (p pkinit) lets(public driver.Public, at time.Time) bool {
 	leaf.UnhandledCriticalExtensions = nil
 	_, err = leaf.Verify(options)
 	return err == nil || p.unread != "" && !at.After(leaf.NotAfter)
-}
-
-// leafOf reads the certificate of a credential.
-func leafOf(public driver.Public) (*x509.Certificate, error) {
-	if len(public.Chain) == 0 {
-		return nil, invalid("accounts of Samba are let in by certificate, and the credential is none")
-	}
-	leaf, err := x509.ParseCertificate(public.Chain[0])
-	if err != nil {
-		return nil, fmt.Errorf("%w: couldn't read the certificate: %w", tallystick.ErrInvalid, err)
-	}
-	return leaf, nil
 }

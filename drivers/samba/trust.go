@@ -30,7 +30,7 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	if request.Withdraw {
 		return s.undo(markTrusted, next)
 	}

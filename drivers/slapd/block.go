@@ -21,12 +21,9 @@ func (d *door) BlocksByList() bool { return true }
 // connections of its subject that were there before. Nothing is there to lift: what is on
 // a list stays on it.
 func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.Blocked, error) {
-	if len(request.Old.Chain) == 0 {
-		return driver.Blocked{}, invalid("slapd can refuse one certificate, and this credential is none")
-	}
-	old, err := x509.ParseCertificate(request.Old.Chain[0])
+	old, err := request.Old.Leaf()
 	if err != nil {
-		return driver.Blocked{}, invalid("couldn't read the certificate: %v", err)
+		return driver.Blocked{}, err
 	}
 	if request.Lift {
 		return driver.Blocked{Changed: driver.Changed{Detail: "slapd refuses by revocation lists alone, and those stay"}}, nil
@@ -35,7 +32,7 @@ func (d *door) Block(ctx context.Context, request driver.BlockRequest) (driver.B
 	if err != nil {
 		return driver.Blocked{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	now, err := s.settings()
 	if err != nil {
 		return driver.Blocked{}, err

@@ -37,7 +37,7 @@ func (d *door) do(ctx context.Context, h driver.Host, s *session, c change) (boo
 			if err != nil {
 				return err
 			}
-			defer s.close()
+			defer s.Close()
 			return d.quietly(ctx, h, s, c, func() error { return s.set(c.back...) })
 		},
 	}

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/ldapdir"
 	"github.com/tallystick/tallystick/driver/network"
 )
 
@@ -34,10 +34,7 @@ const (
 )
 
 // A session is a connection to slapd over LDAPI, signed in.
-type session struct {
-	conn *ldap.Conn
-	stop func() bool
-}
+type session struct{ *ldap.Conn }
 
 // settings are what cn=config says about TLS.
 type settings struct {
@@ -47,62 +44,37 @@ type settings struct {
 	changed             time.Time // when cn=config was changed last
 }
 
-// limited ends a connection whose other side sends without end.
-type limited struct {
-	net.Conn
-	left int
-}
-
-func (c *limited) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, errors.New("slapd sent more than any answer needs")
-	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
-	return n, err
-}
-
 // dial signs in. The session ends with ctx.
 func (d *door) dial(ctx context.Context, h driver.Host) (*session, error) {
 	conn, err := h.Dial(ctx, "unix", d.Socket)
 	if err != nil {
 		return nil, fmt.Errorf("%w: couldn't reach slapd at %s: %w", tallystick.ErrUnavailable, d.Socket, err)
 	}
-	s := &session{conn: ldap.NewConn(&limited{conn, byteLimit}, false)}
-	s.conn.Start()
-	s.conn.SetTimeout(patience)
-	s.stop = context.AfterFunc(ctx, func() { conn.Close() })
-	if err := s.conn.ExternalBind(); err != nil {
-		s.close()
+	s := &session{ldap.NewConn(network.Ending(ctx, network.Limited(conn, byteLimit)), false)}
+	s.Start()
+	s.SetTimeout(patience)
+	if err := s.ExternalBind(); err != nil {
+		s.Close()
 		return nil, answered("couldn't sign in to slapd over "+d.Socket, err)
 	}
 	return s, nil
 }
 
-func (s *session) close() {
-	s.stop()
-	s.conn.Close() // what was asked is answered: an error here says nothing
-}
-
-// answered makes an error of what slapd said: no again, or later.
+// answered makes an error of what slapd said. LDAPResultOther is what it says of files that it cannot use.
 func answered(doing string, err error) error {
-	kind := tallystick.ErrUnavailable
-	var said *ldap.Error
-	if errors.As(err, &said) {
-		switch said.ResultCode {
-		case ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultAuthMethodNotSupported, ldap.LDAPResultStrongAuthRequired:
-			kind = tallystick.ErrDenied
-		case ldap.LDAPResultNoSuchObject:
-			kind = tallystick.ErrNotFound
-		case ldap.LDAPResultOther, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform:
-			kind = tallystick.ErrInvalid
-		}
+	kind := tallystick.ErrInvalid
+	switch {
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultOther):
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultAuthMethodNotSupported):
+		kind = tallystick.ErrDenied
+	default:
+		return ldapdir.Answered(doing, err)
 	}
 	return fmt.Errorf("%w: %s: %s", kind, doing, network.Clean(err.Error()))
 }
 
 func (s *session) search(base string, scope int, filter string, attributes ...string) ([]*ldap.Entry, error) {
-	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 0, int(patience/time.Second), false, filter, attributes, nil))
+	found, err := s.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 0, int(patience/time.Second), false, filter, attributes, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +117,7 @@ func (s *session) set(all ...setting) error {
 			request.Replace(one.attribute, []string{one.value})
 		}
 	}
-	if err := s.conn.Modify(request); err != nil {
+	if err := s.Modify(request); err != nil {
 		return answered("slapd refused the change of cn=config", err)
 	}
 	return nil

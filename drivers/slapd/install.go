@@ -25,7 +25,7 @@ func (d *door) Install(ctx context.Context, request driver.InstallRequest) (driv
 	if err != nil {
 		return driver.Installed{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	now, err := s.settings()
 	if err != nil {
 		return driver.Installed{}, err

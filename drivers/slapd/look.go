@@ -3,7 +3,6 @@
 package slapd
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -30,7 +29,7 @@ func (d *door) Look(ctx context.Context, request driver.LookRequest) (driver.Vie
 	if err != nil {
 		return driver.View{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	now, err := s.settings()
 	if err != nil {
 		return driver.View{}, err
@@ -69,15 +68,7 @@ func (now settings) clients(ctx context.Context, h driver.Host, at time.Time, vi
 	if err != nil {
 		return err
 	}
-	for _, ca := range cas {
-		view.Authorities = append(view.Authorities, ca.Raw)
-	}
-	slices.SortFunc(view.Authorities, bytes.Compare)
-	var all bool
-	if view.Denies, all = lists.Names(); !all {
-		view.Notes = append(view.Notes, "has more on its revocation lists than is shown")
-	}
-	view.Notes = append(view.Notes, lists.Ended(at)...)
+	lists.ShowTo(view, cas, at)
 	for _, ca := range lists.Uncovered(cas) {
 		view.Notes = append(view.Notes, fmt.Sprintf("has no revocation list of %q: whatever it has revoked gets in", ca.Subject.String()))
 	}
@@ -128,11 +119,7 @@ func authorities(ctx context.Context, h driver.Host, now settings) ([]*x509.Cert
 	if now.ca == "" {
 		return nil, nil
 	}
-	text, err := h.ReadFile(ctx, now.ca, blocking.MaxFile)
-	if err != nil {
-		return nil, err
-	}
-	return blocking.ReadCertificates(text), nil
+	return blocking.AuthoritiesAt(ctx, h, now.ca)
 }
 
 // revocations reads the lists in a file; "" and a file that is not there are none.

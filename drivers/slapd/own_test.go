@@ -8,7 +8,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"os"
@@ -23,8 +22,8 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
-	"github.com/tallystick/tallystick/driver/probing"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
@@ -35,11 +34,8 @@ func (e *estate) block(t *testing.T, h driver.Host, opened any, m driver.Materia
 
 func (e *estate) probe(t *testing.T, m driver.Material, want string, r driver.ProbeRequest) driver.Probed {
 	t.Helper()
-	r.Host, r.Credential, r.Listeners, r.Now = host.Local(), m, e.listeners(), time.Now
-	probed, err := probing.Probe(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.Credential, r.Listeners = m, e.listeners()
+	probed := drivertest.Probe(t, r)
 	for _, a := range probed.Attempts {
 		if a.Outcome != want {
 			t.Errorf("%s at %s, %s: %s (%s), want %s", m, a.Address, a.Way, a.Outcome, a.Answer, want)
@@ -66,7 +62,7 @@ func TestBlockOfOneOfTwoWithOneSubject(t *testing.T) {
 			if len(held.Open) != 4 { // TLS 1.2 and 1.3 at each listener
 				t.Fatalf("%d connections are open, want 4", len(held.Open))
 			}
-			other, err := e.connect(e.config(e.bob))
+			other, err := e.connect(e.servers.ClientConfig(e.bob))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +81,7 @@ func TestBlockOfOneOfTwoWithOneSubject(t *testing.T) {
 			if err := search(other); err != nil {
 				t.Errorf("somebody else's connection: %v", err)
 			}
-			later, err := e.connect(e.config(next))
+			later, err := e.connect(e.servers.ClientConfig(next))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +105,7 @@ func TestBlockNamesConnectionsThatHaveNotSignedIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := ldap.NewConn(tls.Client(raw, e.config(old)), true)
+	conn := ldap.NewConn(tls.Client(raw, e.servers.ClientConfig(old)), true)
 	conn.Start()
 	defer conn.Close()
 	if err := conn.UnauthenticatedBind(""); err != nil {
@@ -132,7 +128,7 @@ func TestCloseIsAnOption(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, "try")
 	old := e.clients.Client(t, "alice")
-	conn, err := e.connect(e.config(old))
+	conn, err := e.connect(e.servers.ClientConfig(old))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +149,7 @@ func TestConnectionsOfARuleThatSearches(t *testing.T) {
 	e.modify(t, "olcAuthzRegexp", `{0}"^cn=([^,]+)$" "ldap:///ou=people,dc=lab,dc=test??one?(cn=$1)"`,
 		`{1}"^gidNumber=.*,cn=peercred,cn=external,cn=auth$" "cn=admin,dc=lab,dc=test"`)
 	old := e.clients.Client(t, "alice")
-	conn, err := e.connect(e.config(old))
+	conn, err := e.connect(e.servers.ClientConfig(old))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,9 +193,8 @@ func TestInstallPutsBackWhatSlapdRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf := e.servers.Sign(t, &x509.Certificate{DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, &key.PublicKey)
-	bad := driver.Material{Public: driver.Public{Chain: [][]byte{leaf.Raw, e.servers.Sub.Raw}}, Key: key}
-	_, err = e.open(t, nil).(driver.Installer).Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: bad, Now: time.Now})
+	bad := e.servers.LocalhostOf(t, key)
+	_, err = drivertest.Install(t, e.open(t, nil), host.Local(), bad)
 	if err == nil || errors.Is(err, tallystick.ErrDamaged) {
 		t.Errorf("%v; want a refusal that was put back", err)
 	}
@@ -214,38 +209,11 @@ func TestInstallPutsBackWhatSlapdRefuses(t *testing.T) {
 	}
 }
 
-// A broken host cuts connections to the socket of slapd at a change of cn=config.
-type broken struct {
-	driver.Host
-	at    int  // the change that is cut off, from 1
-	after bool // when slapd has it
-	seen  atomic.Int32
-}
-
-func (b *broken) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := b.Host.Dial(ctx, network, address)
-	if network == "unix" && err == nil {
-		return &brokenConn{Conn: conn, host: b}, nil
-	}
-	return conn, err
-}
-
-type brokenConn struct {
-	net.Conn
-	host *broken
-}
-
-func (c *brokenConn) Write(p []byte) (int, error) {
-	// ModifyRequest is [APPLICATION 6] (RFC 4511 section 4.6), behind a message number of one byte.
-	if i := strings.Index(string(p[:min(len(p), 12)]), "\x02\x01"); i < 0 || p[i+3] != 0x66 || int(c.host.seen.Add(1)) != c.host.at {
-		return c.Conn.Write(p)
-	}
-	if c.host.after {
-		c.Conn.Write(p)
-		time.Sleep(100 * time.Millisecond)
-	}
-	c.Conn.Close()
-	return 0, errors.New("a fault of the test")
+// changes tells apart a ModifyRequest, [APPLICATION 6] (RFC 4511 section 4.6), behind a
+// message number of one byte.
+func changes(p []byte) bool {
+	i := strings.Index(string(p[:min(len(p), 12)]), "\x02\x01")
+	return i >= 0 && p[i+3] == 0x66
 }
 
 // Changes of cn=config do not pass through the host's writes, so that they fail here.
@@ -254,7 +222,7 @@ func TestChangesThatAreCutOff(t *testing.T) {
 	e := newEstate(t, "try")
 	opened, next, alice := e.open(t, nil), e.servers.Localhost(t), e.clients.Client(t, "alice")
 	install := func(h driver.Host) error {
-		_, err := opened.(driver.Installer).Install(t.Context(), driver.InstallRequest{Host: h, New: next, Now: time.Now})
+		_, err := drivertest.Install(t, opened, h, next)
 		return err
 	}
 	block := func(h driver.Host) error {
@@ -264,10 +232,10 @@ func TestChangesThatAreCutOff(t *testing.T) {
 	for what, verb := range map[string]func(driver.Host) error{"install": install, "block": block} {
 		for _, after := range []bool{false, true} {
 			e.reset(t)
-			h := &broken{Host: host.Local(), at: 1, after: after}
+			h := &drivertest.CutHost{Host: host.Local(), Cuts: changes, After: after}
 			err := verb(h)
-			if err == nil || errors.Is(err, tallystick.ErrDamaged) || h.seen.Load() != 2 {
-				t.Errorf("%s, cut off after: %v: %v, %d changes; want an error, and the old files read again", what, after, err, h.seen.Load())
+			if err == nil || errors.Is(err, tallystick.ErrDamaged) || h.Seen.Load() != 2 {
+				t.Errorf("%s, cut off after: %v: %v, %d changes; want an error, and the old files read again", what, after, err, h.Seen.Load())
 			}
 			if err := e.bind(e.bob); err != nil {
 				t.Error(err)
@@ -299,7 +267,7 @@ func TestInstallUnderLoad(t *testing.T) {
 	var served atomic.Int64
 	for range 8 {
 		load.Go(func() {
-			open, err := e.connect(e.config(e.bob))
+			open, err := e.connect(e.servers.ClientConfig(e.bob))
 			if err != nil {
 				t.Error(err)
 				return
@@ -318,7 +286,7 @@ func TestInstallUnderLoad(t *testing.T) {
 	for range 8 {
 		time.Sleep(300 * time.Millisecond)
 		next := e.servers.Localhost(t)
-		if _, err := opened.(driver.Installer).Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: next, Now: time.Now}); err != nil {
+		if _, err := drivertest.Install(t, opened, host.Local(), next); err != nil {
 			t.Fatal(err)
 		}
 	}

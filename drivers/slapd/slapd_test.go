@@ -4,10 +4,8 @@ package slapd_test
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
-	"os"
 	"testing"
 	"time"
 
@@ -28,8 +26,7 @@ func TestDoor(t *testing.T) {
 	t.Parallel()
 	drivertest.Doors(t, drivertest.DoorSuite{Start: func(t *testing.T) drivertest.Door {
 		e := newEstate(t, "try")
-		alice, next := e.clients.Client(t, "alice"), e.others.Client(t, "alice")
-		next.Chain = append(next.Chain, e.others.Root.Raw)
+		alice, next := e.clients.Client(t, "alice"), e.others.WithRoot(e.others.Client(t, "alice"))
 		return drivertest.Door{
 			Opened: e.open(t, nil), Host: host.Local(),
 			Shown: e.slapd.Material, Next: e.servers.Localhost(t),
@@ -54,11 +51,7 @@ func newEstate(t *testing.T, verify string) *estate {
 	e.slapd = lab.StartSlapd(t, lab.SlapdSettings{PKI: e.clients, Server: e.servers.Localhost(t), CRLs: e.clients.CRLs(t), Verify: verify})
 	e.bob = e.clients.Client(t, "bob")
 	for _, path := range []string{e.slapd.Cert, e.slapd.Key, e.slapd.CA, e.slapd.CRL} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.files[path] = string(text)
+		e.files[path] = lab.Read(t, path)
 	}
 	return e
 }
@@ -69,11 +62,7 @@ func (e *estate) open(t *testing.T, options map[string]string) any {
 	for name, value := range options {
 		all[name] = value
 	}
-	opened, err := slapd.Driver().Open(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return opened
+	return drivertest.Open[any](t, slapd.Driver(), all)
 }
 
 func (e *estate) listeners() []driver.Listener {
@@ -84,9 +73,7 @@ func (e *estate) listeners() []driver.Listener {
 func (e *estate) reset(t *testing.T) {
 	t.Helper()
 	for path, text := range e.files {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Write(t, path, text)
 	}
 	e.modify(t, "olcTLSCertificateFile", e.slapd.Cert)
 }
@@ -110,15 +97,6 @@ func (e *estate) modify(t *testing.T, attribute string, values ...string) {
 	}
 }
 
-// config is that of a client that trusts the CA of the servers.
-func (e *estate) config(m driver.Material) *tls.Config {
-	roots := x509.NewCertPool()
-	roots.AddCert(e.servers.Root)
-	pair := tls.Certificate{Certificate: m.Chain, PrivateKey: m.Key}
-	return &tls.Config{RootCAs: roots, ServerName: "localhost",
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }}
-}
-
 // connect makes a connection and signs in.
 func (e *estate) connect(config *tls.Config) (*ldap.Conn, error) {
 	raw, err := net.DialTimeout("tcp", e.slapd.LDAPS, 5*time.Second)
@@ -137,7 +115,7 @@ func (e *estate) connect(config *tls.Config) (*ldap.Conn, error) {
 
 // bind signs in, reads an entry and goes.
 func (e *estate) bind(m driver.Material) error {
-	conn, err := e.connect(e.config(m))
+	conn, err := e.connect(e.servers.ClientConfig(m))
 	if err != nil {
 		return err
 	}

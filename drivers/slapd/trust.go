@@ -46,7 +46,7 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	now, err := s.settings()
 	if err != nil {
 		return driver.Changed{}, err
@@ -94,16 +94,13 @@ func (d *door) Trust(ctx context.Context, request driver.TrustRequest) (driver.C
 }
 
 func sameSubject(next, like driver.Public) error {
-	if len(next.Chain) == 0 {
-		return invalid("slapd lets in certificates, and the new credential is none")
-	}
-	a, err := x509.ParseCertificate(next.Chain[0])
+	a, err := next.Leaf()
 	if err != nil {
-		return invalid("couldn't read the new certificate: %v", err)
+		return err
 	}
-	b, err := x509.ParseCertificate(like.Chain[0])
+	b, err := like.Leaf()
 	if err != nil {
-		return invalid("couldn't read the old certificate: %v", err)
+		return err
 	}
 	if !bytes.Equal(a.RawSubject, b.RawSubject) && a.Subject.String() != b.Subject.String() {
 		return invalid("slapd knows clients by their subject, and that of the new certificate is %q, not %q: issue it with the same one, or map it with %s", a.Subject, b.Subject, attrRules)

@@ -115,8 +115,8 @@ func TestHostileServers(t *testing.T) {
 			if took := time.Since(began); took > 15*time.Second {
 				t.Errorf("it took %v", took)
 			}
-			if len(seen.misses) != 1 || len(seen.sightings) > 0 || seen.misses[0].Error != row.want || seen.misses[0].Place != place(address) {
-				t.Errorf("%d sightings, want a miss that says %s:\n%s", len(seen.sightings), row.want, describe(seen.misses))
+			if len(seen.Misses) != 1 || len(seen.Sightings) > 0 || seen.Misses[0].Error != row.want || seen.Misses[0].Place != place(address) {
+				t.Errorf("%d sightings, want a miss that says %s:\n%s", len(seen.Sightings), row.want, describe(seen.Misses))
 			}
 		})
 	}
@@ -147,12 +147,12 @@ func TestAServerThatHangsUpLater(t *testing.T) {
 		ssh.NewServerConn(&offering{Conn: conn, also: "ssh-dss"}, config)
 	})
 	seen := find(t, map[string]string{"timeout": "1s"}, address)
-	if len(seen.misses) != 1 || seen.misses[0].Place != place(address) || !strings.Contains(seen.misses[0].Detail, "host key ssh-dss") {
-		t.Errorf("%d sightings, misses:\n%s", len(seen.sightings), describe(seen.misses))
+	if len(seen.Misses) != 1 || seen.Misses[0].Place != place(address) || !strings.Contains(seen.Misses[0].Detail, "host key ssh-dss") {
+		t.Errorf("%d sightings, misses:\n%s", len(seen.Sightings), describe(seen.Misses))
 	}
 	// The exchange hash covers the server's KEXINIT, which was changed on the way.
-	if len(seen.sightings) != 1 || seen.sightings[0].SSH.Evidence != "seen" {
-		t.Errorf("seen as %+v", seen.sightings)
+	if len(seen.Sightings) != 1 || seen.Sightings[0].SSH.Evidence != "seen" {
+		t.Errorf("seen as %+v", seen.Sightings)
 	}
 }
 

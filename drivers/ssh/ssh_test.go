@@ -3,14 +3,13 @@
 package ssh
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/internal/lab"
 	"github.com/tallystick/tallystick/parse"
 )
 
@@ -70,24 +70,24 @@ func TestOpenSSH(t *testing.T) {
 	server.sign(t, "ed25519")
 	server.serve(t)
 	seen := find(t, nil, server.address)
-	if len(seen.misses) > 0 {
-		t.Errorf("misses:\n%s", describe(seen.misses))
+	if len(seen.Misses) > 0 {
+		t.Errorf("misses:\n%s", describe(seen.Misses))
 	}
 	files := []string{filepath.Join(server.dir, "ed25519-cert.pub")}
 	for _, kind := range kinds {
 		files = append(files, filepath.Join(server.dir, kind+".pub"))
 	}
-	if diff := cmp.Diff(idsOf(t, files...), ids(seen.sightings)); diff != "" {
+	if diff := cmp.Diff(idsOf(t, files...), ids(seen.Sightings)); diff != "" {
 		t.Errorf("host keys (-want +got):\n%s", diff)
 	}
-	for _, s := range seen.sightings {
+	for _, s := range seen.Sightings {
 		if s.SSH.Evidence != tallystick.EvidenceProven || s.Role != tallystick.RolePresents || s.Place != place(server.address) ||
 			!strings.HasPrefix(s.SSH.Software, "SSH-2.0-OpenSSH_") || s.SSH.Address != "" {
 			t.Errorf("%s is seen as %+v", s.Credential.Key.Algorithm, s.SSH)
 		}
 	}
-	compareOffers(t, server, seen.sightings[0].SSH)
-	compareCertificate(t, server, seen.sightings)
+	compareOffers(t, server, seen.Sightings[0].SSH)
+	compareCertificate(t, server, seen.Sightings)
 }
 
 // compareOffers holds an offer against what sshd says of its own configuration.
@@ -129,12 +129,12 @@ func compareCertificate(t *testing.T, server openSSH, sightings []tallystick.Sig
 }
 
 func TestDropbear(t *testing.T) {
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), strconv.Itoa(lab.FreePort(t))
 	var files []string
-	args := []string{"/usr/sbin/dropbear", "-F", "-E", "-p", "127.0.0.1:" + port, "-P", filepath.Join(dir, "pid")}
+	args := []string{lab.Program(t, "dropbear"), "-F", "-E", "-p", "127.0.0.1:" + port, "-P", filepath.Join(dir, "pid")}
 	for _, kind := range []string{"rsa", "ecdsa", "ed25519"} {
 		key := filepath.Join(dir, kind)
-		text := run(t, "dropbear-bin", "dropbearkey", "-t", kind, "-f", key)
+		text := lab.Run(t, "dropbearkey", "-t", kind, "-f", key)
 		begin := strings.Index(text, "\n"+map[string]string{"rsa": "ssh-rsa", "ecdsa": "ecdsa-sha2-", "ed25519": "ssh-ed25519"}[kind])
 		line, _, _ := strings.Cut(text[begin+1:], "\n")
 		if err := os.WriteFile(key+".pub", []byte(line+"\n"), 0o600); err != nil {
@@ -144,7 +144,7 @@ func TestDropbear(t *testing.T) {
 		args = append(args, "-r", key)
 	}
 	address := "127.0.0.1:" + port
-	start(t, address, args...)
+	lab.Start(t, dir, nil, args, address)
 	seen := find(t, nil, "ssh://"+address)
 	var want []tallystick.KeyID
 	for _, file := range files {
@@ -155,7 +155,7 @@ func TestDropbear(t *testing.T) {
 		want = append(want, parse.Bytes(file, text, nil).Items[0].Credential.Key.ID)
 	}
 	var got []tallystick.KeyID
-	for _, s := range seen.sightings {
+	for _, s := range seen.Sightings {
 		got = append(got, s.Credential.Key.ID)
 		if !strings.Contains(s.SSH.Software, "dropbear") || s.SSH.Evidence != tallystick.EvidenceProven {
 			t.Errorf("seen as %+v", s.SSH)
@@ -163,8 +163,8 @@ func TestDropbear(t *testing.T) {
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" || len(seen.misses) > 0 {
-		t.Errorf("keys (-want +got):\n%s\nmisses:\n%s", diff, describe(seen.misses))
+	if diff := cmp.Diff(want, got); diff != "" || len(seen.Misses) > 0 {
+		t.Errorf("keys (-want +got):\n%s\nmisses:\n%s", diff, describe(seen.Misses))
 	}
 }
 
@@ -184,10 +184,7 @@ func goServer(t *testing.T, signer ssh.Signer) string {
 // oldSigner signs with SHA-1 alone, as servers before RFC 8332 do.
 func oldSigner(t *testing.T) ssh.Signer {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := lab.NewRSAKey(t, 2048)
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		t.Fatal(err)
@@ -203,10 +200,10 @@ func TestAServerThatSignsWithSHA1Alone(t *testing.T) {
 	signer := oldSigner(t)
 	address := goServer(t, signer)
 	seen := find(t, nil, address)
-	if len(seen.sightings) != 1 || len(seen.misses) > 0 {
-		t.Fatalf("%d sightings, misses:\n%s", len(seen.sightings), describe(seen.misses))
+	if len(seen.Sightings) != 1 || len(seen.Misses) > 0 {
+		t.Fatalf("%d sightings, misses:\n%s", len(seen.Sightings), describe(seen.Misses))
 	}
-	facts := seen.sightings[0].SSH
+	facts := seen.Sightings[0].SSH
 	if !slices.Equal(facts.Signatures, []string{"ssh-rsa"}) || facts.Evidence != tallystick.EvidenceProven {
 		t.Errorf("seen as %+v", facts)
 	}
@@ -224,18 +221,15 @@ func (l liar) Sign(rand io.Reader, data []byte) (*ssh.Signature, error) {
 }
 
 func TestAKeyWithoutASignatureIsNotProven(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := lab.NewRSAKey(t, 2048)
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := goServer(t, liar{signer})
 	seen := find(t, nil, address)
-	if len(seen.sightings) != 1 || seen.sightings[0].SSH.Evidence != tallystick.EvidenceSeen {
-		t.Fatalf("seen as %+v, misses:\n%s", seen.sightings, describe(seen.misses))
+	if len(seen.Sightings) != 1 || seen.Sightings[0].SSH.Evidence != tallystick.EvidenceSeen {
+		t.Fatalf("seen as %+v, misses:\n%s", seen.Sightings, describe(seen.Misses))
 	}
 }
 
@@ -244,10 +238,10 @@ func TestEveryAddressBehindANameIsAsked(t *testing.T) {
 	server.serve(t)
 	_, port, _ := net.SplitHostPort(server.address)
 	seen := find(t, nil, "localhost:"+port)
-	if len(seen.sightings) != 1 || seen.sightings[0].SSH.Address != "127.0.0.1" || seen.sightings[0].Place != place("localhost:"+port) {
-		t.Errorf("seen as %+v", seen.sightings)
+	if len(seen.Sightings) != 1 || seen.Sightings[0].SSH.Address != "127.0.0.1" || seen.Sightings[0].Place != place("localhost:"+port) {
+		t.Errorf("seen as %+v", seen.Sightings)
 	}
-	for _, m := range seen.misses { // ::1, where localhost has it
+	for _, m := range seen.Misses { // ::1, where localhost has it
 		if m.Place != place("localhost:"+port) || m.Error != "refused" {
 			t.Errorf("missed %+v", m)
 		}
@@ -258,13 +252,13 @@ func TestWhatIsExcludedIsNotAsked(t *testing.T) {
 	asked := listen(t, func(net.Conn) { t.Error("an excluded server was asked") })
 	_, port, _ := net.SplitHostPort(asked)
 	seen := find(t, map[string]string{"exclude": "127.0.0.0/8,localhost,::1"}, asked, "localhost:"+port, "[::ffff:127.0.0.1]:"+port)
-	for _, m := range seen.misses {
+	for _, m := range seen.Misses {
 		if m.Error != "excluded" {
 			t.Errorf("missed %+v", m)
 		}
 	}
-	if len(seen.misses) != 2 || len(seen.sightings) > 0 { // the mapped address is the first one
-		t.Errorf("misses:\n%s", describe(seen.misses))
+	if len(seen.Misses) != 2 || len(seen.Sightings) > 0 { // the mapped address is the first one
+		t.Errorf("misses:\n%s", describe(seen.Misses))
 	}
 }
 
@@ -277,7 +271,7 @@ func TestServersOfThisMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Only listed: what else listens on this machine is not the test's to ask.
-	targets, err := opened.(*Finder).targets(t.Context(), driver.FindRequest{}, &recorder{})
+	targets, err := opened.(*Finder).targets(t.Context(), driver.FindRequest{}, &drivertest.Recorder{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,11 +13,11 @@ package sshd
 
 import (
 	"fmt"
-	"path"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/installing"
 )
 
 // Options are what can be set.
@@ -49,8 +49,8 @@ var (
 
 func open(o Options) (*Door, error) {
 	for _, one := range []struct{ name, value string }{{"program", o.Program}, {"config", o.Config}, {"host-key", o.HostKey}, {"log", o.Log}} {
-		if one.value != "" && (!path.IsAbs(one.value) || path.Clean(one.value) != one.value) {
-			return nil, invalid("option %s: %q is not an absolute path in its shortest form", one.name, one.value)
+		if err := installing.CheckPath(one.name, one.value); err != nil {
+			return nil, err
 		}
 	}
 	for _, account := range o.Accounts {

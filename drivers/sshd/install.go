@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -128,7 +127,7 @@ func (d *Door) replace(ctx context.Context, r driver.InstallRequest, s *site, pl
 	if !signalled {
 		how = slices.DeleteFunc(how, func(way string) bool { return way == "reload" })
 	}
-	return driver.Installed{Changed: driver.Changed{Changed: true, How: how, Detail: "sshd has read " + paths(change.Files)}, Shown: shown}, nil
+	return driver.Installed{Changed: driver.Changed{Changed: true, How: how, Detail: "sshd has read " + installing.Paths(change.Files)}, Shown: shown}, nil
 }
 
 // slot finds the host key that a new one takes the place of.
@@ -247,12 +246,4 @@ func (p slot) files(m driver.Material, key ssh.PublicKey, certificate *ssh.Certi
 func sameKey(p driver.Public, key ssh.PublicKey) bool {
 	have, _, err := plain(p)
 	return err == nil && same(have, key)
-}
-
-func paths(files []installing.File) string {
-	var all []string
-	for _, f := range files {
-		all = append(all, f.Path)
-	}
-	return strings.Join(all, ", ")
 }

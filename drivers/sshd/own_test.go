@@ -4,8 +4,6 @@ package sshd
 
 import (
 	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"net/netip"
 	"os"
@@ -297,10 +295,7 @@ func TestInstallThatWasKilled(t *testing.T) {
 
 func TestHostKeysAlone(t *testing.T) {
 	t.Parallel()
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := lab.NewRSAKey(t, 2048)
 	second := lab.File(t, "rsa_key", lab.SSHKeyPEM(t, rsaKey))
 	d := lab.StartSshd(t, lab.SshdSettings{Config: "HostKey " + second + "\n"})
 	door, next := opened(t, d), lab.SSHKey(t)

@@ -25,13 +25,9 @@ func TestDriver(t *testing.T) {
 
 func opened(t *testing.T, d *lab.Sshd) *Door {
 	t.Helper()
-	door, err := Driver().Open(map[string]string{
+	return drivertest.Open[*Door](t, Driver(), map[string]string{
 		"program": lab.Program(t, "sshd"), "config": d.Config, "accounts": d.Account, "log": d.Log, "patience": "5s",
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return door.(*Door)
 }
 
 func reads(c driver.Command) bool {

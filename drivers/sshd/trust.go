@@ -154,5 +154,5 @@ func write(ctx context.Context, change installing.Change, how ...string) (driver
 	if err != nil || len(done) == 0 {
 		return driver.Changed{}, err
 	}
-	return driver.Changed{Changed: true, How: how, Detail: "wrote " + paths(change.Files)}, nil
+	return driver.Changed{Changed: true, How: how, Detail: "wrote " + installing.Paths(change.Files)}, nil
 }

@@ -64,11 +64,7 @@ func issuerOf(t *testing.T, ca *lab.StepCA, more ...string) *Issuer {
 	for n := 0; n < len(more); n += 2 {
 		options[more[n]] = more[n+1]
 	}
-	opened, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return opened.(*Issuer)
+	return drivertest.Open[*Issuer](t, Driver(), options)
 }
 
 func request(t *testing.T, order string, names ...string) driver.IssueRequest {

@@ -16,8 +16,10 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/drivers/tls/hello"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // TestMisses shows what becomes of servers that are no TLS servers, or bad ones.
@@ -40,24 +42,24 @@ func TestMisses(t *testing.T) {
 	}{
 		"nobody":     {nobody, "refused"},
 		"no name":    {"no-such-host.invalid:443", "no-such-host"},
-		"http":       {serve(t, "127.0.0.1:0", answer("HTTP/1.1 400 Bad Request\r\n\r\n")), "not-tls"},
-		"ssh":        {serve(t, "127.0.0.1:0", answer("SSH-2.0-OpenSSH_9.2p1\r\n")), "not-tls"},
-		"hangs up":   {serve(t, "127.0.0.1:0", func(c net.Conn) { c.Read(make([]byte, 4096)) }), "closed"},
-		"alert":      {serve(t, "127.0.0.1:0", answer("\x15\x03\x03\x00\x02\x02\x28")), "alert-handshake-failure"},
-		"tarpit":     {serve(t, "127.0.0.1:0", func(c net.Conn) { time.Sleep(5 * time.Second) }), "timeout"},
-		"trickle":    {serve(t, "127.0.0.1:0", trickle), "timeout"},
-		"reset":      {serve(t, "127.0.0.1:0", reset), "reset"},
-		"bad hello":  {serve(t, "127.0.0.1:0", answer("\x16\x03\x03\x00\x08\x02\x00\x00\x04\xff\xff\xff\xff")), "malformed"},
-		"endless":    {serve(t, "127.0.0.1:0", endless), "too-large"},
-		"huge chain": {goServer(t, &gotls.Config{Certificates: []gotls.Certificate{long}}), "too-large"},
+		"http":       {lab.Serve(t, "127.0.0.1:0", answer("HTTP/1.1 400 Bad Request\r\n\r\n")), "not-tls"},
+		"ssh":        {lab.Serve(t, "127.0.0.1:0", answer("SSH-2.0-OpenSSH_9.2p1\r\n")), "not-tls"},
+		"hangs up":   {lab.Serve(t, "127.0.0.1:0", func(c net.Conn) { c.Read(make([]byte, 4096)) }), "closed"},
+		"alert":      {lab.Serve(t, "127.0.0.1:0", answer("\x15\x03\x03\x00\x02\x02\x28")), "alert-handshake-failure"},
+		"tarpit":     {lab.Serve(t, "127.0.0.1:0", func(c net.Conn) { time.Sleep(5 * time.Second) }), "timeout"},
+		"trickle":    {lab.Serve(t, "127.0.0.1:0", trickle), "timeout"},
+		"reset":      {lab.Serve(t, "127.0.0.1:0", reset), "reset"},
+		"bad hello":  {lab.Serve(t, "127.0.0.1:0", answer("\x16\x03\x03\x00\x08\x02\x00\x00\x04\xff\xff\xff\xff")), "malformed"},
+		"endless":    {lab.Serve(t, "127.0.0.1:0", endless), "too-large"},
+		"huge chain": {lab.ServeTLS(t, &gotls.Config{Certificates: []gotls.Certificate{long}}), "too-large"},
 		"anonymous":  {opensslServer(t, "-nocert", "-cipher", "aNULL:@SECLEVEL=0", "-tls1_2"), "no-certificate"},
-		"not in 1.2": {serve(t, "127.0.0.1:0", answer("\x15\x03\x01\x00\x02\x02\x46")), "alert-protocol-version"},
+		"not in 1.2": {lab.Serve(t, "127.0.0.1:0", answer("\x15\x03\x01\x00\x02\x02\x46")), "alert-protocol-version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			started := time.Now()
 			s := look(t, map[string]string{"timeout": "1s"}, c.target)
-			if len(s.sightings) != 0 || len(s.misses) != 1 || s.misses[0].Error != c.want {
-				t.Errorf("sightings %d, misses %+v, want %q", len(s.sightings), s.misses, c.want)
+			if len(s.Sightings) != 0 || len(s.Misses) != 1 || s.Misses[0].Error != c.want {
+				t.Errorf("sightings %d, misses %+v, want %q", len(s.Sightings), s.Misses, c.want)
 			}
 			if elapsed := time.Since(started); elapsed > (patience+1)*time.Second {
 				t.Errorf("took %v", elapsed)
@@ -97,7 +99,7 @@ func endless(conn net.Conn) {
 func TestSlowAnswers(t *testing.T) {
 	suites := hello.SuitesOf(hello.TLS12)
 	var count atomic.Int64
-	address := serve(t, "127.0.0.1:0", func(conn net.Conn) {
+	address := lab.Serve(t, "127.0.0.1:0", func(conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		time.Sleep(20 * time.Millisecond)
 		suite := suites[int(count.Add(1)-1)%len(suites)]
@@ -121,30 +123,30 @@ func TestSlowAnswers(t *testing.T) {
 // TestCancelInTheMiddle shows that what is being looked at when the caller
 // gives up is neither seen nor missed.
 func TestCancelInTheMiddle(t *testing.T) {
-	tarpit := serve(t, "127.0.0.1:0", func(net.Conn) { time.Sleep(20 * time.Second) })
+	tarpit := lab.Serve(t, "127.0.0.1:0", func(net.Conn) { time.Sleep(20 * time.Second) })
 	opened, err := Driver().Open(map[string]string{"timeout": "20s"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	s, started := &sink{}, time.Now()
+	s, started := &drivertest.Recorder{}, time.Now()
 	err = opened.(driver.Finder).Find(ctx, driver.FindRequest{Targets: slices.Repeat([]string{tarpit}, 40), Now: time.Now}, s)
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) > 5*time.Second {
 		t.Errorf("error %v after %v", err, time.Since(started))
 	}
-	if len(s.sightings)+len(s.misses) != 0 {
-		t.Errorf("%d sightings and %d misses", len(s.sightings), len(s.misses))
+	if len(s.Sightings)+len(s.Misses) != 0 {
+		t.Errorf("%d sightings and %d misses", len(s.Sightings), len(s.Misses))
 	}
 }
 
 // TestMixedTargets looks at good and bad endpoints together.
 func TestMixedTargets(t *testing.T) {
 	p := newPKI(t)
-	good := goServer(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
+	good := lab.ServeTLS(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
 	bad := nobody
 	s := look(t, nil, bad, good, bad, good)
-	if len(s.sightings) != 1 || len(s.misses) != 1 || s.misses[0].Place != tallystick.TLSPlace(bad) {
-		t.Errorf("%d sightings, misses %+v", len(s.sightings), s.misses)
+	if len(s.Sightings) != 1 || len(s.Misses) != 1 || s.Misses[0].Place != tallystick.TLSPlace(bad) {
+		t.Errorf("%d sightings, misses %+v", len(s.Sightings), s.Misses)
 	}
 }

@@ -31,8 +31,8 @@ func TestOverQUIC(t *testing.T) {
 		t.Errorf("facts %+v\n%s", f, d)
 	}
 	missed := look(t, map[string]string{"timeout": "1s"}, "quic://"+nobody)
-	if len(missed.misses) != 1 || missed.misses[0].Error != "refused" || missed.misses[0].Place.Scheme() != "quic" {
-		t.Errorf("where nobody is: %+v", missed.misses)
+	if len(missed.Misses) != 1 || missed.Misses[0].Error != "refused" || missed.Misses[0].Place.Scheme() != "quic" {
+		t.Errorf("where nobody is: %+v", missed.Misses)
 	}
 }
 
@@ -50,8 +50,8 @@ func TestOverQUICToNoHost(t *testing.T) {
 	}
 	for host, want := range map[string]string{"0.0.0.0": "unreachable", "[::ffff:0.0.0.0]": "unreachable", "127.0.0.1": "excluded"} {
 		s := look(t, map[string]string{"timeout": "500ms", "exclude": "127.0.0.0/8"}, "quic://"+host+":"+port)
-		if len(s.misses) != 1 || s.misses[0].Error != want {
-			t.Errorf("%s: %+v, want %s", host, s.misses, want)
+		if len(s.Misses) != 1 || s.Misses[0].Error != want {
+			t.Errorf("%s: %+v, want %s", host, s.Misses, want)
 		}
 	}
 	if err := asked.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {

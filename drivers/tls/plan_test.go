@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,9 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // named makes a self-signed certificate for names.
@@ -33,9 +36,9 @@ func named(t *testing.T, key crypto.Signer, names ...string) gotls.Certificate {
 }
 
 // subjects returns what was seen, as "server name: subject".
-func subjects(s *sink) []string {
+func subjects(s *drivertest.Recorder) []string {
 	var all []string
-	for _, sighting := range s.sightings {
+	for _, sighting := range s.Sightings {
 		all = append(all, sighting.TLS.ServerName+": "+sighting.Credential.Subject)
 	}
 	slices.Sort(all)
@@ -45,14 +48,14 @@ func subjects(s *sink) []string {
 // TestTwoKinds shows that an endpoint with an RSA and an ECDSA certificate
 // shows both, each proven, and that what it accepts stands with the first.
 func TestTwoKinds(t *testing.T) {
-	one, other := named(t, newRSAKey(t), "rsa.example"), named(t, newKey(t), "ec.example")
+	one, other := named(t, lab.NewRSAKey(t, 2048), "rsa.example"), named(t, lab.NewKey(t), "ec.example")
 	for _, maximum := range []uint16{gotls.VersionTLS12, gotls.VersionTLS13} {
-		address := goServer(t, &gotls.Config{Certificates: []gotls.Certificate{one, other}, MaxVersion: maximum})
+		address := lab.ServeTLS(t, &gotls.Config{Certificates: []gotls.Certificate{one, other}, MaxVersion: maximum})
 		s := look(t, nil, address)
-		if len(s.sightings) != 2 || s.sightings[0].Place != s.sightings[1].Place || s.sightings[0].Credential.ID == s.sightings[1].Credential.ID {
-			t.Fatalf("%d sightings: %q", len(s.sightings), subjects(s))
+		if len(s.Sightings) != 2 || s.Sightings[0].Place != s.Sightings[1].Place || s.Sightings[0].Credential.ID == s.Sightings[1].Credential.ID {
+			t.Fatalf("%d sightings: %q", len(s.Sightings), subjects(s))
 		}
-		for n, sighting := range s.sightings {
+		for n, sighting := range s.Sightings {
 			if sighting.TLS.Evidence != tallystick.EvidenceProven || (len(sighting.TLS.Protocols) > 0) != (n == 0) {
 				t.Errorf("%s: evidence %q, protocols %q", sighting.Credential.Subject, sighting.TLS.Evidence, sighting.TLS.Protocols)
 			}
@@ -63,10 +66,10 @@ func TestTwoKinds(t *testing.T) {
 // TestNames shows that names are asked for at an address.
 func TestNames(t *testing.T) {
 	byName := map[string]gotls.Certificate{
-		"": named(t, newKey(t), "default.example", "learnt.example", "*.example"), "listed.example": named(t, newKey(t), "listed.example"),
-		"learnt.example": named(t, newKey(t), "learnt.example"),
+		"": named(t, lab.NewKey(t), "default.example", "learnt.example", "*.example"), "listed.example": named(t, lab.NewKey(t), "listed.example"),
+		"learnt.example": named(t, lab.NewKey(t), "learnt.example"),
 	}
-	address := goServer(t, &gotls.Config{GetCertificate: func(hello *gotls.ClientHelloInfo) (*gotls.Certificate, error) {
+	address := lab.ServeTLS(t, &gotls.Config{GetCertificate: func(hello *gotls.ClientHelloInfo) (*gotls.Certificate, error) {
 		c, ok := byName[hello.ServerName]
 		if !ok {
 			c = byName[""]
@@ -90,20 +93,20 @@ func TestNames(t *testing.T) {
 // TestAddresses shows that every address behind a name is asked: one listener
 // of two is still on the old certificate.
 func TestAddresses(t *testing.T) {
-	fresh, old := named(t, newKey(t), "new.example"), named(t, newKey(t), "old.example")
+	fresh, old := named(t, lab.NewKey(t), "new.example"), named(t, lab.NewKey(t), "old.example")
 	handle := func(c gotls.Certificate) func(net.Conn) {
 		return func(conn net.Conn) {
 			gotls.Server(conn, &gotls.Config{Certificates: []gotls.Certificate{c}}).Handshake()
 		}
 	}
-	_, port, _ := net.SplitHostPort(serve(t, "127.77.0.1:0", handle(fresh)))
-	serve(t, "127.77.0.2:"+port, handle(old))
-	serve(t, "127.77.0.3:"+port, handle(fresh))
+	_, port, _ := net.SplitHostPort(lab.Serve(t, "127.77.0.1:0", handle(fresh)))
+	lab.Serve(t, "127.77.0.2:"+port, handle(old))
+	lab.Serve(t, "127.77.0.3:"+port, handle(fresh))
 	opened, err := Driver().Open(map[string]string{"depth": "certificate", "timeout": "2s"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{}
+	s := &drivertest.Recorder{}
 	l := &lookout{Finder: opened.(*Finder), now: time.Now, sink: s, known: newCertificates(x509.NewCertPool()), dialer: &network.Dialer{
 		Timeout: time.Second, Abort: true, Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			var all []netip.Addr
@@ -121,19 +124,19 @@ func TestAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, sighting := range s.sightings {
+	for _, sighting := range s.Sightings {
 		got = append(got, sighting.TLS.Address+" "+sighting.Credential.Subject+" "+string(sighting.Place))
 	}
 	want := []string{"127.77.0.1 CN=new.example tls://www.example:" + port, "127.77.0.2 CN=old.example tls://www.example:" + port}
-	if d := cmp.Diff(want, got); d != "" || len(s.misses) != 0 {
-		t.Errorf("misses %v, (-want +got):\n%s", s.misses, d)
+	if d := cmp.Diff(want, got); d != "" || len(s.Misses) != 0 {
+		t.Errorf("misses %v, (-want +got):\n%s", s.Misses, d)
 	}
 }
 
 // TestStartTLS speaks what comes before TLS on PostgreSQL.
 func TestStartTLS(t *testing.T) {
 	p := newPKI(t)
-	address := serve(t, "127.0.0.1:0", func(conn net.Conn) {
+	address := lab.Serve(t, "127.0.0.1:0", func(conn net.Conn) {
 		conn.Read(make([]byte, 8))
 		conn.Write([]byte("S"))
 		gotls.Server(conn, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}}).Handshake()
@@ -142,15 +145,15 @@ func TestStartTLS(t *testing.T) {
 	if s.TLS.StartTLS != "postgres" || s.Place != tallystick.TLSPlace(address) || s.TLS.Evidence != tallystick.EvidenceProven {
 		t.Errorf("%s: spoke %q, evidence %q", s.Place, s.TLS.StartTLS, s.TLS.Evidence)
 	}
-	if missed := look(t, map[string]string{"timeout": "1s"}, "smtp://"+goServer(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})); len(missed.misses) != 1 {
-		t.Errorf("SMTP at a server of TLS: %d sightings, %d misses", len(missed.sightings), len(missed.misses))
+	if missed := look(t, map[string]string{"timeout": "1s"}, "smtp://"+lab.ServeTLS(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})); len(missed.Misses) != 1 {
+		t.Errorf("SMTP at a server of TLS: %d sightings, %d misses", len(missed.Sightings), len(missed.Misses))
 	}
 }
 
 // TestDepths shows what each depth asks for.
 func TestDepths(t *testing.T) {
 	p := newPKI(t)
-	address := goServer(t, &gotls.Config{
+	address := lab.ServeTLS(t, &gotls.Config{
 		Certificates: []gotls.Certificate{p.certificate}, MinVersion: gotls.VersionTLS11, NextProtos: []string{"h2"},
 		CipherSuites:     []uint16{gotls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, gotls.TLS_RSA_WITH_AES_128_CBC_SHA},
 		CurvePreferences: []gotls.CurveID{gotls.X25519, gotls.CurveP384, gotls.X25519MLKEM768},
@@ -218,8 +221,8 @@ func TestRefusedCertificate13(t *testing.T) {
 		t.Fatalf("openssl: %v: %s", err, output)
 	}
 	address := opensslServer(t, "-cert", certificate, "-key", key, "-tls1_3")
-	if whole := look(t, map[string]string{"complete": "true"}, address); len(whole.misses) != 1 || whole.misses[0].Error != "unsupported" {
-		t.Errorf("with whole handshakes: %d sightings, misses %+v", len(whole.sightings), whole.misses)
+	if whole := look(t, map[string]string{"complete": "true"}, address); len(whole.Misses) != 1 || whole.Misses[0].Error != "unsupported" {
+		t.Errorf("with whole handshakes: %d sightings, misses %+v", len(whole.Sightings), whole.Misses)
 	}
 	s := see(t, nil, address)
 	if s.Credential.Serial != "-1234" || s.TLS.Evidence != tallystick.EvidenceProven || !strings.Contains(s.TLS.VerifyError, "serial") {
@@ -239,11 +242,11 @@ func TestRSAKeyExchange(t *testing.T) {
 
 func TestStaple(t *testing.T) {
 	p := newPKI(t)
-	key := newKey(t)
+	key := lab.NewKey(t)
 	issuer := template("Test Responder", true)
 	issuerDER := sign(t, issuer, issuer, key.Public(), key)
 	leaf := template("stapled.example", false)
-	leafKey := newKey(t)
+	leafKey := lab.NewKey(t)
 	leafDER := sign(t, leaf, issuer, leafKey.Public(), key)
 	ca, err := x509.ParseCertificate(issuerDER)
 	if err != nil {
@@ -265,23 +268,21 @@ func TestStaple(t *testing.T) {
 		"none": nil,
 	} {
 		c := gotls.Certificate{Certificate: [][]byte{leafDER, issuerDER}, PrivateKey: leafKey, OCSPStaple: response}
-		f := see(t, map[string]string{"depth": "certificate"}, goServer(t, &gotls.Config{Certificates: []gotls.Certificate{c}})).TLS
+		f := see(t, map[string]string{"depth": "certificate"}, lab.ServeTLS(t, &gotls.Config{Certificates: []gotls.Certificate{c}})).TLS
 		if f.Staple != want {
 			t.Errorf("staple %q, want %q", f.Staple, want)
 		}
 	}
 }
 
-// A checkpointed sink remembers positions.
+// A checkpointed sink remembers the last position, too.
 type checkpointed struct {
-	sink
-	last string
+	drivertest.Recorder
+	last atomic.Pointer[string]
 }
 
 func (c *checkpointed) Checkpoint(position string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.last = position
+	c.last.Store(&position)
 	return nil
 }
 
@@ -300,10 +301,10 @@ func TestResume(t *testing.T) {
 		return c
 	}
 	first := find("")
-	if len(first.misses) != 9 || first.last == "" {
-		t.Fatalf("%d misses, position %q", len(first.misses), first.last)
+	if len(first.Misses) != 9 || first.last.Load() == nil {
+		t.Fatalf("%d misses, position %v", len(first.Misses), first.last.Load())
 	}
-	if again := find(first.last); len(again.misses) != 0 {
-		t.Errorf("%d endpoints were asked again", len(again.misses))
+	if again := find(*first.last.Load()); len(again.Misses) != 0 {
+		t.Errorf("%d endpoints were asked again", len(again.Misses))
 	}
 }

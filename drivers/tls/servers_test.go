@@ -4,10 +4,7 @@ package tls
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	gotls "crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -15,12 +12,10 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // A pki is a root, an intermediate and a leaf for localhost and 127.0.0.1, in
@@ -37,7 +32,7 @@ type pki struct {
 func newPKI(t *testing.T) pki {
 	t.Helper()
 	p := pki{dir: t.TempDir()}
-	rootKey, intermediateKey, leafKey := newKey(t), newKey(t), newRSAKey(t)
+	rootKey, intermediateKey, leafKey := lab.NewKey(t), lab.NewKey(t), lab.NewRSAKey(t, 2048)
 	root := template("Test Root", true)
 	rootDER := sign(t, root, root, rootKey.Public(), rootKey)
 	intermediate := template("Test Intermediate", true)
@@ -56,22 +51,6 @@ func newPKI(t *testing.T) pki {
 	p.intermediate, _ = writePEM(t, p.dir, "intermediate.pem", "CERTIFICATE", p.intermediateDER)
 	p.root, _ = writePEM(t, p.dir, "root.pem", "CERTIFICATE", rootDER)
 	return p
-}
-
-func newKey(t *testing.T) crypto.Signer {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func newRSAKey(t *testing.T) crypto.Signer {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 func template(name string, isCA bool) *x509.Certificate {
@@ -107,94 +86,11 @@ func writePEM(t *testing.T, dir, name, kind string, der []byte) (path, text stri
 // opensslServer starts openssl s_server and returns where it listens.
 func opensslServer(t *testing.T, arguments ...string) string {
 	t.Helper()
-	address := freeAddress(t)
-	start(t, "openssl", append([]string{"s_server", "-accept", address, "-www"}, arguments...)...)
-	waitFor(t, address)
+	address := lab.Loopback(lab.FreePort(t))
+	lab.Start(t, t.TempDir(), nil, append([]string{lab.Program(t, "openssl"), "s_server", "-accept", address, "-www"}, arguments...), address)
 	return address
-}
-
-// start runs a program until the test ends.
-func start(t *testing.T, name string, arguments ...string) {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("install %s (Debian: openssl, nginx-light): %v", name, err)
-	}
-	var output strings.Builder
-	command := exec.Command(path, arguments...)
-	command.Stdout, command.Stderr = &output, &output
-	command.WaitDelay = 5 * time.Second
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		command.Process.Signal(syscall.SIGTERM) // so that nginx takes its workers along
-		command.Wait()
-		if t.Failed() {
-			t.Logf("%s said: %s", name, output.String())
-		}
-	})
 }
 
 // nobody is an address of loopback where nothing listens, nor will while other
 // tests take free ports.
 const nobody = "127.99.0.1:1"
-
-// freeAddress returns an address of loopback for a server that cannot choose one.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-// waitFor waits until something listens at address.
-func waitFor(t *testing.T, address string) {
-	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			return
-		}
-	}
-	t.Fatalf("nothing listens at %s", address)
-}
-
-// serve accepts connections at address until the test ends.
-func serve(t *testing.T, address string, handle func(net.Conn)) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				handle(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
-}
-
-// goServer is a server of crypto/tls, which still has RC4 and 3DES; Debian's
-// OpenSSL is built without them.
-func goServer(t *testing.T, config *gotls.Config) string {
-	t.Helper()
-	return serve(t, "127.0.0.1:0", func(conn net.Conn) {
-		server := gotls.Server(conn, config)
-		server.SetDeadline(time.Now().Add(10 * time.Second))
-		if server.Handshake() == nil {
-			server.Read(make([]byte, 1))
-		}
-	})
-}

@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // protocolNames are nmap's names of the versions.
@@ -83,9 +86,12 @@ func TestSameSuitesAtJSSE(t *testing.T) {
 	if err != nil {
 		t.Fatalf("install a JDK (Debian: openjdk-17-jdk-headless): %v: %s", err, output)
 	}
-	address := freeAddress(t)
-	_, port, _ := net.SplitHostPort(address)
-	start(t, "java", "../../bench/network/Everything.java", port, store, "everything")
-	waitFor(t, address)
+	program, err := filepath.Abs("../../bench/network/Everything.java")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := lab.FreePort(t)
+	address := lab.Loopback(port)
+	lab.Start(t, t.TempDir(), nil, []string{lab.Program(t, "java"), program, strconv.Itoa(port), store, "everything"}, address)
 	sameAsNmap(t, address, 130)
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,10 +21,11 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // now is the clock of the tests.
-var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+var now = drivertest.Clock()
 
 func TestDriver(t *testing.T) {
 	p := newPKI(t)
@@ -38,51 +38,19 @@ func TestDriver(t *testing.T) {
 	})
 }
 
-// A sink remembers what it was told.
-type sink struct {
-	mu        sync.Mutex
-	sightings []tallystick.Sighting // guarded by mu
-	misses    []tallystick.Miss     // guarded by mu
-}
-
-func (s *sink) Saw(sighting tallystick.Sighting) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sightings = append(s.sightings, sighting)
-	return nil
-}
-
-func (s *sink) Missed(miss tallystick.Miss) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.misses = append(s.misses, miss)
-	return nil
-}
-
-func (s *sink) Progress(done, total int64) {}
-
-func look(t *testing.T, options map[string]string, targets ...string) *sink {
+func look(t *testing.T, options map[string]string, targets ...string) *drivertest.Recorder {
 	t.Helper()
-	opened, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &sink{}
-	request := driver.FindRequest{Targets: targets, Now: func() time.Time { return now }}
-	if err := opened.(driver.Finder).Find(t.Context(), request, s); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return drivertest.Find(t, Driver(), options, targets...)
 }
 
 // see looks at one endpoint that must show a certificate.
 func see(t *testing.T, options map[string]string, target string) tallystick.Sighting {
 	t.Helper()
 	s := look(t, options, target)
-	if len(s.sightings) != 1 {
-		t.Fatalf("%d sightings, want one; misses: %+v", len(s.sightings), s.misses)
+	if len(s.Sightings) != 1 {
+		t.Fatalf("%d sightings, want one; misses: %+v", len(s.Sightings), s.Misses)
 	}
-	return s.sightings[0]
+	return s.Sightings[0]
 }
 
 func TestChainAndVerification(t *testing.T) {
@@ -103,7 +71,7 @@ func TestChainAndVerification(t *testing.T) {
 	if s.TLS.Evidence != tallystick.EvidenceProven || !strings.Contains(s.TLS.VerifyError, "unknown authority") {
 		t.Errorf("with the roots of this machine: evidence %q, error %q", s.TLS.Evidence, s.TLS.VerifyError)
 	}
-	other := goServer(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
+	other := lab.ServeTLS(t, &gotls.Config{Certificates: []gotls.Certificate{p.certificate}})
 	_, port, _ := strings.Cut(other, ":")
 	s = see(t, map[string]string{"roots": p.root}, "tls://LOCALHOST:"+port)
 	if s.Place != tallystick.Place("tls://localhost:"+port) || s.TLS.Evidence != tallystick.EvidenceVerified {
@@ -140,7 +108,7 @@ func TestSuitesAndGroup(t *testing.T) {
 		gotls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, gotls.TLS_ECDHE_RSA_WITH_RC4_128_SHA,
 		gotls.TLS_RSA_WITH_AES_128_CBC_SHA, gotls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 	}
-	address := goServer(t, &gotls.Config{
+	address := lab.ServeTLS(t, &gotls.Config{
 		Certificates: []gotls.Certificate{p.certificate}, CipherSuites: old,
 		MaxVersion: gotls.VersionTLS12, CurvePreferences: []gotls.CurveID{gotls.CurveP384},
 	})
@@ -199,7 +167,7 @@ func TestClientCertificateWanted(t *testing.T) {
 
 func TestNginx(t *testing.T) {
 	p := newPKI(t)
-	address := freeAddress(t)
+	address := lab.Loopback(lab.FreePort(t))
 	config := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; events {}
 http { access_log off; server { listen %[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }`,
 		p.dir, address, p.leaf, p.key)
@@ -207,8 +175,7 @@ http { access_log off; server { listen %[2]s ssl; ssl_certificate %[3]s; ssl_cer
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, "nginx", "-p", p.dir, "-e", "stderr", "-c", path)
-	waitFor(t, address)
+	lab.Start(t, p.dir, nil, []string{lab.Program(t, "nginx"), "-p", p.dir, "-e", "stderr", "-c", path}, address)
 	s := see(t, nil, address)
 	if s.Credential.ID != tallystick.FingerprintOf(p.leafDER) || s.TLS.Evidence != tallystick.EvidenceProven {
 		t.Errorf("%s, evidence %q", s.Credential.Subject, s.TLS.Evidence)
@@ -247,7 +214,7 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = opened.(driver.Finder).Find(context.Background(), driver.FindRequest{Targets: []string{"a:1"}, Now: time.Now}, &sink{})
+	err = opened.(driver.Finder).Find(context.Background(), driver.FindRequest{Targets: []string{"a:1"}, Now: time.Now}, &drivertest.Recorder{})
 	if !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("roots without a certificate: error %v, want ErrInvalid", err)
 	}

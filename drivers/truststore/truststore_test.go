@@ -12,7 +12,6 @@ import (
 	"errors"
 	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,10 +24,11 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // now is the clock of the tests.
-var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+var now = drivertest.Clock()
 
 // debianBundle is the store of the machine that runs the tests.
 const debianBundle = "/etc/ssl/certs/ca-certificates.crt"
@@ -69,57 +69,22 @@ func writeRoot(t *testing.T, dir, file, name string) string {
 // importInto makes a trusted entry of a keystore with keytool.
 func importInto(t *testing.T, keystore, kind, alias, certificate string) {
 	t.Helper()
-	keytool(t, "-importcert", "-noprompt", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-alias", alias, "-file", certificate)
+	lab.Run(t, "keytool", "-importcert", "-noprompt", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-alias", alias, "-file", certificate)
 }
-
-func keytool(t *testing.T, arguments ...string) {
-	t.Helper()
-	output, err := exec.Command("keytool", arguments...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("keytool (Debian: openjdk-17-jre-headless): %v: %s", err, output)
-	}
-}
-
-// A sink remembers what it was told.
-type sink struct {
-	sightings []tallystick.Sighting
-	misses    []tallystick.Miss
-}
-
-func (s *sink) Saw(sighting tallystick.Sighting) error {
-	s.sightings = append(s.sightings, sighting)
-	return nil
-}
-
-func (s *sink) Missed(miss tallystick.Miss) error {
-	s.misses = append(s.misses, miss)
-	return nil
-}
-
-func (s *sink) Progress(done, total int64) {}
 
 // subjects returns whom the sightings are of, sorted.
-func (s *sink) subjects() []string {
+func subjects(s *drivertest.Recorder) []string {
 	var subjects []string
-	for _, sighting := range s.sightings {
+	for _, sighting := range s.Sightings {
 		subjects = append(subjects, sighting.Credential.Subject)
 	}
 	slices.Sort(subjects)
 	return subjects
 }
 
-func look(t *testing.T, options map[string]string, targets ...string) *sink {
+func look(t *testing.T, options map[string]string, targets ...string) *drivertest.Recorder {
 	t.Helper()
-	opened, err := Driver().Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &sink{}
-	request := driver.FindRequest{Targets: targets, Now: func() time.Time { return now }}
-	if err := opened.(driver.Finder).Find(t.Context(), request, s); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return drivertest.Find(t, Driver(), options, targets...)
 }
 
 // TestDebianStore counts the bundle with another reader and finds the same in
@@ -131,18 +96,18 @@ func TestDebianStore(t *testing.T) {
 	}
 	want := bytes.Count(data, []byte("-----BEGIN CERTIFICATE-----"))
 	store := look(t, nil, debianBundle)
-	if len(store.sightings) != want || len(store.misses) != 0 || want < 100 {
-		t.Errorf("%d certificates of %d, misses %+v", len(store.sightings), want, store.misses)
+	if len(store.Sightings) != want || len(store.Misses) != 0 || want < 100 {
+		t.Errorf("%d certificates of %d, misses %+v", len(store.Sightings), want, store.Misses)
 	}
-	first := store.sightings[0]
+	first := store.Sightings[0]
 	if d := cmp.Diff(&tallystick.FileFacts{Format: "pem"}, first.File); d != "" || first.Role != tallystick.RoleAccepts {
 		t.Errorf("role %q, facts (-want +got):\n%s", first.Role, d)
 	}
 	directory := look(t, nil, "truststore:///etc/ssl/certs")
-	if len(directory.sightings) < want || len(directory.sightings) > want+10 {
-		t.Errorf("%d certificates in the directory, %d in the bundle", len(directory.sightings), want)
+	if len(directory.Sightings) < want || len(directory.Sightings) > want+10 {
+		t.Errorf("%d certificates in the directory, %d in the bundle", len(directory.Sightings), want)
 	}
-	if place := directory.sightings[0].Place; place != "truststore:///etc/ssl/certs" {
+	if place := directory.Sightings[0].Place; place != "truststore:///etc/ssl/certs" {
 		t.Errorf("place %q", place)
 	}
 }
@@ -153,14 +118,14 @@ func TestKeystores(t *testing.T) {
 		keystore := filepath.Join(dir, "store")
 		importInto(t, keystore, kind, "first", writeRoot(t, dir, "1.pem", "First"))
 		importInto(t, keystore, kind, "second", writeRoot(t, dir, "2.pem", "Second"))
-		keytool(t, "-genkeypair", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-keypass", "changeit",
+		lab.Run(t, "keytool", "-genkeypair", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-keypass", "changeit",
 			"-alias", "own", "-keyalg", "EC", "-dname", "CN=Own")
 		s := look(t, nil, keystore)
-		if d := cmp.Diff([]string{"CN=First", "CN=Second"}, s.subjects()); d != "" || len(s.misses) > 0 {
-			t.Errorf("%s: trusted entries (-want +got):\n%s misses: %+v", kind, d, s.misses)
+		if d := cmp.Diff([]string{"CN=First", "CN=Second"}, subjects(s)); d != "" || len(s.Misses) > 0 {
+			t.Errorf("%s: trusted entries (-want +got):\n%s misses: %+v", kind, d, s.Misses)
 			continue
 		}
-		facts := []tallystick.FileFacts{*s.sightings[0].File, *s.sightings[1].File}
+		facts := []tallystick.FileFacts{*s.Sightings[0].File, *s.Sightings[1].File}
 		slices.SortFunc(facts, func(a, b tallystick.FileFacts) int { return strings.Compare(a.Alias, b.Alias) })
 		format := strings.ToLower(kind)
 		want := []tallystick.FileFacts{{Format: format, Alias: "first"}, {Format: format, Alias: "second"}}
@@ -173,15 +138,15 @@ func TestKeystores(t *testing.T) {
 func TestPassphrase(t *testing.T) {
 	dir := t.TempDir()
 	keystore := filepath.Join(dir, "store.p12")
-	keytool(t, "-importcert", "-noprompt", "-keystore", keystore, "-storetype", "PKCS12", "-storepass", "a hard one", "-alias", "root",
+	lab.Run(t, "keytool", "-importcert", "-noprompt", "-keystore", keystore, "-storetype", "PKCS12", "-storepass", "a hard one", "-alias", "root",
 		"-file", writeRoot(t, dir, "1.pem", "Hidden"))
 	s := look(t, nil, keystore)
-	if len(s.sightings) != 0 || len(s.misses) != 1 || s.misses[0].Error != "sealed" {
-		t.Errorf("without the passphrase: %q, misses %+v", s.subjects(), s.misses)
+	if len(s.Sightings) != 0 || len(s.Misses) != 1 || s.Misses[0].Error != "sealed" {
+		t.Errorf("without the passphrase: %q, misses %+v", subjects(s), s.Misses)
 	}
 	s = look(t, map[string]string{"passphrase": "a hard one"}, keystore)
-	if d := cmp.Diff([]string{"CN=Hidden"}, s.subjects()); d != "" {
-		t.Errorf("with the passphrase (-want +got):\n%s misses: %+v", d, s.misses)
+	if d := cmp.Diff([]string{"CN=Hidden"}, subjects(s)); d != "" {
+		t.Errorf("with the passphrase (-want +got):\n%s misses: %+v", d, s.Misses)
 	}
 }
 
@@ -192,8 +157,8 @@ func TestJavaRuntimes(t *testing.T) {
 		t.Fatalf("install openjdk-17-jre-headless: %v", err)
 	}
 	for _, path := range paths {
-		if s := look(t, nil, path); len(s.sightings) < 50 || len(s.misses) > 0 {
-			t.Errorf("%s: %d certificates, misses %+v", path, len(s.sightings), s.misses)
+		if s := look(t, nil, path); len(s.Sightings) < 50 || len(s.Misses) > 0 {
+			t.Errorf("%s: %d certificates, misses %+v", path, len(s.Sightings), s.Misses)
 		}
 	}
 }
@@ -204,7 +169,7 @@ func TestDirectories(t *testing.T) {
 	writeRoot(t, plain, "a.crt", "A")
 	writeRoot(t, plain, "b.PEM", "B")
 	writeRoot(t, plain, "c.txt", "C")
-	if d := cmp.Diff([]string{"CN=A", "CN=B"}, look(t, nil, plain).subjects()); d != "" {
+	if d := cmp.Diff([]string{"CN=A", "CN=B"}, subjects(look(t, nil, plain))); d != "" {
 		t.Errorf("a plain directory (-want +got):\n%s", d)
 	}
 	hashed := t.TempDir()
@@ -216,7 +181,7 @@ func TestDirectories(t *testing.T) {
 	if err := os.Symlink(link, filepath.Join(hashed, "0a1b2c3d.1")); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"CN=Used"}, look(t, nil, hashed).subjects()); d != "" {
+	if d := cmp.Diff([]string{"CN=Used"}, subjects(look(t, nil, hashed))); d != "" {
 		t.Errorf("a directory of OpenSSL (-want +got):\n%s", d)
 	}
 }
@@ -243,8 +208,8 @@ func TestMisses(t *testing.T) {
 		"/proc/self/mem":              "unreadable",
 	} {
 		s := look(t, nil, target)
-		if len(s.sightings) != 0 || len(s.misses) != 1 || s.misses[0].Error != want || s.misses[0].Place != tallystick.TrustStorePlace(target) {
-			t.Errorf("%s: sightings %d, misses %+v, want %q", target, len(s.sightings), s.misses, want)
+		if len(s.Sightings) != 0 || len(s.Misses) != 1 || s.Misses[0].Error != want || s.Misses[0].Place != tallystick.TrustStorePlace(target) {
+			t.Errorf("%s: sightings %d, misses %+v, want %q", target, len(s.Sightings), s.Misses, want)
 		}
 	}
 }
@@ -255,7 +220,7 @@ func TestTargets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = opened.(driver.Finder).Find(t.Context(), driver.FindRequest{Targets: []string{target}, Now: time.Now}, &sink{})
+		err = opened.(driver.Finder).Find(t.Context(), driver.FindRequest{Targets: []string{target}, Now: time.Now}, &drivertest.Recorder{})
 		if !errors.Is(err, tallystick.ErrInvalid) {
 			t.Errorf("%q: error %v, want ErrInvalid", target, err)
 		}
@@ -299,10 +264,10 @@ func TestKnownStores(t *testing.T) {
 func TestThisMachine(t *testing.T) {
 	s := look(t, nil)
 	count := map[tallystick.Place]int{}
-	for _, sighting := range s.sightings {
+	for _, sighting := range s.Sightings {
 		count[sighting.Place]++
 	}
-	t.Logf("stores %v, misses %+v", count, s.misses)
+	t.Logf("stores %v, misses %+v", count, s.Misses)
 	for _, place := range []tallystick.Place{"truststore:///etc/ssl/certs", "truststore:///etc/ssl/certs/java/cacerts"} {
 		if count[place] < 100 {
 			t.Errorf("%d certificates at %s", count[place], place)

@@ -56,6 +56,11 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	err := p.run(ctx)
 	cancel()
 	p.products.Wait()
+	if p.mail != nil {
+		p.mail.stop()
+		p.mail.going.Wait()
+		p.mail.stage.clear()
+	}
 	if p.program != nil {
 		err = errors.Join(err, p.program.stop())
 	}
@@ -71,6 +76,7 @@ type play struct {
 	vendor  *vendor
 	thief   *thief
 	program *program
+	mail    *mail // nil where there is none
 	result  Result
 
 	products sync.WaitGroup
@@ -134,6 +140,9 @@ func (p *play) open(ctx context.Context) error {
 		p.products.Go(func() { product.run(ctx, p.Pace) })
 	}
 	p.Story.Say("Three products sign in and read mail, each connection every %s. The page of Tallystick: %s", p.Pace, p.program.link)
+	if err := p.openMail(ctx); err != nil {
+		return err
+	}
 	return p.firstRound(ctx)
 }
 
@@ -156,6 +165,16 @@ const (
 	shortly = 100 * time.Millisecond
 	calmly  = time.Second
 )
+
+// rest waits for a time, or for ctx to end, which is an error.
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
 
 // until asks again and again, with a gap between, until something is so.
 func until(ctx context.Context, gap, patience time.Duration, what string, is func(context.Context) (bool, error)) error {

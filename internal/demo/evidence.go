@@ -19,6 +19,9 @@ func (p *play) prove(ctx context.Context) error {
 			p.Story.Say("  a legitimate sign-in failed: %s", line)
 		}
 	}
+	if err := p.countMail(ctx); err != nil {
+		return err
+	}
 	key, err := p.program.typed(ctx, "evidence", "key")
 	if err != nil {
 		return err
@@ -39,5 +42,22 @@ func (p *play) prove(ctx context.Context) error {
 	p.result.Verified = true
 	first, _, _ := strings.Cut(said, "\n")
 	p.Story.Say("%s", first)
+	return nil
+}
+
+// countMail ends the mail service, and says what came of the messages.
+func (p *play) countMail(ctx context.Context) error {
+	if p.mail == nil {
+		return nil
+	}
+	var err error
+	if p.result.Mail, err = p.mail.close(ctx); err != nil {
+		return err
+	}
+	for _, line := range p.mail.troubles() {
+		p.Story.Say("  %s", line)
+	}
+	p.Story.Say("Mail: %s messages were sent by Postfix all the while and fetched from Dovecot; %d were lost, %d came twice.",
+		number(p.result.Mail.Sent), p.result.Mail.Lost, p.result.Mail.Doubled)
 	return nil
 }

@@ -12,8 +12,12 @@ import (
 	"github.com/tallystick/tallystick/internal/lab/entra"
 )
 
-// tenantSource stands before the id of a tenant in the name of the source that reads its log.
-const tenantSource = "tenant-"
+// What stands before the id of a tenant, in the name of the source that reads its log and in that
+// of its door.
+const (
+	tenantSource = "tenant-"
+	tenantDoor   = "t-"
+)
 
 // certify makes the vendor's CA, and one certificate of it that all products share.
 func (p *play) certify(ctx context.Context) error {
@@ -81,13 +85,13 @@ recall: {quiet: 2s, approvals: 1}
 		fmt.Fprintf(&text, "  - {name: %s, driver: pemfile, holder: %s, owner: vendor, options: {bundle: %q, role: client}, issue: {issuer: ca/vendor, profile: client}}\n",
 			product.name, product.name, product.bundle)
 		for _, one := range product.customers {
-			fmt.Fprintf(&text, `  - name: t-%s
+			fmt.Fprintf(&text, `  - name: %s
     driver: entra
     customer: %s
     holders: [%s]
     relying_parties: ["entra:%s/%s"]
     options: {tenant: %s, application: %s, credential: %q, login: %q, graph: %q, ca: %q}
-`, one.tenant.ID, one.name, product.name, one.tenant.ID, entra.Graph, one.tenant.ID, one.app.Application.AppID, product.bundle,
+`, tenantDoor+one.tenant.ID, one.name, product.name, one.tenant.ID, entra.Graph, one.tenant.ID, one.app.Application.AppID, product.bundle,
 				c.servers.Login, c.servers.Graph, filepath.Join(p.program.dir, "emulator.pem"))
 		}
 	}

@@ -5,7 +5,6 @@ package demo
 import (
 	"context"
 	"net/url"
-	"time"
 
 	"github.com/tallystick/tallystick"
 )
@@ -116,8 +115,7 @@ func (p *play) suspendLate(ctx context.Context) error {
 	for _, product := range p.vendor.products {
 		product.suspend(tenants)
 	}
-	time.Sleep(beforeDeadline / 3) // what is under way ends
-	return nil
+	return rest(ctx, beforeDeadline/3) // what is under way ends
 }
 
 // catchUp has the customers who were late add the key at last. The old one is refused there

@@ -199,7 +199,9 @@ func (p *product) signInWith(ctx context.Context, one *customer, m driver.Materi
 		case status != http.StatusTooManyRequests:
 			return "", fmt.Errorf("signing in: status %d: %s", status, answer.Description)
 		}
-		time.Sleep(time.Second)
+		if err := rest(ctx, time.Second); err != nil {
+			return "", err
+		}
 	}
 	return "", errors.New("signing in: too many requests")
 }

@@ -33,6 +33,15 @@ type program struct {
 	link   string // with which a person who watches signs in
 
 	opener, approver *http.Client // who are signed in
+
+	spent time.Duration // processor time of those that have ended
+}
+
+// count adds what a process that has ended has spent.
+func (p *program) count(cmd *exec.Cmd) {
+	if state := cmd.ProcessState; state != nil {
+		p.spent += state.UserTime() + state.SystemTime()
+	}
 }
 
 // newProgram makes a directory for it.
@@ -56,7 +65,9 @@ func (p *program) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, p.path, args...)
 	var out, wrong bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &out, &wrong
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	p.count(cmd)
+	if err != nil {
 		return out.String(), fmt.Errorf("couldn't run tally %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(wrong.Bytes()))
 	}
 	return out.String(), nil
@@ -164,6 +175,7 @@ func (p *program) stop() error {
 	}
 	select {
 	case err := <-p.ended:
+		p.count(p.server)
 		if err != nil {
 			return fmt.Errorf("the program did not end well: %w; see %s", err, filepath.Join(p.dir, "up.log"))
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -42,7 +41,7 @@ type recallTarget struct {
 
 // tenant returns the tenant of a target's door, "" where it is none.
 func (t recallTarget) tenant() string {
-	tenant, is := strings.CutPrefix(t.Relying, "t-")
+	tenant, is := strings.CutPrefix(t.Relying, tenantDoor)
 	if !is {
 		return ""
 	}
@@ -54,7 +53,7 @@ func (p *play) recall(ctx context.Context) error {
 	old := driver.Public{Chain: [][]byte{p.vendor.certificate.Raw}}.Names()[0]
 	p.Story.Did(fmt.Sprintf("tally recall open credential:%s --name %s --deadline %s", old, recallName, p.Deadline))
 	began := time.Now()
-	deadline := began.Add(p.Deadline + planning)
+	deadline := began.Add(p.Deadline + p.planning())
 	request := map[string]any{
 		"name": recallName, "what": map[string]string{"kind": "credential", "value": old}, "why": "used by somebody else",
 		"deadline": deadline.UTC(), "at_deadline": "block", "quiet": 2, "waves": map[string]int{"canary": max(1, p.result.Connections/100), "growth": 10, "errors": 0},
@@ -72,17 +71,21 @@ func (p *play) recall(ctx context.Context) error {
 	if err := api.ask(ctx, api.opener, http.MethodPost, "/recalls/"+recallName+"/start", nil, &status); err != nil {
 		return err
 	}
-	product, emulator := processorOf(api.server.Process.Pid), processor(syscall.RUSAGE_SELF)
+	product, emulator := processorOf(api.server.Process.Pid), processor()
 	if err := p.follow(ctx, deadline); err != nil {
 		return err
 	}
 	p.result.Recall.ProductCPU = processorOf(api.server.Process.Pid) - product
-	p.result.Recall.EmulatorCPU = processor(syscall.RUSAGE_SELF) - emulator
+	p.result.Recall.EmulatorCPU = processor() - emulator
 	return p.count(ctx)
 }
 
-// planning is time that a plan of thousands of doors may take before the deadline begins to count.
-const planning = 15 * time.Second
+// planning is time that a plan may take before the deadline begins to count: it looks at each
+// door.
+func (p *play) planning() time.Duration {
+	const each = 4 * time.Millisecond
+	return time.Second + time.Duration(p.result.Connections)*each
+}
 
 // follow waits for the end of the recall. Customers who do their part by hand do it
 // meanwhile, but for those who are late.

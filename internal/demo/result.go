@@ -43,6 +43,7 @@ type Result struct {
 	ThiefAcceptedAfterBlock int             `json:"thief_accepted_after_block"`
 	ThiefSeenRefused        int             `json:"thief_seen_refused"` // of those, in logs that are shared
 	Entrusted               EntrustedResult `json:"entrusted"`
+	Mail                    MailResult      `json:"mail"`
 	Evidence                string          `json:"evidence"` // the file
 	// Verified says that the evidence file was read again, by another process, and is good.
 	Verified bool `json:"verified"`
@@ -73,19 +74,28 @@ type EntrustedResult struct {
 	Proven    int `json:"proven"`
 }
 
+// A MailResult counts messages that were given to Postfix and fetched from Dovecot; none where
+// they are not installed.
+type MailResult struct {
+	Sent    int `json:"sent"`
+	Lost    int `json:"lost"`
+	Doubled int `json:"doubled"`
+}
+
 // Well says whether Tallystick did what it is for: it named all who were entered
 // and nobody else, kept the products going, proved every connection and kept the thief out
 // after that, and its evidence is good.
 func (r Result) Well() bool {
 	return slices.Equal(r.EnteredTruth, r.EnteredFound) && len(r.FalseNames) == 0 && r.LegitimateFailures == 0 && r.Verified &&
-		r.Recall.Connections == r.Connections && r.Recall.Proven == r.Connections && r.ThiefAcceptedAfterBlock == 0
+		r.Recall.Connections == r.Connections && r.Recall.Proven == r.Connections && r.ThiefAcceptedAfterBlock == 0 &&
+		r.Mail.Lost == 0 && r.Mail.Doubled == 0
 }
 
 // spent fills in the processor time.
 func (r *Result) spent(p *program) {
-	r.EmulatorCPU = processor(syscall.RUSAGE_SELF)
+	r.EmulatorCPU = processor()
 	if p != nil {
-		r.ProductCPU = processor(syscall.RUSAGE_CHILDREN)
+		r.ProductCPU = p.spent.Seconds()
 	}
 }
 
@@ -113,11 +123,10 @@ func processorOf(pid int) float64 {
 	return float64(ticks) / perSecond
 }
 
-// processor returns the processor time of this process, or of its children that have
-// ended, in seconds.
-func processor(who int) float64 {
+// processor returns the processor time of this process, in seconds.
+func processor() float64 {
 	var usage syscall.Rusage
-	if err := syscall.Getrusage(who, &usage); err != nil {
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 		return 0
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()

@@ -11,8 +11,11 @@ import (
 	"github.com/tallystick/tallystick/internal/lab/entra"
 )
 
-// thiefAddress is where the thief connects from; the logs show 198.51.100.66.
-const thiefAddress = "127.0.1.66"
+// thiefAddress is where the thief connects from, and thiefShown what the logs show of it.
+const (
+	thiefAddress = "127.0.1.66"
+	thiefShown   = "198.51.100.66"
+)
 
 // entries is how many tenants the thief enters: a handful.
 const entries = 7
@@ -44,8 +47,8 @@ func (p *play) steal(ctx context.Context) error {
 			return err
 		}
 	}
-	p.Story.Say("The thief reads mail at %d customers from 198.51.100.66, once from an address of the vendor, and %d times under a correlation id copied from a product.",
-		len(t.entered), len(t.entered)/2)
+	p.Story.Say("The thief reads mail at %d customers from %s, once from an address of the vendor, and %d times under a correlation id copied from a product.",
+		len(t.entered), thiefShown, len(t.entered)/2)
 	return nil
 }
 
@@ -120,7 +123,7 @@ func (p *play) tryAgain(ctx context.Context) error {
 	}
 	p.Story.Say("%d of %d tries are refused.", p.result.ThiefRefusedAfterBlock, len(p.thief.entered))
 	err := until(ctx, shortly, time.Minute, "the refused tries of the thief were seen", func(ctx context.Context) (bool, error) {
-		tries, err := p.program.refusedFrom(ctx, "198.51.100.66", began)
+		tries, err := p.program.refusedFrom(ctx, thiefShown, began)
 		p.result.ThiefSeenRefused = tries
 		return tries >= shared, err
 	})

@@ -83,6 +83,10 @@ func (d *Directory) judgeSpell(ctx context.Context, s spell, found *verdicts) er
 			return err
 		}
 		for _, c := range page {
+			c, err := d.witnessed(ctx, c)
+			if err != nil {
+				return err
+			}
 			for _, f := range d.hits(c, window) {
 				found.add(c.Time, f)
 			}

@@ -32,7 +32,13 @@ func (d *Directory) Changes(ctx context.Context, actor gate.Actor, f store.Acces
 	if err := d.Gate.Check(ctx, actor, gate.ReadInventory, "access changes"); err != nil {
 		return store.Page[store.AccessChange]{}, 0, err
 	}
-	return d.DB.AccessChanges(ctx, f, page)
+	list, total, err := d.DB.AccessChanges(ctx, f, page)
+	for i := range list.Items {
+		if err == nil {
+			list.Items[i], err = d.witnessed(ctx, list.Items[i])
+		}
+	}
+	return list, total, err
 }
 
 // Known returns the credential of the inventory that a log means by a name; ""

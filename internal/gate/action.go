@@ -21,6 +21,7 @@ const (
 	PauseRun       Action = "pause-run"
 	ResumeRun      Action = "resume-run"
 	ExpectChange   Action = "expect-change"
+	UndoChange     Action = "undo-change" // in the directory where it was made
 	ReadAudit      Action = "read-audit"
 	ReadAccess     Action = "read-access"
 	ManageAccess   Action = "manage-access"
@@ -52,6 +53,12 @@ const (
 	ExportEvidence Action = "export-evidence"
 	WorkAtDoors    Action = "work-at-doors" // of an agent, at the doors that are its own
 	ManageAgents   Action = "manage-agents"
+
+	ReadVault     Action = "read-vault"     // what is entrusted, and never a value
+	ReadLineage   Action = "read-lineage"   // what could be read by whom
+	EntrustSecret Action = "entrust-secret" // also to say that it is to be replaced
+	RevealSecret  Action = "reveal-secret"  // to its holder, whom package vault knows
+	ManageVault   Action = "manage-vault"
 )
 
 // A policy is what the table says about an action.
@@ -85,6 +92,7 @@ var policies = map[Action]policy{
 	PauseRun:      {least: Operator},
 	ResumeRun:     {least: Operator},
 	ExpectChange:  {least: Operator},
+	UndoChange:    {least: Admin}, // it writes to a directory, and one person decides
 
 	ReadAudit:    {least: Admin},
 	ReadAccess:   {least: Admin},
@@ -112,6 +120,12 @@ var policies = map[Action]policy{
 	ExportEvidence: {least: Operator},
 	WorkAtDoors:    {least: Client, quiet: true}, // what it did is recorded step by step
 	ManageAgents:   {least: Admin},
+
+	ReadVault:     {least: Viewer, quiet: true},
+	ReadLineage:   {least: Operator},
+	EntrustSecret: {least: Operator},
+	RevealSecret:  {least: Client},
+	ManageVault:   {least: Admin}, // it destroys, and says that a restored database is to be believed
 
 	ManageDelivery: {least: Admin}, // which files are written and which commands are run after a renewal
 }

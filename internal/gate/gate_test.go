@@ -51,6 +51,7 @@ assign-finding   operator admin
 start-run        operator admin
 cancel-run       operator admin
 expect-change    operator admin
+undo-change      admin
 read-audit       admin
 read-access      admin
 manage-access    admin
@@ -73,7 +74,7 @@ launch-rocket
 	got.WriteByte('\n')
 	for _, action := range []gate.Action{gate.ReadInventory, gate.ReadMetrics, gate.ReadUses, gate.ReadCredential, gate.Export,
 		gate.SignIn, gate.SignOut, gate.ReadRaw, gate.Annotate, gate.AcceptFinding, gate.AssignFinding, gate.StartRun,
-		gate.CancelRun, gate.ExpectChange, gate.ReadAudit, gate.ReadAccess, gate.ManageAccess, gate.ReadSources, gate.ManageSources,
+		gate.CancelRun, gate.ExpectChange, gate.UndoChange, gate.ReadAudit, gate.ReadAccess, gate.ManageAccess, gate.ReadSources, gate.ManageSources,
 		gate.IssueCertificate, gate.RevokeCertificate, gate.RevokeOwnCertificate, gate.ApproveRequest, gate.RecallCertificate, gate.ReadAuthorities, gate.ManageAuthorities, gate.ReadCustody, gate.ManageCustody, gate.ManageRenewals, gate.ManageDelivery, "launch-rocket"} {
 		var b book
 		g := gate.New(&b, now)

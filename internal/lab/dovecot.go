@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/tallystick/tallystick/driver"
 )
@@ -34,11 +33,12 @@ type Dovecot struct {
 	CertFile, KeyFile        string          // of it
 	CAFile                   string          // CAs and their CRLs in one file
 	CertUsers                string          // the passwd-file of EXTERNAL
+	Mail                     string          // where each user has a maildir of that name
 	LogFile                  string
 }
 
 // StartDovecot starts one.
-func StartDovecot(t testing.TB, s DovecotSettings) *Dovecot {
+func StartDovecot(t TB, s DovecotSettings) *Dovecot {
 	t.Helper()
 	dir := OpenDir(t)
 	d := &Dovecot{
@@ -48,7 +48,7 @@ func StartDovecot(t testing.TB, s DovecotSettings) *Dovecot {
 	if d.PKI == nil {
 		d.PKI = NewPKI(t)
 	}
-	OwnedDir(t, filepath.Join(dir, "mail"), "mail")
+	d.Mail = OwnedDir(t, filepath.Join(dir, "mail"), "mail")
 	d.Server = d.PKI.Localhost(t)
 	chain, key := MaterialPEM(t, d.Server)
 	d.CertFile, d.KeyFile = write(t, dir, "server.pem", chain), write(t, dir, "server.key", key)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/tallystick/tallystick/driver"
 )
@@ -57,7 +56,7 @@ type HAProxy struct {
 
 // StartHAProxy starts one. It logs a JSON object for each request to its standard
 // output, which is Log: status, verify, sha256, resumed, tls.
-func StartHAProxy(t testing.TB, s HAProxySettings) *HAProxy {
+func StartHAProxy(t TB, s HAProxySettings) *HAProxy {
 	t.Helper()
 	h := &HAProxy{PKI: s.PKI, Server: s.Server, Dir: OpenDir(t)}
 	if h.PKI == nil {
@@ -69,8 +68,8 @@ func StartHAProxy(t testing.TB, s HAProxySettings) *HAProxy {
 	if len(s.Listeners) == 0 {
 		s.Listeners = []HAProxyListener{{}}
 	}
-	chain, key := MaterialPEM(t, h.Server)
-	h.PEM = write(t, h.Dir, "tls.pem", chain+key)
+	both := BundlePEM(t, h.Server)
+	h.PEM = write(t, h.Dir, "tls.pem", both)
 	h.ClientCA = write(t, h.Dir, "clients.pem", CertificatePEM(h.PKI.Sub.Raw, h.PKI.Root.Raw))
 	h.CRL, h.Deny = write(t, h.Dir, "crl.pem", CRLPEM(h.PKI.CRLs(t)...)), write(t, h.Dir, "deny.lst", "")
 	h.Socket, h.PIDFile = filepath.Join(h.Dir, "admin.sock"), filepath.Join(h.Dir, "haproxy.pid")
@@ -79,7 +78,7 @@ func StartHAProxy(t testing.TB, s HAProxySettings) *HAProxy {
 		h.Addresses = append(h.Addresses, Loopback(FreePort(t)))
 		file := h.PEM
 		if listener.Own {
-			file = write(t, h.Dir, fmt.Sprintf("own%d.pem", i), chain+key)
+			file = write(t, h.Dir, fmt.Sprintf("own%d.pem", i), both)
 			h.OwnPEMs = append(h.OwnPEMs, file)
 		}
 		frontends.WriteString(h.frontend(s, listener, i, file))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lab starts other people's servers for tests: ACME CAs, a step-ca, a
-// name server.
+// Package lab starts other people's servers for tests and benchmarks, signs in to them
+// by other people's libraries, and plays the CAs that certify both.
 //
 // Every server listens on loopback alone, on ports that were free, keeps its
 // files in a directory of its own, and is ended by its process id when the test
@@ -20,13 +20,25 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 )
 
+// TB is what the lab needs of a test or benchmark: a testing.TB is one. A program that is
+// no test can start the same servers with one of its own, as long as Fatal and Fatalf do
+// not return, and what was given to Cleanup is called at the end, the last first.
+type TB interface {
+	Helper()
+	Logf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+	Cleanup(func())
+	TempDir() string
+}
+
 // Program returns the path of a program: one that scripts/test-servers built, or
 // one of the machine, also where only root looks.
-func Program(t testing.TB, name string) string {
+func Program(t TB, name string) string {
 	t.Helper()
 	var places []string
 	if cache, err := os.UserCacheDir(); err == nil {
@@ -48,7 +60,7 @@ func Program(t testing.TB, name string) string {
 // (net.ipv4.ip_local_port_range), so that none of them takes it before the server does,
 // also one that is started again. Until the test ends it is given to nobody else, also
 // not by another process: who has it holds the same port of another loopback address.
-func FreePort(t testing.TB) int {
+func FreePort(t TB) int {
 	t.Helper()
 	for range 100 {
 		port := 20_000 + rand.IntN(12_000)
@@ -112,7 +124,7 @@ func (r *record) String() string {
 
 // Start runs a server in dir, with env beside a bare environment, until the test
 // ends, and returns when every one of the addresses takes connections.
-func Start(t testing.TB, dir string, env, command []string, addresses ...string) *Process {
+func Start(t TB, dir string, env, command []string, addresses ...string) *Process {
 	t.Helper()
 	p := &Process{log: &record{}}
 	cmd := exec.Command(command[0], command[1:]...)
@@ -151,11 +163,11 @@ func stop(cmd *exec.Cmd, ended <-chan struct{}) {
 	}
 }
 
-// waitFor waits until a server takes connections at address, for half a minute
+// waitFor waits until a server takes connections at address, for two minutes
 // at most: two cores may be busy with other tests.
-func waitFor(t testing.TB, p *Process, ended <-chan struct{}, address string) {
+func waitFor(t TB, p *Process, ended <-chan struct{}, address string) {
 	t.Helper()
-	for range 1500 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			conn.Close()
@@ -174,12 +186,38 @@ func last(text string, most int) string {
 	return strings.TrimSpace(text[max(0, len(text)-most):])
 }
 
+// Run runs a program to its end, and returns what it prints.
+func Run(t TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(Program(t, name), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
 // write puts a file into dir.
-func write(t testing.TB, dir, name, text string) string {
+func write(t TB, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
+	Write(t, path, text)
+	return path
+}
+
+// Write writes a file, for its owner alone.
+func Write(t TB, path, text string) {
+	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path
+}
+
+// Read reads a file.
+func Read(t TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -4,12 +4,10 @@ package lab
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
@@ -26,26 +24,22 @@ type Load struct {
 	failed []string // guarded by mu
 }
 
-// StartLoad starts one as client, which trusts the root alone.
-func StartLoad(t testing.TB, addresses []string, root *x509.Certificate, client driver.Material) *Load {
+// StartLoad starts one as client, which trusts the root of a PKI alone.
+func StartLoad(t TB, p *PKI, addresses []string, client driver.Material) *Load {
 	t.Helper()
 	l := &Load{stop: make(chan struct{})}
 	for _, address := range addresses {
 		for _, keep := range []bool{true, false} {
-			l.group.Go(func() { l.ask(address, l.client(root, client, keep)) })
+			l.group.Go(func() { l.ask(address, l.client(p, client, keep)) })
 		}
 	}
 	t.Cleanup(func() { l.Stop() })
 	return l
 }
 
-func (l *Load) client(root *x509.Certificate, client driver.Material, keep bool) *http.Client {
-	roots := x509.NewCertPool()
-	roots.AddCert(root)
-	config := &tls.Config{RootCAs: roots, ServerName: "localhost", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-	if client.Key != nil {
-		config.Certificates = []tls.Certificate{{Certificate: client.Chain, PrivateKey: client.Key}}
-	}
+func (l *Load) client(p *PKI, client driver.Material, keep bool) *http.Client {
+	config := p.ClientConfig(client)
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: !keep, TLSClientConfig: config}}
 }
 

@@ -3,15 +3,17 @@
 package lab
 
 import (
+	"crypto"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
-	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
@@ -19,7 +21,7 @@ import (
 
 // OpenDir makes a directory of the test's own whose path is short enough for UNIX
 // sockets, and into which the users that servers change to may go.
-func OpenDir(t testing.TB) string {
+func OpenDir(t TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "lab")
 	if err != nil {
@@ -33,7 +35,7 @@ func OpenDir(t testing.TB) string {
 }
 
 // OwnedDir makes a directory that belongs to a user, as far as the test may give things away.
-func OwnedDir(t testing.TB, path, owner string) string {
+func OwnedDir(t TB, path, owner string) string {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		t.Fatal(err)
@@ -54,16 +56,23 @@ func OwnedDir(t testing.TB, path, owner string) string {
 }
 
 // Localhost makes a server's certificate for localhost and 127.0.0.1 with its key.
-func (p *PKI) Localhost(t testing.TB) driver.Material {
+func (p *PKI) Localhost(t TB) driver.Material {
 	t.Helper()
-	return p.Material(t, &x509.Certificate{
+	return p.LocalhostOf(t, NewKey(t))
+}
+
+// LocalhostOf makes the same of a key that is there.
+func (p *PKI) LocalhostOf(t TB, key crypto.Signer) driver.Material {
+	t.Helper()
+	leaf := p.Sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
+	}, key.Public())
+	return driver.Material{Public: driver.Public{Chain: [][]byte{leaf.Raw, p.Sub.Raw}}, Key: key}
 }
 
 // Client makes a client's certificate with its key.
-func (p *PKI) Client(t testing.TB, commonName string) driver.Material {
+func (p *PKI) Client(t TB, commonName string) driver.Material {
 	t.Helper()
 	return p.Material(t, &x509.Certificate{
 		Subject:  pkix.Name{CommonName: commonName},
@@ -71,8 +80,27 @@ func (p *PKI) Client(t testing.TB, commonName string) driver.Material {
 	})
 }
 
+// WithRoot is a credential with its root in the chain, as a caller has it who hands over all CAs.
+func (p *PKI) WithRoot(m driver.Material) driver.Material {
+	m.Chain = append(slices.Clone(m.Chain), p.Root.Raw)
+	return m
+}
+
+// ClientConfig is of a client that trusts the root alone, and shows a credential, unless that
+// has no key, whatever authorities the server names.
+func (p *PKI) ClientConfig(m driver.Material) *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(p.Root)
+	config := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+	if m.Key != nil {
+		pair := &tls.Certificate{Certificate: m.Chain, PrivateKey: m.Key}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
+	}
+	return config
+}
+
 // Material makes a certificate of the intermediate, with it above and a new key.
-func (p *PKI) Material(t testing.TB, template *x509.Certificate) driver.Material {
+func (p *PKI) Material(t TB, template *x509.Certificate) driver.Material {
 	t.Helper()
 	key := NewKey(t)
 	leaf := p.Sign(t, template, &key.PublicKey)
@@ -81,7 +109,7 @@ func (p *PKI) Material(t testing.TB, template *x509.Certificate) driver.Material
 
 // CRLs makes a list of each CA, DER, the intermediate's first: it has the revoked.
 // Their numbers are those of the clock, so that a later list is a newer one.
-func (p *PKI) CRLs(t testing.TB, revoked ...driver.Public) [][]byte {
+func (p *PKI) CRLs(t TB, revoked ...driver.Public) [][]byte {
 	t.Helper()
 	now := time.Now()
 	list := &x509.RevocationList{Number: big.NewInt(now.UnixNano()), ThisUpdate: now.Add(-time.Minute), NextUpdate: now.AddDate(0, 0, 7)}
@@ -106,7 +134,14 @@ func (p *PKI) CRLs(t testing.TB, revoked ...driver.Public) [][]byte {
 
 // MaterialPEM writes certificates and key of a credential as PEM, for servers that
 // read both from one file or each from its own.
-func MaterialPEM(t testing.TB, m driver.Material) (chain, key string) {
+func MaterialPEM(t TB, m driver.Material) (chain, key string) {
 	t.Helper()
 	return CertificatePEM(m.Chain...), KeyPEM(t, m.Key)
+}
+
+// BundlePEM writes both into one, the certificates first.
+func BundlePEM(t TB, m driver.Material) string {
+	t.Helper()
+	chain, key := MaterialPEM(t, m)
+	return chain + key
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
-	"testing"
 )
 
 // A NameServer is a BIND 9 that knows a few zones, in which every name has the
@@ -20,7 +19,7 @@ type NameServer struct {
 }
 
 // StartNamed starts one for the zones.
-func StartNamed(t testing.TB, zones ...string) *NameServer {
+func StartNamed(t TB, zones ...string) *NameServer {
 	t.Helper()
 	secret := make([]byte, 32)
 	rand.Read(secret)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/tallystick/tallystick/driver"
 )
@@ -55,7 +54,7 @@ type Nginx struct {
 }
 
 // StartNginx starts one.
-func StartNginx(t testing.TB, s NginxSettings) *Nginx {
+func StartNginx(t TB, s NginxSettings) *Nginx {
 	t.Helper()
 	n := &Nginx{PKI: s.PKI, Server: s.Server, Dir: OpenDir(t)}
 	if n.PKI == nil {

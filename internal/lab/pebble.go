@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"testing"
 )
 
 // PebbleSettings are what a test may want of its Pebble. The zero value is the
@@ -38,7 +37,7 @@ type Pebble struct {
 }
 
 // StartPebble starts one.
-func StartPebble(t testing.TB, s PebbleSettings) *Pebble {
+func StartPebble(t TB, s PebbleSettings) *Pebble {
 	t.Helper()
 	pki, dir := NewPKI(t), t.TempDir()
 	chain, key := pki.Server(t)
@@ -72,10 +71,10 @@ func StartPebble(t testing.TB, s PebbleSettings) *Pebble {
 func (p *Pebble) Issued() int { return strings.Count(p.Log(), "Issued certificate serial") }
 
 // Root returns the n-th root, from 0, that its certificates lead to, PEM.
-func (p *Pebble) Root(t testing.TB, n int) string { return p.get(t, fmt.Sprintf("/roots/%d", n)) }
+func (p *Pebble) Root(t TB, n int) string { return p.get(t, fmt.Sprintf("/roots/%d", n)) }
 
 // get asks the management interface.
-func (p *Pebble) get(t testing.TB, path string) string {
+func (p *Pebble) get(t TB, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(p.Roots)
 	if err != nil {
@@ -104,7 +103,7 @@ type Challtestsrv struct {
 }
 
 // StartChalltestsrv starts one. Nothing but its DNS and its API are on.
-func StartChalltestsrv(t testing.TB) *Challtestsrv {
+func StartChalltestsrv(t TB) *Challtestsrv {
 	t.Helper()
 	dns, api := Loopback(FreePort(t)), Loopback(FreePort(t))
 	s := &Challtestsrv{DNS: dns, Management: "http://" + api}

@@ -3,9 +3,11 @@
 package lab
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -13,7 +15,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -27,39 +28,54 @@ type PKI struct {
 }
 
 // NewPKI makes one in a directory of its own.
-func NewPKI(t testing.TB) *PKI {
+func NewPKI(t TB) *PKI {
 	t.Helper()
-	p := &PKI{Dir: t.TempDir(), RootKey: NewKey(t), SubKey: NewKey(t)}
-	p.Root = p.make(t, authority("Lab Root"), nil, p.RootKey, &p.RootKey.PublicKey)
-	p.Sub = p.make(t, authority("Lab Intermediate"), p.Root, p.RootKey, &p.SubKey.PublicKey)
+	p := &PKI{Dir: t.TempDir(), RootKey: NewKey(t)}
+	p.Root = certify(t, authority("Lab Root"), nil, p.RootKey, &p.RootKey.PublicKey)
 	p.RootFile = write(t, p.Dir, "root.pem", CertificatePEM(p.Root.Raw))
+	p.certifySub(t, "Lab Intermediate")
+	return p
+}
+
+// Another makes another intermediate of the same root, with its files in a directory of its own.
+func (p *PKI) Another(t TB) *PKI {
+	t.Helper()
+	another := &PKI{Dir: t.TempDir(), Root: p.Root, RootKey: p.RootKey, RootFile: p.RootFile}
+	another.certifySub(t, "Another Lab Intermediate")
+	return another
+}
+
+func (p *PKI) certifySub(t TB, name string) {
+	t.Helper()
+	p.SubKey = NewKey(t)
+	p.Sub = certify(t, authority(name), p.Root, p.RootKey, &p.SubKey.PublicKey)
 	p.SubFile = write(t, p.Dir, "intermediate.pem", CertificatePEM(p.Sub.Raw))
 	p.SubKeyFile = write(t, p.Dir, "intermediate.key", KeyPEM(t, p.SubKey))
-	return p
 }
 
 // Server makes a certificate of the intermediate for localhost and 127.0.0.1. It
 // returns the files of the chain and of the key.
-func (p *PKI) Server(t testing.TB) (chain, key string) {
+func (p *PKI) Server(t TB) (chain, key string) {
 	t.Helper()
 	k := NewKey(t)
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	leaf := p.make(t, template, p.Sub, p.SubKey, &k.PublicKey)
+	leaf := certify(t, template, p.Sub, p.SubKey, &k.PublicKey)
 	chain = write(t, p.Dir, "server.pem", CertificatePEM(leaf.Raw)+CertificatePEM(p.Sub.Raw))
 	return chain, write(t, p.Dir, "server.key", KeyPEM(t, k))
 }
 
 // Sign makes a certificate of the intermediate from a template, whose serial
 // number and validity it fills in where they are missing.
-func (p *PKI) Sign(t testing.TB, template *x509.Certificate, public any) *x509.Certificate {
+func (p *PKI) Sign(t TB, template *x509.Certificate, public any) *x509.Certificate {
 	t.Helper()
-	return p.make(t, template, p.Sub, p.SubKey, public)
+	return certify(t, template, p.Sub, p.SubKey, public)
 }
 
-func (p *PKI) make(t testing.TB, template, parent *x509.Certificate, signer *ecdsa.PrivateKey, public any) *x509.Certificate {
+// certify signs a template; without a parent it is its own.
+func certify(t TB, template, parent *x509.Certificate, signer crypto.Signer, public any) *x509.Certificate {
 	t.Helper()
 	if parent == nil {
 		parent = template
@@ -92,9 +108,19 @@ func authority(name string) *x509.Certificate {
 }
 
 // NewKey makes a key on P-256.
-func NewKey(t testing.TB) *ecdsa.PrivateKey {
+func NewKey(t TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// NewRSAKey makes one of RSA. Many programs refuse fewer than 2048 bits.
+func NewRSAKey(t TB, bits int) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +137,7 @@ func CertificatePEM(ders ...[]byte) string {
 }
 
 // KeyPEM writes a private key as PEM (PKCS #8).
-func KeyPEM(t testing.TB, key any) string {
+func KeyPEM(t TB, key any) string {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -121,7 +147,7 @@ func KeyPEM(t testing.TB, key any) string {
 }
 
 // File puts text into a new file of the test's own and returns its path.
-func File(t testing.TB, name, text string) string {
+func File(t TB, name, text string) string {
 	t.Helper()
 	return write(t, t.TempDir(), filepath.Base(name), text)
 }

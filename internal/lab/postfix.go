@@ -3,13 +3,13 @@
 package lab
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/mail"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
@@ -45,8 +45,13 @@ type Postfix struct {
 // Recipient is somebody whom a Postfix delivers to.
 const Recipient = "somebody@lab.test"
 
+// PostfixPrint is how Postfix names a certificate, or its SubjectPublicKeyInfo, by SHA-256.
+func PostfixPrint(der []byte) string {
+	return strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(der)), " ", ":")
+}
+
 // StartPostfix starts one.
-func StartPostfix(t testing.TB, s PostfixSettings) *Postfix {
+func StartPostfix(t TB, s PostfixSettings) *Postfix {
 	t.Helper()
 	dir := OpenDir(t)
 	p := &Postfix{
@@ -88,7 +93,7 @@ func StartPostfix(t testing.TB, s PostfixSettings) *Postfix {
 }
 
 // settings writes main.cf and master.cf.
-func (p *Postfix) settings(t testing.TB, dir string, s PostfixSettings) {
+func (p *Postfix) settings(t TB, dir string, s PostfixSettings) {
 	t.Helper()
 	main := strings.NewReplacer("DIR", dir, "TYPE", p.MapType).Replace(postfixMain)
 	if s.SASL != "" {
@@ -184,7 +189,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 // Delivered counts the messages in the maildir by their Message-ID, without its
 // angle brackets.
-func (p *Postfix) Delivered(t testing.TB) map[string]int {
+func (p *Postfix) Delivered(t TB) map[string]int {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(p.Maildir, "new", "*"))
 	if err != nil {
@@ -208,15 +213,16 @@ func (p *Postfix) Delivered(t testing.TB) map[string]int {
 
 // AwaitDelivery waits until no message is in the queue, and returns what Delivered
 // counts then.
-func (p *Postfix) AwaitDelivery(t testing.TB) map[string]int {
+func (p *Postfix) AwaitDelivery(t TB) map[string]int {
 	t.Helper()
-	for range 600 {
-		out, err := exec.Command(Program(t, "postqueue"), "-c", p.Config, "-p").Output()
-		if err == nil && strings.Contains(string(out), "Mail queue is empty") {
+	var queue []byte
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var err error
+		if queue, err = exec.Command(Program(t, "postqueue"), "-c", p.Config, "-p").Output(); err == nil && strings.Contains(string(queue), "Mail queue is empty") {
 			return p.Delivered(t)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatal("Postfix did not deliver everything within half a minute")
+	log, _ := os.ReadFile(p.LogFile) // it may be what went wrong
+	t.Fatalf("Postfix did not deliver everything within 3 minutes:\n%s\n%s", last(string(queue), 4000), last(string(log), 8000))
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick/driver"
@@ -47,7 +46,7 @@ type Postgres struct {
 
 // StartPostgres starts one: by the user postgres when the test is run by root, which
 // PostgreSQL refuses.
-func StartPostgres(t testing.TB, s PostgresSettings) *Postgres {
+func StartPostgres(t TB, s PostgresSettings) *Postgres {
 	t.Helper()
 	if len(s.Server.Chain) == 0 {
 		s.Server = s.PKI.Localhost(t)
@@ -71,7 +70,7 @@ func StartPostgres(t testing.TB, s PostgresSettings) *Postgres {
 }
 
 // initialise makes the data directory.
-func (p *Postgres) initialise(t testing.TB, programs string) {
+func (p *Postgres) initialise(t TB, programs string) {
 	t.Helper()
 	password := write(t, p.Dir, "password", PostgresPassword)
 	give(t, p.Dir, password)
@@ -83,7 +82,7 @@ func (p *Postgres) initialise(t testing.TB, programs string) {
 }
 
 // configure writes the files that the server reads.
-func (p *Postgres) configure(t testing.TB, s PostgresSettings, port int) {
+func (p *Postgres) configure(t TB, s PostgresSettings, port int) {
 	t.Helper()
 	put := func(name, text string) string {
 		path := write(t, p.Data, name, text)
@@ -115,7 +114,7 @@ func (p *Postgres) configure(t testing.TB, s PostgresSettings, port int) {
 }
 
 // hashed returns the name under which OpenSSL finds a list, that is still free.
-func (p *Postgres) hashed(t testing.TB, der []byte) string {
+func (p *Postgres) hashed(t TB, der []byte) string {
 	t.Helper()
 	openssl := exec.Command(Program(t, "openssl"), "crl", "-hash", "-noout", "-inform", "DER")
 	openssl.Stdin = bytes.NewReader(der)
@@ -131,7 +130,7 @@ func (p *Postgres) hashed(t testing.TB, der []byte) string {
 	}
 }
 
-func (p *Postgres) roles(t testing.TB, programs string, names []string) {
+func (p *Postgres) roles(t TB, programs string, names []string) {
 	t.Helper()
 	var statements strings.Builder
 	for _, name := range names {
@@ -155,7 +154,7 @@ func (p *Postgres) roles(t testing.TB, programs string, names []string) {
 	t.Fatalf("psql: %s", out)
 }
 
-func postgresPrograms(t testing.TB) string {
+func postgresPrograms(t TB) string {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
@@ -175,7 +174,7 @@ func asPostgres(args []string, dir string) *exec.Cmd {
 }
 
 // give gives a file the owner of dir.
-func give(t testing.TB, dir, path string) {
+func give(t TB, dir, path string) {
 	t.Helper()
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -59,7 +58,7 @@ type Logons struct {
 }
 
 // StartSamba starts a domain controller that shows a certificate of an intermediate.
-func StartSamba(t testing.TB, p *PKI) *Samba {
+func StartSamba(t TB, p *PKI) *Samba {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("a domain controller has ports below 1024: run this test as root")
@@ -99,7 +98,7 @@ func StartSamba(t testing.TB, p *PKI) *Samba {
 }
 
 // sambaAddress returns an address of loopback that nobody has taken.
-func sambaAddress(t testing.TB) string {
+func sambaAddress(t TB) string {
 	t.Helper()
 	for range 100 {
 		address := fmt.Sprintf("127.%d.%d.%d", 64+mathrand.IntN(64), mathrand.IntN(256), 1+mathrand.IntN(254))
@@ -115,7 +114,7 @@ func sambaAddress(t testing.TB) string {
 
 // sambaTemplate returns a directory with a domain that has been set up once on this machine,
 // because that takes many seconds.
-func sambaTemplate(t testing.TB) string {
+func sambaTemplate(t TB) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -155,7 +154,7 @@ func sambaTemplate(t testing.TB) string {
 }
 
 // provision sets a domain up in the directory made.
-func provision(t testing.TB, parent, made string) {
+func provision(t TB, parent, made string) {
 	t.Helper()
 	fresh, err := os.MkdirTemp(parent, "making")
 	if err != nil {
@@ -179,7 +178,7 @@ func provision(t testing.TB, parent, made string) {
 }
 
 // Named makes a server's certificate of the intermediate for a name.
-func (p *PKI) Named(t testing.TB, name string) driver.Material {
+func (p *PKI) Named(t TB, name string) driver.Material {
 	t.Helper()
 	return p.Material(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
@@ -188,9 +187,9 @@ func (p *PKI) Named(t testing.TB, name string) driver.Material {
 }
 
 // NewLogons makes one.
-func NewLogons(t testing.TB) *Logons {
+func NewLogons(t TB) *Logons {
 	t.Helper()
-	l := &Logons{key: rsaKey(t)}
+	l := &Logons{key: NewRSAKey(t, 2048)}
 	template := authority("Lab Logons")
 	template.Subject.Organization = []string{"Lab"}
 	l.Root = signRSA(t, template, template, &l.key.PublicKey, l.key)
@@ -198,7 +197,7 @@ func NewLogons(t testing.TB) *Logons {
 }
 
 // Client makes a certificate that names a principal of the kind user@domain.
-func (l *Logons) Client(t testing.TB, principal string) driver.Material {
+func (l *Logons) Client(t TB, principal string) driver.Material {
 	t.Helper()
 	user, _, _ := strings.Cut(principal, "@")
 	return l.material(t, user, asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 20, 2, 3}, func(b *cryptobyte.Builder) {
@@ -207,7 +206,7 @@ func (l *Logons) Client(t testing.TB, principal string) driver.Material {
 }
 
 // list makes the revocation list of the CA, DER.
-func (l *Logons) list(t testing.TB, revoked driver.Material) []byte {
+func (l *Logons) list(t TB, revoked driver.Material) []byte {
 	t.Helper()
 	leaf, err := x509.ParseCertificate(revoked.Chain[0])
 	if err != nil {
@@ -225,7 +224,7 @@ func (l *Logons) list(t testing.TB, revoked driver.Material) []byte {
 }
 
 // KDC makes the certificate of a KDC (RFC 4556 section 3.2.4).
-func (l *Logons) KDC(t testing.TB) driver.Material {
+func (l *Logons) KDC(t TB) driver.Material {
 	text := func(words ...string) func(*cryptobyte.Builder) {
 		return func(b *cryptobyte.Builder) {
 			for _, word := range words {
@@ -249,7 +248,7 @@ func (l *Logons) KDC(t testing.TB) driver.Material {
 	}, asn1.ObjectIdentifier{1, 3, 6, 1, 5, 2, 3, 5})
 }
 
-func (l *Logons) material(t testing.TB, name string, kind asn1.ObjectIdentifier, value func(*cryptobyte.Builder), purpose asn1.ObjectIdentifier) driver.Material {
+func (l *Logons) material(t TB, name string, kind asn1.ObjectIdentifier, value func(*cryptobyte.Builder), purpose asn1.ObjectIdentifier) driver.Material {
 	t.Helper()
 	var b cryptobyte.Builder
 	explicit := cbasn1.Tag(0).ContextSpecific().Constructed()
@@ -264,7 +263,7 @@ func (l *Logons) material(t testing.TB, name string, kind asn1.ObjectIdentifier,
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := rsaKey(t)
+	key := NewRSAKey(t, 2048)
 	leaf := signRSA(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name, Organization: []string{"Lab"}}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, UnknownExtKeyUsage: []asn1.ObjectIdentifier{purpose},
@@ -274,28 +273,10 @@ func (l *Logons) material(t testing.TB, name string, kind asn1.ObjectIdentifier,
 }
 
 // signRSA makes a certificate. Samba's KDC (4.17) refuses keys of other kinds.
-func signRSA(t testing.TB, template, parent *x509.Certificate, public *rsa.PublicKey, signer *rsa.PrivateKey) *x509.Certificate {
+func signRSA(t TB, template, parent *x509.Certificate, public *rsa.PublicKey, signer *rsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	template.SerialNumber = big.NewInt(mathrand.Int64())
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 30)
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
-}
-
-func rsaKey(t testing.TB) *rsa.PrivateKey {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	return certify(t, template, parent, signer, public)
 }
 
 const sambaConfig = `[global]

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/tallystick/tallystick/driver"
 )
@@ -40,7 +39,7 @@ type Slapd struct {
 }
 
 // StartSlapd starts one. Who has a certificate of CN=alice gets in as uid=alice by SASL EXTERNAL.
-func StartSlapd(t testing.TB, s SlapdSettings) *Slapd {
+func StartSlapd(t TB, s SlapdSettings) *Slapd {
 	t.Helper()
 	if len(s.Server.Chain) == 0 {
 		s.Server = s.PKI.Localhost(t)
@@ -79,7 +78,7 @@ func StartSlapd(t testing.TB, s SlapdSettings) *Slapd {
 	return d
 }
 
-func runSlapdTool(t testing.TB, name string, args ...string) {
+func runSlapdTool(t TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(Program(t, name), args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)

@@ -12,7 +12,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -45,7 +44,7 @@ type Sshd struct {
 }
 
 // StartSshd starts one.
-func StartSshd(t testing.TB, s SshdSettings) *Sshd {
+func StartSshd(t TB, s SshdSettings) *Sshd {
 	t.Helper()
 	who, err := user.Current()
 	if err != nil {
@@ -100,7 +99,7 @@ MaxStartups 100:30:200
 `
 
 // SSHKey makes an SSH key on Ed25519.
-func SSHKey(t testing.TB) driver.Material {
+func SSHKey(t TB) driver.Material {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -110,7 +109,7 @@ func SSHKey(t testing.TB) driver.Material {
 }
 
 // SSHSigner makes a key one of package ssh.
-func SSHSigner(t testing.TB, key crypto.Signer) ssh.Signer {
+func SSHSigner(t TB, key crypto.Signer) ssh.Signer {
 	t.Helper()
 	signer, err := ssh.NewSignerFromSigner(key)
 	if err != nil {
@@ -121,7 +120,7 @@ func SSHSigner(t testing.TB, key crypto.Signer) ssh.Signer {
 
 // Certify makes a certificate of the CA for a key, good for an hour; principals are
 // accounts or host names.
-func (d *Sshd) Certify(t testing.TB, m driver.Material, kind uint32, principals ...string) driver.Material {
+func (d *Sshd) Certify(t TB, m driver.Material, kind uint32, principals ...string) driver.Material {
 	t.Helper()
 	now := time.Now()
 	c := &ssh.Certificate{
@@ -136,7 +135,7 @@ func (d *Sshd) Certify(t testing.TB, m driver.Material, kind uint32, principals 
 
 // AuthorizedLine writes a key or certificate as authorized_keys and *.pub have it,
 // with a line's end.
-func AuthorizedLine(t testing.TB, p driver.Public) string {
+func AuthorizedLine(t TB, p driver.Public) string {
 	t.Helper()
 	key, err := ssh.ParsePublicKey(p.SSH)
 	if err != nil {
@@ -146,7 +145,7 @@ func AuthorizedLine(t testing.TB, p driver.Public) string {
 }
 
 // SSHKeyPEM writes a private key as OpenSSH reads it.
-func SSHKeyPEM(t testing.TB, key crypto.Signer) string {
+func SSHKeyPEM(t TB, key crypto.Signer) string {
 	t.Helper()
 	block, err := ssh.MarshalPrivateKey(key, "lab")
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -35,7 +34,7 @@ type StepCA struct {
 
 // StartStepCA starts one. It certifies names under lab.test, localhost and
 // addresses of 127.0.0.0/8, and nothing else.
-func StartStepCA(t testing.TB, s StepCASettings) *StepCA {
+func StartStepCA(t TB, s StepCASettings) *StepCA {
 	t.Helper()
 	pki, dir := NewPKI(t), t.TempDir()
 	sum := sha256.Sum256(pki.Root.Raw)
@@ -93,7 +92,7 @@ func (ca *StepCA) signed() int {
 }
 
 // provisioner makes the key of the provisioner, and its configuration.
-func (ca *StepCA) provisioner(t testing.TB, key *ecdsa.PrivateKey, password string) map[string]any {
+func (ca *StepCA) provisioner(t TB, key *ecdsa.PrivateKey, password string) map[string]any {
 	t.Helper()
 	private := jose.JSONWebKey{Key: key, Algorithm: "ES256", Use: "sig"}
 	sum, err := private.Thumbprint(crypto.SHA256)

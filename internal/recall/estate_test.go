@@ -4,16 +4,13 @@ package recall_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"math/big"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +30,7 @@ import (
 type estate struct {
 	*testing.T
 	pki      *lab.PKI
-	issuer   *pkiIssuer
+	issuer   *lab.Issuer
 	servers  map[string]driver.Material // what each shows at first, by its door
 	bundle   string                     // alice's certificate and key
 	alice    driver.Material
@@ -45,13 +42,10 @@ type estate struct {
 // newEstate starts one of everything.
 func newEstate(t *testing.T) *estate {
 	pki := lab.NewPKI(t)
-	e := &estate{T: t, pki: pki, issuer: &pkiIssuer{t: t, pki: pki, made: map[string][][]byte{}}, servers: map[string]driver.Material{}, alice: pki.Client(t, "alice")}
+	e := &estate{T: t, pki: pki, issuer: lab.NewIssuer(t, pki), servers: map[string]driver.Material{}, alice: pki.Client(t, "alice")}
 	dir := lab.OpenDir(t)
 	e.bundle = filepath.Join(dir, "alice.pem")
-	chain, key := lab.MaterialPEM(t, e.alice)
-	if err := os.WriteFile(e.bundle, []byte(chain+key), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lab.Write(t, e.bundle, lab.BundlePEM(t, e.alice))
 	e.door("alice", "pemfile", "alice", map[string]string{"bundle": e.bundle, "role": "client"})
 	e.startWeb()
 	e.startMail()
@@ -79,45 +73,49 @@ func (e *estate) startWeb() {
 	e.door("nginx", "nginx", "", map[string]string{
 		"program": lab.Program(e.T, "nginx"), "config": n.Config, "error-log": n.ErrorLog, "deny": n.Deny, "patience": "10s", "grace": "2s",
 	})
-	e.client("nginx", getter(n.Addresses[0]))
+	e.client("nginx", lab.OverHTTPS(n.Addresses[0]))
 	h := lab.StartHAProxy(e.T, lab.HAProxySettings{PKI: e.pki, Server: e.server("haproxy"), Clients: true})
 	e.door("haproxy", "haproxy", "", map[string]string{
 		"program": lab.Program(e.T, "haproxy"), "config": h.Config, "socket": h.Socket, "pid-file": h.PIDFile, "deny": h.Deny, "patience": "10s", "grace": "2s",
 	})
-	e.client("haproxy", getter(h.Addresses[0]))
+	e.client("haproxy", lab.OverHTTPS(h.Addresses[0]))
 }
 
 func (e *estate) startMail() {
-	e.postfix = lab.StartPostfix(e.T, lab.PostfixSettings{PKI: e.pki, Clients: map[string]string{colons(e.alice): "alice"}})
+	e.postfix = lab.StartPostfix(e.T, lab.PostfixSettings{PKI: e.pki, Clients: map[string]string{lab.PostfixPrint(e.alice.Chain[0]): "alice"}})
 	e.servers["postfix"] = e.postfix.Server
 	e.door("postfix", "postfix", "", map[string]string{"config": e.postfix.Config, "recipient": lab.Recipient})
-	e.client("postfix", mailer(e.postfix.SMTP))
+	e.client("postfix", lab.OverSMTP(e.postfix.SMTP, messages()))
 	d := lab.StartDovecot(e.T, lab.DovecotSettings{PKI: e.pki, CertUsers: []string{"alice"}})
 	e.servers["dovecot"] = d.Server
 	e.door("dovecot", "dovecot", "", map[string]string{"config": d.Config})
-	e.client("dovecot", imapper(d.IMAPS))
+	e.client("dovecot", lab.OverIMAPS(d.IMAPS))
 }
 
 func (e *estate) startDirectories() {
 	s := lab.StartSlapd(e.T, lab.SlapdSettings{PKI: e.pki, Server: e.server("slapd"), CRLs: e.pki.CRLs(e.T)})
 	e.door("slapd", "slapd", "", map[string]string{"socket": s.Socket, "server-name": "localhost"})
-	e.client("slapd", binder(s.LDAPS))
+	e.client("slapd", lab.OverLDAPS(s.LDAPS))
 	p := lab.StartPostgres(e.T, lab.PostgresSettings{PKI: e.pki, Server: e.server("postgresql"), CRLs: e.pki.CRLs(e.T)})
 	e.door("postgresql", "postgresql", "", map[string]string{
 		"socket": p.Socket, "user": lab.PostgresAdmin, "password": lab.PostgresPassword, "server-name": "localhost", "client-user": "alice",
 	})
-	e.client("postgresql", querier(p.Address))
+	e.client("postgresql", lab.OverPostgres(p.Address))
 }
 
-// colons writes the SHA-256 of a certificate as Postfix does.
-func colons(m driver.Material) string {
-	return strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(m.Chain[0])), " ", ":")
+// messages returns what makes one after the other, each with an ID of its own.
+func messages() func() string {
+	var last atomic.Int64
+	return func() string {
+		n := last.Add(1)
+		return fmt.Sprintf("Message-ID: <estate-%d@lab.test>\r\nFrom: alice@lab.test\r\nSubject: %d\r\n\r\nhello\r\n", n, n)
+	}
 }
 
 // A client signs in with alice's certificate as it is now, again and again.
 type client struct {
 	name string
-	try  func(ctx context.Context, n int, config *tls.Config) error
+	try  lab.SignIn
 
 	mu     sync.Mutex
 	tries  int
@@ -125,7 +123,7 @@ type client struct {
 	wrong  int      // guarded by mu; how often
 }
 
-func (e *estate) client(name string, try func(ctx context.Context, n int, config *tls.Config) error) {
+func (e *estate) client(name string, try lab.SignIn) {
 	e.clients = append(e.clients, &client{name: name, try: try})
 }
 
@@ -136,12 +134,10 @@ const pause = 40 * time.Millisecond
 func (e *estate) load() (stop func()) {
 	ctx, cancel := context.WithCancel(e.Context())
 	var wg sync.WaitGroup
-	roots := x509.NewCertPool()
-	roots.AddCert(e.pki.Root)
 	for _, c := range e.clients {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				c.once(e.bundle, roots)
+				c.once(e.bundle, e.pki.RootFile)
 				time.Sleep(pause)
 			}
 		})
@@ -151,12 +147,12 @@ func (e *estate) load() (stop func()) {
 
 // once is one login with a handshake of its own, as a program does that reads its
 // certificate when it connects.
-func (c *client) once(bundle string, roots *x509.CertPool) {
+func (c *client) once(bundle, trust string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	pair, err := tls.LoadX509KeyPair(bundle, bundle)
+	config, err := lab.Follow(bundle, trust)
 	if err == nil {
-		err = c.try(ctx, c.tries, &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: "localhost"})
+		err = c.try(ctx, config)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -166,76 +162,6 @@ func (c *client) once(bundle string, roots *x509.CertPool) {
 			c.failed = append(c.failed, fmt.Sprintf("%s: %v", time.Now().Format("15:04:05.000"), err))
 		}
 	}
-}
-
-// A pkiIssuer makes certificates from the test's PKI, one for each order however often
-// it is asked, and is the CA that a recall asks to revoke.
-type pkiIssuer struct {
-	t   *testing.T
-	pki *lab.PKI
-
-	mu      sync.Mutex
-	made    map[string][][]byte // guarded by mu; by order
-	revoked []driver.Public     // guarded by mu
-}
-
-func (i *pkiIssuer) Issue(_ context.Context, r driver.IssueRequest) (driver.Issued, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.made[r.Order] == nil {
-		csr, err := x509.ParseCertificateRequest(r.CSR)
-		if err != nil {
-			return driver.Issued{}, err
-		}
-		usage := x509.ExtKeyUsageServerAuth
-		if r.Profile == "client" {
-			usage = x509.ExtKeyUsageClientAuth
-		}
-		c := i.pki.Sign(i.t, &x509.Certificate{Subject: csr.Subject, DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses, ExtKeyUsage: []x509.ExtKeyUsage{usage}}, csr.PublicKey)
-		i.made[r.Order] = [][]byte{c.Raw, i.pki.Sub.Raw}
-	}
-	return driver.Issued{Chain: i.made[r.Order]}, nil
-}
-
-// Revoke is driver.Revoker.
-func (i *pkiIssuer) Revoke(_ context.Context, r driver.RevokeRequest) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.revoked = append(i.revoked, driver.Public{Chain: [][]byte{r.Certificate}})
-	return nil
-}
-
-// lists is the part of recall.Revoker that doors need: the lists of the PKI.
-type lists struct{ *pkiIssuer }
-
-func (l lists) Revoke(ctx context.Context, certificates [][]byte, _ tallystick.Recall) error {
-	for _, der := range certificates {
-		if err := l.pkiIssuer.Revoke(ctx, driver.RevokeRequest{Certificate: der}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l lists) Lists(context.Context, driver.Public) ([][]byte, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.pki.CRLs(l.t, l.revoked...), nil
-}
-
-func (l lists) Authorities(context.Context, driver.Public) ([][]byte, error) {
-	return [][]byte{l.pki.Sub.Raw, l.pki.Root.Raw}, nil
-}
-
-func (l lists) Burnt(_ context.Context, p driver.Public) (string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, one := range l.revoked {
-		if one.Is(p) {
-			return "it is revoked", nil
-		}
-	}
-	return "", nil
 }
 
 // engine puts an engine together that works at the estate's doors.
@@ -251,9 +177,9 @@ func (e *estate) engine() *recall.Engine {
 		e.Fatal(err)
 	}
 	e.Cleanup(func() { _ = set.Close() })
-	log := &book{}
+	log := &records{}
 	engine, err := recall.New(recall.Config{
-		DB: db, Gate: gate.New(log, time.Now), Log: log, Doors: set, CA: lists{e.issuer}, Now: time.Now, Node: "estate",
+		DB: db, Gate: gate.New(log, time.Now), Log: log, Doors: set, CA: lab.Published{Issuer: e.issuer}, Now: time.Now, Node: "estate",
 		Issuers:  func(string) (driver.Issuer, error) { return e.issuer, nil },
 		Defaults: recall.Defaults{Approvals: -1, Quiet: time.Second},
 	})
@@ -262,8 +188,6 @@ func (e *estate) engine() *recall.Engine {
 	}
 	return engine
 }
-
-var operator = gate.Actor{Name: "ole", Role: gate.Operator, Via: "session"}
 
 // Everything that an estate of real servers has is recalled at once: the certificate of
 // each server, and the one by which alice signs in to all of them. Meanwhile she signs in
@@ -299,7 +223,7 @@ func TestRecallOfAnEstate(t *testing.T) {
 // proofs looks at what was tried of alice's old certificate: at every server, in every way.
 func (e *estate) proofs(engine *recall.Engine, id int64) {
 	e.Helper()
-	steps, err := engine.Steps(e.Context(), operator, id, 0, 0, 1000)
+	steps, err := engine.Steps(e.Context(), olga, id, 0, 0, 1000)
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -333,14 +257,14 @@ func (e *estate) proofs(engine *recall.Engine, id int64) {
 // open opens and starts a recall of one credential.
 func (e *estate) open(engine *recall.Engine, name string, m driver.Material) int64 {
 	e.Helper()
-	r, err := engine.Open(e.Context(), operator, recall.Request{
+	r, err := engine.Open(e.Context(), olga, recall.Request{
 		Name: name, Why: "a drill", Deadline: time.Now().Add(time.Hour),
 		What: tallystick.Burnt{Kind: tallystick.BurntCredential, Value: "cert-sha256:" + string(tallystick.FingerprintOf(m.Chain[0]))},
 	})
 	if err != nil {
 		e.Fatalf("%s: %v", name, err)
 	}
-	if err := engine.Start(e.Context(), operator, r.ID); err != nil {
+	if err := engine.Start(e.Context(), olga, r.ID); err != nil {
 		e.Fatalf("%s: %v", name, err)
 	}
 	return r.ID
@@ -351,7 +275,7 @@ func (e *estate) await(engine *recall.Engine, name string, id int64) {
 	e.Helper()
 	deadline := time.Now().Add(3 * time.Minute)
 	for {
-		s, err := engine.Status(e.Context(), operator, id)
+		s, err := engine.Status(e.Context(), olga, id)
 		if err != nil {
 			e.Fatal(err)
 		}
@@ -359,7 +283,7 @@ func (e *estate) await(engine *recall.Engine, name string, id int64) {
 			return
 		}
 		if s.Recall.State == tallystick.RecallStopped || time.Now().After(deadline) {
-			events, _ := engine.Events(e.Context(), operator, id, 0, 1000)
+			events, _ := engine.Events(e.Context(), olga, id, 0, 1000)
 			for _, event := range events {
 				e.Logf("%s %s %s", event.At.Format("15:04:05.000"), event.Kind, event.Text)
 			}
@@ -399,22 +323,26 @@ func (e *estate) report(took time.Duration) {
 
 // tryTheOldOne makes sure of the proofs with the eyes of another client.
 func (e *estate) tryTheOldOne() {
-	roots := x509.NewCertPool()
-	roots.AddCert(e.pki.Root)
-	old := tls.Certificate{Certificate: e.alice.Chain, PrivateKey: e.alice.Key}
 	for _, c := range e.clients {
 		ctx, cancel := context.WithTimeout(e.Context(), 20*time.Second)
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			err := c.try(ctx, c.tries+int(version), &tls.Config{Certificates: []tls.Certificate{old}, RootCAs: roots, ServerName: "localhost", MinVersion: version, MaxVersion: version})
-			if err == nil {
+			config := e.pki.ClientConfig(e.alice)
+			config.MinVersion, config.MaxVersion = version, version
+			if c.try(ctx, config) == nil {
 				e.Errorf("%s lets the old certificate in by %s", c.name, tls.VersionName(version))
 			}
 		}
 		cancel()
 	}
-	for _, one := range e.issuer.revoked {
-		if c, err := x509.ParseCertificate(one.Chain[0]); err != nil || c.SerialNumber.Cmp(big.NewInt(0)) == 0 {
-			e.Errorf("what was revoked cannot be read: %v", err)
-		}
+	for door, m := range e.servers {
+		e.isRevoked(door, m)
+	}
+	e.isRevoked("alice", e.alice)
+}
+
+func (e *estate) isRevoked(name string, m driver.Material) {
+	e.Helper()
+	if why, err := (lab.Published{Issuer: e.issuer}).Burnt(e.Context(), m.Public); err != nil || why == "" {
+		e.Errorf("the old certificate of %s is not revoked: %q, %v", name, why, err)
 	}
 }

@@ -105,7 +105,7 @@ func (r *rounds) round(ctx context.Context, one *remote, streams streamSet) (aga
 		one.watcher, err = r.openWatcher(one.source)
 	}
 	if err == nil {
-		again, err = one.watcher.Watch(ctx, driver.WatchRequest{Position: one.position, Now: r.Now}, said)
+		again, err = one.watcher.Watch(ctx, driver.WatchRequest{Position: one.position, Now: r.Now, Memory: memory{r.DB, one.source.ID}}, said)
 	}
 	if ctx.Err() != nil {
 		one.forget()
@@ -195,6 +195,9 @@ func (t *taking) Take(b driver.WatchBatch) (int, error) {
 	}
 	if result.Added+changes == 0 {
 		t.progress.Heard = heard // after a start some is read again
+	}
+	if err := (memory{t.DB, t.source.ID}).keep(t.ctx, b.Remember); err != nil {
+		return 0, err
 	}
 	t.recent.add(fresh)
 	if b.Position != "" && b.Position != t.position {

@@ -116,7 +116,7 @@ func expectedBy(ctx context.Context, tx *writing, c tallystick.Change) (string, 
 	var by, reason string
 	err := tx.QueryRowContext(ctx, query, IndexText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor), inAnyTenant(c.Target)).Scan(&by, &reason)
 	if err == sql.ErrNoRows {
-		return "", nil
+		return issuedFor(ctx, tx, c)
 	}
 	return by + ": " + reason, err
 }

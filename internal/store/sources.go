@@ -173,7 +173,10 @@ func ofMicros(n int64) time.Duration { return time.Duration(n) * time.Microsecon
 
 // RemoveSource forgets a source; what it gave stays where it is.
 func (db *DB) RemoveSource(ctx context.Context, id int64) error {
-	return db.changeSource(ctx, "couldn't remove a source", `DELETE FROM sources WHERE id = $1`, id)
+	if err := db.changeSource(ctx, "couldn't remove a source", `DELETE FROM sources WHERE id = $1`, id); err != nil {
+		return err
+	}
+	return db.wrap("couldn't forget what a source remembers", db.tx(ctx, func(tx *writing) error { return forgetSource(ctx, tx, id) }))
 }
 
 // PauseSource says whether a source is to be read.

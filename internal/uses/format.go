@@ -70,9 +70,9 @@ const (
 // Formats returns every format, in the order in which they are tried.
 func Formats() []Format {
 	return []Format{
-		useFormat(),
-		entraDiagnosticFormat(), entraLogAnalyticsFormat(), entraSignInFormat(),
-		graphActivityFormat(), unifiedAuditFormat(), officeActivityFormat(), cloudTrailFormat(),
+		useFormat(), directoryFormat(),
+		entraLastUseFormat(), entraRiskFormat(), entraKeysFormat(), entraDiagnosticFormat(), entraLogAnalyticsFormat(), entraSignInFormat(),
+		graphActivityFormat(), graphAuditFormat(), unifiedAuditFormat(), officeActivityFormat(), cloudTrailFormat(),
 		entraAuditDiagnosticFormat(), entraAuditLogAnalyticsFormat(), entraAuditFormat(),
 		sambaFormat(), windowsJSONFormat(), windowsXMLFormat(), windowsEVTXFormat(),
 		nginxFormat(), haproxyFormat(), zeekJSONFormat(), zeekTSVFormat(),

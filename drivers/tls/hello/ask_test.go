@@ -4,11 +4,8 @@ package hello_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -18,9 +15,9 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick/drivers/tls/hello"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // everything is an offer that any server can take.
@@ -96,88 +94,9 @@ func newPair(t *testing.T, key crypto.Signer) pair {
 	return p
 }
 
-func ecKey(t *testing.T) crypto.Signer {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func rsaKey(t *testing.T) crypto.Signer {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func goServer(t *testing.T, config *tls.Config) string {
-	t.Helper()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(10 * time.Second))
-				conn.Read(make([]byte, 1))
-			}()
-		}
-	}()
-	return listener.Addr().String()
-}
-
-// run starts a server program that listens at address until the test ends.
-func run(t *testing.T, address, name string, arguments ...string) {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("install %s (Debian: openssl, gnutls-bin): %v", name, err)
-	}
-	var output strings.Builder
-	command := exec.Command(path, arguments...)
-	command.Stdout, command.Stderr = &output, &output
-	command.WaitDelay = 5 * time.Second
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		command.Process.Kill()
-		command.Wait()
-		if t.Failed() {
-			t.Logf("%s said: %s", name, output.String())
-		}
-	})
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			return
-		}
-	}
-	t.Fatalf("nothing listens at %s", address)
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 func openssl(t *testing.T, arguments ...string) string {
-	address := freeAddress(t)
-	run(t, address, "openssl", append([]string{"s_server", "-accept", address, "-www"}, arguments...)...)
+	address := lab.Loopback(lab.FreePort(t))
+	lab.Start(t, t.TempDir(), nil, append([]string{lab.Program(t, "openssl"), "s_server", "-accept", address, "-www"}, arguments...), address)
 	return address
 }
 
@@ -188,10 +107,10 @@ func TestProofs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger := newPair(t, ecKey(t))
-	for name, key := range map[string]crypto.Signer{"rsa": rsaKey(t), "ecdsa": ecKey(t), "ed25519": edwards} {
+	stranger := newPair(t, lab.NewKey(t))
+	for name, key := range map[string]crypto.Signer{"rsa": lab.NewRSAKey(t, 2048), "ecdsa": lab.NewKey(t), "ed25519": edwards} {
 		p := newPair(t, key)
-		address := goServer(t, &tls.Config{Certificates: []tls.Certificate{p.certificate}, MinVersion: tls.VersionTLS10, NextProtos: []string{"h2"}})
+		address := lab.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{p.certificate}, MinVersion: tls.VersionTLS10, NextProtos: []string{"h2"}})
 		for _, v := range []hello.Version{hello.TLS10, hello.TLS11, hello.TLS12, hello.TLS13} {
 			if name == "ed25519" && v < hello.TLS12 {
 				continue // RFC 8422 section 5.4 has no signature for it there
@@ -221,13 +140,13 @@ func TestProofs(t *testing.T) {
 
 // TestRetry shows that servers which want another group than X25519 are followed there.
 func TestRetry(t *testing.T) {
-	p := newPair(t, ecKey(t))
+	p := newPair(t, lab.NewKey(t))
 	for group, curve := range map[hello.Group]tls.CurveID{
 		hello.P256: tls.CurveP256, hello.P384: tls.CurveP384, hello.P521: tls.CurveP521,
 		hello.X25519MLKEM768: tls.X25519MLKEM768, hello.SecP256r1MLKEM768: tls.SecP256r1MLKEM768,
 		hello.SecP384r1MLKEM1024: tls.SecP384r1MLKEM1024,
 	} {
-		address := goServer(t, &tls.Config{
+		address := lab.ServeTLS(t, &tls.Config{
 			Certificates: []tls.Certificate{p.certificate}, CurvePreferences: []tls.CurveID{curve}, MinVersion: tls.VersionTLS13,
 		})
 		offer := everything(hello.TLS13, hello.TLS12)
@@ -245,7 +164,7 @@ func TestRetry(t *testing.T) {
 
 // TestSuites13 shows that every cipher of TLS 1.3 that can be read is read.
 func TestSuites13(t *testing.T) {
-	p := newPair(t, ecKey(t))
+	p := newPair(t, lab.NewKey(t))
 	for suite, err := range map[hello.Suite]error{0x1301: nil, 0x1302: nil, 0x1303: nil, 0x1304: hello.ErrUnsupported} {
 		address := openssl(t, "-cert", p.cert, "-key", p.key, "-tls1_3", "-ciphersuites", suite.String())
 		offer := everything(hello.TLS13, hello.TLS12)
@@ -258,8 +177,8 @@ func TestSuites13(t *testing.T) {
 
 // TestClientAuth shows whom servers let in, in both generations.
 func TestClientAuth(t *testing.T) {
-	p := newPair(t, rsaKey(t))
-	ca := newPair(t, ecKey(t))
+	p := newPair(t, lab.NewRSAKey(t, 2048))
+	ca := newPair(t, lab.NewKey(t))
 	want := pkix.Name{CommonName: "localhost"}.ToRDNSequence().String()
 	for _, v := range []hello.Version{hello.TLS10, hello.TLS12, hello.TLS13} {
 		address := openssl(t, "-cert", p.cert, "-key", p.key, "-CAfile", ca.cert, "-Verify", "1", "-min_protocol", "TLSv1", "-cipher", "ALL:@SECLEVEL=0")
@@ -275,9 +194,9 @@ func TestClientAuth(t *testing.T) {
 }
 
 func TestStaple(t *testing.T) {
-	p := newPair(t, ecKey(t))
+	p := newPair(t, lab.NewKey(t))
 	p.certificate.OCSPStaple = []byte("an OCSP response")
-	address := goServer(t, &tls.Config{Certificates: []tls.Certificate{p.certificate}})
+	address := lab.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{p.certificate}})
 	for _, v := range []hello.Version{hello.TLS12, hello.TLS13} {
 		if a := ask(t, address, everything(v)); string(a.Staple) != "an OCSP response" {
 			t.Errorf("%v: staple %q: %v", v, a.Staple, a.Err)
@@ -287,8 +206,8 @@ func TestStaple(t *testing.T) {
 
 // TestDual shows that the schemes decide which of two certificates is shown.
 func TestDual(t *testing.T) {
-	one, other := newPair(t, rsaKey(t)), newPair(t, ecKey(t))
-	address := goServer(t, &tls.Config{Certificates: []tls.Certificate{one.certificate, other.certificate}})
+	one, other := newPair(t, lab.NewRSAKey(t, 2048)), newPair(t, lab.NewKey(t))
+	address := lab.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{one.certificate, other.certificate}})
 	for _, v := range []hello.Version{hello.TLS12, hello.TLS13} {
 		for want, schemes := range map[string][]hello.Scheme{string(one.der): hello.RSASchemes(), string(other.der): hello.ECSchemes()} {
 			offer := everything(v)
@@ -306,7 +225,7 @@ func TestDual(t *testing.T) {
 
 // TestRefusals names how servers say no.
 func TestRefusals(t *testing.T) {
-	p := newPair(t, ecKey(t))
+	p := newPair(t, lab.NewKey(t))
 	old := openssl(t, "-cert", p.cert, "-key", p.key, "-tls1_2")
 	if a := ask(t, old, everything(hello.TLS13)); !errors.Is(a.Err, hello.AlertProtocolVersion) {
 		t.Errorf("TLS 1.3 at a server of 1.2: %v", a.Err)
@@ -320,11 +239,11 @@ func TestRefusals(t *testing.T) {
 
 // TestGnuTLS asks a server of another make, with a bare hello too.
 func TestGnuTLS(t *testing.T) {
-	p := newPair(t, rsaKey(t))
-	address := freeAddress(t)
-	_, port, _ := net.SplitHostPort(address)
-	run(t, address, "gnutls-serv", "--port", port, "--x509certfile", p.cert, "--x509keyfile", p.key, "--http",
-		"--priority", "NORMAL:+VERS-ALL:+ARCFOUR-128:+3DES-CBC:%SERVER_PRECEDENCE", "--disable-client-cert")
+	p := newPair(t, lab.NewRSAKey(t, 2048))
+	port := lab.FreePort(t)
+	address := lab.Loopback(port)
+	lab.Start(t, t.TempDir(), nil, []string{lab.Program(t, "gnutls-serv"), "--port", strconv.Itoa(port), "--x509certfile", p.cert, "--x509keyfile", p.key, "--http",
+		"--priority", "NORMAL:+VERS-ALL:+ARCFOUR-128:+3DES-CBC:%SERVER_PRECEDENCE", "--disable-client-cert"}, address)
 	for _, v := range []hello.Version{hello.TLS10, hello.TLS11, hello.TLS12, hello.TLS13} {
 		a := ask(t, address, everything(v))
 		if a.Err != nil || a.Version != v || a.Proof.Check(p.spki) != nil {

@@ -49,6 +49,7 @@ var apis = []api{
 		{"8e8e4742-1d95-4f68-9d56-6ee75648c72a", "DelegatedPermissionGrant.ReadWrite.All", "Manage all delegated permission grants"},
 		{"9e3f62cf-ca93-4989-b6ce-bf83c28f9fe8", "RoleManagement.ReadWrite.Directory", "Read and write all directory RBAC settings"},
 		{"df021288-bdef-4463-88db-98f22de89214", "User.Read.All", "Read all users' full profiles"},
+		{"77f3a031-c388-4f99-b373-dc68676a979e", "User.RevokeSessions.All", "Revoke all sign in sessions for a user"},
 		{"498476ce-e0fe-48b0-b801-37ba7e2685c6", "Organization.Read.All", "Read organization information"},
 		{"607c7344-0eed-41e5-823a-9695ebe1b7b0", "IdentityRiskyServicePrincipal.Read.All", "Read all identity risky service principal information"},
 		{"cb8d6980-6bcb-4507-afec-ed6de3a2d798", "IdentityRiskyServicePrincipal.ReadWrite.All", "Read and write all identity risky service principal information"},

@@ -23,7 +23,6 @@ type Config struct {
 	// logs show. What is not in it is mapped by PublicAddress.
 	Addresses map[netip.Addr]netip.Addr
 	// SignInLatency draws how long after a sign-in its record can be read; nil is at once.
-	// TypicalLatency is one that is like the cloud's.
 	SignInLatency Latency
 	// AuditLatency is the same for the directory audit.
 	AuditLatency Latency
@@ -41,14 +40,6 @@ type Latency func(*rand.Rand) time.Duration
 
 // Always is a latency that does not vary.
 func Always(d time.Duration) Latency { return func(*rand.Rand) time.Duration { return d } }
-
-// TypicalLatency draws one to ten minutes, and hours for one record in two hundred.
-func TypicalLatency(r *rand.Rand) time.Duration {
-	if r.IntN(200) == 0 {
-		return time.Hour + time.Duration(r.Int64N(int64(5*time.Hour)))
-	}
-	return time.Minute + time.Duration(r.Int64N(int64(9*time.Minute)))
-}
 
 // Faults are the ways in which the cloud makes life hard. All are off in the zero
 // value, but for what the cloud does every day: it throttles (NoThrottling takes

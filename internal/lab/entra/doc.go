@@ -58,6 +58,8 @@
 // without a key id; the sign-ins of foreign applications carry key ids (ForeignKeyHidden takes them
 // away); version 1.0 lists the sign-ins of service principals with fewer members; the wording
 // of errors, apart from their codes; status 400 for a delta token that expired; what Exchange answers
-// where EWS is switched off (403); who UserId is in records of mail that an application read
+// where EWS is switched off (403), and how it tells who may use it (no documented call does);
+// that the last use of a key is told of foreign applications too; that auditData of an audit log
+// query has the members of the Management Activity API; who UserId is in records of mail that an application read
 // (the owner of the mailbox); that to find messages by EWS is not recorded and to list them by Graph is.
 package entra

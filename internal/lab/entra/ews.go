@@ -88,8 +88,13 @@ type ewsFault struct {
 
 func (f *ewsFault) Error() string { return f.code + ": " + f.message }
 
-// ServeHTTP answers POST /EWS/Exchange.asmx.
+// ServeHTTP answers POST /EWS/Exchange.asmx, and administrators who ask who may use it.
 func (e *EWS) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	if strings.HasPrefix(req.URL.Path, adminPath) {
+		rw.Header().Set(EmulatorHeader, "entra")
+		e.organizationConfig(rw, req)
+		return
+	}
 	c := &ewsCall{rw: rw, req: req, id: e.world.NewID(), started: e.world.Now()}
 	e.head(c)
 	switch {
@@ -251,8 +256,8 @@ func (e *EWS) opened(c *ewsCall, sync bool, messages []Message) {
 
 // fail answers an error, in the shape that it has.
 func (c *ewsCall) fail(err error) {
-	var fault *ewsFault
-	if !errors.As(err, &fault) {
+	fault, ok := errors.AsType[*ewsFault](err)
+	if !ok {
 		fault = &ewsFault{status: http.StatusInternalServerError, code: "ErrorInternalServerError", message: "An internal server error occurred. The operation failed."}
 	}
 	c.fault(fault)

@@ -40,6 +40,7 @@ func routes() []route {
 		{method: "GET", path: "organization", roles: readOrg, limit: &limitRead, cost: 1, serve: (*graphRequest).organization},
 		{method: "GET", path: "users", roles: readUsers, limit: &limitRead, cost: 2, serve: (*graphRequest).listUsers},
 		{method: "GET", path: "users/{}", roles: readUsers, limit: &limitRead, cost: 1, serve: (*graphRequest).getUser},
+		{method: "POST", path: "users/{}/revokeSignInSessions", roles: []string{"User.RevokeSessions.All", "Directory.ReadWrite.All"}, limit: &limitWrite, cost: 1, serve: (*graphRequest).revokeSessions},
 		{method: "GET", path: "users/{}/messages", roles: readMail, serve: (*graphRequest).listMessages},
 		{method: "GET", path: "users/{}/messages/{}", roles: readMail, serve: (*graphRequest).getMessage},
 		{method: "GET", path: "users/{}/mailFolders/{}/messages", roles: readMail, serve: (*graphRequest).listMessages},

@@ -18,6 +18,7 @@ type UnifiedAudit struct {
 
 	mu      sync.Mutex
 	tenants map[string]*tenantAudit // by id; guarded by mu, as what they hold
+	failing int                     // queries that are still to fail; guarded by mu
 }
 
 type tenantAudit struct {

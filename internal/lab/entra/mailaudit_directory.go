@@ -16,19 +16,9 @@ type directoryRecord struct {
 
 // The fields of such a record.
 type directoryJSON struct {
-	CreationTime       string
-	ID                 string `json:"Id"`
-	Operation          string
-	OrganizationID     string `json:"OrganizationId"`
-	RecordType         int
-	ResultStatus       string
-	UserKey            string
-	UserType           int
-	Version            int
-	Workload           string
+	commonJSON
 	ClientIP           string `json:",omitempty"`
 	ObjectID           string `json:"ObjectId"`
-	UserID             string `json:"UserId"`
 	EventType          int    `json:"AzureActiveDirectoryEventType"`
 	ExtendedProperties []nameValue
 	ModifiedProperties []modifiedJSON
@@ -74,10 +64,10 @@ func (a *UnifiedAudit) directory(t *Tenant, audit Audit) error {
 	defer a.mu.Unlock()
 	r := a.record(audit.Time, false)
 	j := directoryJSON{
-		CreationTime: unifiedTime(audit.Time), ID: r.id, Operation: audit.Activity, OrganizationID: t.ID, RecordType: recordDirectory,
-		ResultStatus: "Success", Version: 1, Workload: "AzureActiveDirectory", EventType: 1,
+		commonJSON: r.common(t, audit.Activity, "AzureActiveDirectory", recordDirectory), EventType: 1,
 		ActorContextID: t.ID, TargetContextID: t.ID, InterSystemsID: audit.CorrelationID,
 	}
+	j.ResultStatus = "Success" // and not Succeeded, as mail has it
 	if audit.Actor.Address.IsValid() {
 		j.ClientIP = audit.Actor.Address.String()
 	}

@@ -8,23 +8,36 @@ import (
 	"time"
 )
 
-// The fields of a record of mail that was accessed: the common schema and the
-// Exchange mailbox schema of the Management Activity API.
+// The fields that every record has: the common schema of the Management Activity API.
+type commonJSON struct {
+	CreationTime   string
+	ID             string `json:"Id"`
+	Operation      string
+	OrganizationID string `json:"OrganizationId"`
+	RecordType     int
+	ResultStatus   string
+	UserKey        string
+	UserType       int
+	Version        int
+	Workload       string
+	UserID         string `json:"UserId"`
+}
+
+// common begins the record of an event in a tenant.
+func (r *auditRecord) common(t *Tenant, operation, workload string, recordType int) commonJSON {
+	return commonJSON{
+		CreationTime: unifiedTime(r.created), ID: r.id, Operation: operation, OrganizationID: t.ID, RecordType: recordType,
+		ResultStatus: "Succeeded", Version: 1, Workload: workload,
+	}
+}
+
+// The fields of a record of mail that was accessed: beside the common ones those of the
+// Exchange mailbox schema.
 type mailJSON struct {
+	commonJSON
 	AppAccessContext    *contextJSON `json:",omitempty"`
-	CreationTime        string
-	ID                  string `json:"Id"`
-	Operation           string
-	OrganizationID      string `json:"OrganizationId"`
-	RecordType          int
-	ResultStatus        string
-	UserKey             string
-	UserType            int
-	Version             int
-	Workload            string
-	UserID              string `json:"UserId"`
-	AppID               string `json:"AppId"`
-	ClientAppID         string `json:"ClientAppId"`
+	AppID               string       `json:"AppId"`
+	ClientAppID         string       `json:"ClientAppId"`
 	ClientIPAddress     string
 	ClientInfoString    string
 	ExternalAccess      bool
@@ -93,13 +106,12 @@ const (
 // json is the record as it is read.
 func (m *mailAccess) json(r *auditRecord, t *Tenant, ownAddress bool) mailJSON {
 	j := mailJSON{
-		CreationTime: unifiedTime(r.created), ID: r.id, Operation: "MailItemsAccessed", OrganizationID: t.ID,
-		RecordType: recordItemAggregated, ResultStatus: "Succeeded", UserType: userApplication, Version: 1, Workload: "Exchange",
-		UserKey: m.principal, UserID: m.mailbox, MailboxGUID: m.mailboxID, MailboxOwnerUPN: m.mailbox,
+		commonJSON: r.common(t, "MailItemsAccessed", "Exchange", recordItemAggregated), MailboxGUID: m.mailboxID, MailboxOwnerUPN: m.mailbox,
 		OrganizationName: t.Domain, OriginatingServer: "LAB0MB0001 (15.20.4200.000)\r\n",
 		SessionID: m.session, TokenObjectID: m.principal, TokenTenantID: t.ID, OperationCount: m.count(),
 		ClientIPAddress: m.address,
 	}
+	j.UserType, j.UserKey, j.UserID = userApplication, m.principal, m.mailbox
 	if m.graph {
 		// Graph stands between: real records name it as AppId, the caller as
 		// ClientAppId, and hold one of Graph's own addresses.

@@ -16,6 +16,8 @@ type User struct {
 
 	mu       sync.Mutex
 	messages []Message // the oldest first, guarded by mu
+	// sessionsFrom is when the sessions of before were ended; guarded by mu.
+	sessionsFrom time.Time
 }
 
 // A Message is a mail in the inbox.

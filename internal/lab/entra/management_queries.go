@@ -28,6 +28,7 @@ type auditQuery struct {
 	Status      string    `json:"status"`
 
 	asked time.Time
+	fails bool
 }
 
 // An auditLogRecord is what a query found.
@@ -59,8 +60,25 @@ func (a *UnifiedAudit) query(t *Tenant, body []byte) (auditQuery, error) {
 	q.ID, q.asked = a.world.NewID(), a.world.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if q.fails = a.failing > 0; q.fails {
+		a.failing--
+	}
 	a.tenant(t.ID).queries[q.ID] = &q
 	return a.stated(q), nil
+}
+
+// FailQueries has the next queries end as failed.
+func (a *UnifiedAudit) FailQueries(queries int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failing = queries
+}
+
+// ForgetQueries throws all queries of a tenant away, as the cloud does after 30 days.
+func (a *UnifiedAudit) ForgetQueries(t *Tenant) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.tenant(t.ID).queries)
 }
 
 // queried returns a query with the status that it has by now.
@@ -92,6 +110,8 @@ func (a *UnifiedAudit) stated(q auditQuery) auditQuery {
 		q.Status = "notStarted"
 	case passed < 2*a.config.QueryTime:
 		q.Status = "running"
+	case q.fails:
+		q.Status = "failed"
 	default:
 		q.Status = "succeeded"
 	}

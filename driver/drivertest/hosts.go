@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/tallystick/tallystick/driver"
+)
+
+// A FullDisk is a host with no room at one path.
+type FullDisk struct {
+	driver.Host
+	Path string
+}
+
+// WriteFile fails at the path.
+func (f FullDisk) WriteFile(ctx context.Context, path string, content []byte, mode fs.FileMode) error {
+	if path == f.Path {
+		return &fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
+	}
+	return f.Host.WriteFile(ctx, path, content, mode)
+}
+
+// A CutHost is a host whose connections to UNIX sockets are cut at the first write that is
+// told apart by Cuts.
+type CutHost struct {
+	driver.Host
+	Cuts  func(written []byte) bool
+	After bool         // when the other side has it
+	Seen  atomic.Int32 // how many such writes there were, with those after it
+}
+
+// Dial connects, and cuts later.
+func (h *CutHost) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := h.Host.Dial(ctx, network, address)
+	if network == "unix" && err == nil {
+		return &cutConn{Conn: conn, host: h}, nil
+	}
+	return conn, err
+}
+
+type cutConn struct {
+	net.Conn
+	host *CutHost
+}
+
+func (c *cutConn) Write(p []byte) (int, error) {
+	if !c.host.Cuts(p) || c.host.Seen.Add(1) != 1 {
+		return c.Conn.Write(p)
+	}
+	if c.host.After {
+		c.Conn.Write(p)
+		time.Sleep(100 * time.Millisecond)
+	}
+	c.Conn.Close()
+	return 0, errors.New("a fault of the test")
+}

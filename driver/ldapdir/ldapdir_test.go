@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ldapdir
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/drivertest"
+)
+
+// A group that is too large to be kept is compared by hashes: what came is told, and of what
+// went how many.
+func TestLargeGroups(t *testing.T) {
+	var members [][]byte
+	for i := range 20_000 {
+		members = append(members, fmt.Appendf(nil, "CN=person %05d,OU=people,DC=lab,DC=test", i))
+	}
+	b := &drivertest.Book{}
+	saw := func(first bool, values [][]byte) []driver.DirectoryRecord {
+		t.Helper()
+		b.Records = nil
+		o := Observer{Sink: b, Memory: b, Directory: "ad:lab.test", Log: Log, First: first, Now: time.Now}
+		if err := o.Saw(t.Context(), Object{Key: "1", DN: "CN=all", Name: "all", Values: map[string][][]byte{"member": values}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.End(t.Context(), "1"); err != nil {
+			t.Fatal(err)
+		}
+		return b.Records
+	}
+	if records := saw(true, members); len(records) > 0 {
+		t.Fatalf("%+v", records)
+	}
+	if kept := len(b.Memory["1"]); kept > 20*len(members) {
+		t.Errorf("%d bytes are kept of %d members", kept, len(members))
+	}
+	records := saw(false, append(slices.Clone(members[2:]), []byte("CN=new")))
+	if len(records) != 1 || records[0].Existing != len(members) || records[0].Lost != 2 || len(records[0].Added) != 1 || string(records[0].Added[0]) != "CN=new" {
+		t.Errorf("%+v", records)
+	}
+	if records := saw(false, append(slices.Clone(members[2:]), []byte("CN=new"))); len(records) > 0 {
+		t.Errorf("the same again: %+v", records)
+	}
+}
+
+// A value that is larger than a record holds is counted, and the rest is told.
+func TestLargeValues(t *testing.T) {
+	b := &drivertest.Book{}
+	o := Observer{Sink: b, Memory: b, Directory: "ldap:x", Log: Log, Now: time.Now}
+	values := [][]byte{bytes.Repeat([]byte("x"), maxValue+1), []byte("small")}
+	if err := o.Saw(t.Context(), Object{Key: "1", DN: "CN=x", Values: map[string][][]byte{"userCertificate": values}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.End(t.Context(), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.Records) != 1 || b.Records[0].Lost != 1 || string(b.Records[0].Added[0]) != "small" {
+		t.Errorf("%d records", len(b.Records))
+	}
+}
+
+// A message that says that it is a gigabyte ends the connection before a byte of it is kept.
+func TestMessagesAreBounded(t *testing.T) {
+	for name, head := range map[string]string{
+		"large": "\x30\x84\x40\x00\x00\x00", "endless": "\x30\x80", "absurd": "\x30\x88\xff\xff\xff\xff\xff\xff\xff\xff",
+	} {
+		client, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			for _, part := range []string{head, strings.Repeat("x", 100)} {
+				if _, err := server.Write([]byte(part)); err != nil {
+					return
+				}
+			}
+		}()
+		conn := &bounded{Conn: client}
+		if _, err := conn.Read(make([]byte, 10)); err != errTooLarge {
+			t.Errorf("%s gives %v", name, err)
+		}
+		client.Close()
+	}
+}
+
+// What a directory says in an error reaches no terminal as it is.
+func TestAnswersAreClean(t *testing.T) {
+	err := Answered("couldn't search x", ldap.NewError(ldap.LDAPResultOther, fmt.Errorf("\x1b[2J\x07")))
+	if strings.ContainsAny(err.Error(), "\x1b\x07") {
+		t.Errorf("%q", err)
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add([]byte(`{"v":{"a":["eA=="]},"h":{"member":["AAAA"]}}`))
+	f.Add([]byte(`{`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		before := decodeState(text)
+		object := Object{Key: "1", Values: map[string][][]byte{"a": {[]byte("x")}, "member": {[]byte("y")}}}
+		after, _ := compare(&object, before, nil)
+		if _, again := compare(&object, after, nil); len(again) > 0 {
+			t.Errorf("what was just remembered differs: %+v", again)
+		}
+	})
+}

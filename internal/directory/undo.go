@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/problem"
+	"github.com/tallystick/tallystick/internal/store"
+)
+
+// undoTime is for how long the change that takes another one back is expected.
+const undoTime = 2 * time.Minute
+
+// An Undone is what came of taking a change back.
+type Undone struct {
+	Change store.AccessChange `json:"change"`
+	driver.Undone
+}
+
+// Undo takes a change back in the directory in which it was made, by the driver of the source
+// that saw it: the values that it added are taken away, those that it removed are put back, and
+// what others have changed since stays. With try it only looks and says what would be done. Open
+// makes the driver of a source ready.
+//
+// That the change goes is expected, so that it alarms nobody. The change itself stays on record, with
+// its findings: who made it is still to be asked.
+func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bool, open func(store.Source) (any, error)) (Undone, error) {
+	c, err := d.DB.AccessChange(ctx, id)
+	if errors.Is(err, tallystick.ErrNotFound) {
+		err = problem.With(fmt.Errorf("there is no change %d: %w", id, tallystick.ErrNotFound), `"tally directory changes --json" shows the id of each`)
+	}
+	if err != nil {
+		return Undone{}, err
+	}
+	if err := d.Gate.Check(ctx, actor, gate.UndoChange, fmt.Sprintf("%d of %s", id, c.Target)); err != nil {
+		return Undone{}, err
+	}
+	u, err := d.undoer(ctx, c, open)
+	if err != nil {
+		return Undone{}, err
+	}
+	tried, err := u.Undo(ctx, driver.UndoRequest{Values: *c.Values, Try: true})
+	if err != nil || try || !tried.Changed {
+		return Undone{c, tried}, err
+	}
+	now := d.Now()
+	if _, err := d.DB.ExpectAccessChange(ctx, store.AccessExpectation{
+		Target: c.Target, Kind: opposite(c.Kind), Since: now.Add(-time.Second), Until: now.Add(undoTime), By: actor.Name, Reason: fmt.Sprintf("takes back change %d", id),
+	}); err != nil {
+		return Undone{}, err
+	}
+	done, err := u.Undo(ctx, driver.UndoRequest{Values: *c.Values})
+	done.Before = tried.Before
+	return Undone{c, done}, err
+}
+
+// undoer opens the driver that saw a change.
+func (d *Directory) undoer(ctx context.Context, c store.AccessChange, open func(store.Source) (any, error)) (driver.Undoer, error) {
+	if c.Values == nil {
+		return nil, problem.With(fmt.Errorf("%w: the record of change %d does not say what stood there before", tallystick.ErrInvalid, c.ID),
+			"what the drivers ad and ldap saw can be taken back; others have to be taken back by hand")
+	}
+	source, err := d.DB.Source(ctx, c.Source)
+	if errors.Is(err, tallystick.ErrNotFound) {
+		err = problem.With(fmt.Errorf("the source %q that saw change %d is gone: %w", c.Source, c.ID, err), "add it again under that name")
+	}
+	if err != nil {
+		return nil, err
+	}
+	opened, err := open(source)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := opened.(driver.Undoer)
+	if !ok {
+		return nil, problem.With(fmt.Errorf("%w: driver %q takes nothing back", tallystick.ErrInvalid, source.Driver), "take it back by hand")
+	}
+	return u, nil
+}
+
+// opposite is the kind of the change that takes another one back.
+func opposite(kind tallystick.ChangeKind) tallystick.ChangeKind {
+	for _, pair := range [][2]tallystick.ChangeKind{
+		{tallystick.ChangeCredentialAdded, tallystick.ChangeCredentialRemoved}, {tallystick.ChangeTrustAdded, tallystick.ChangeTrustRemoved},
+		{tallystick.ChangeGrantAdded, tallystick.ChangeGrantRemoved},
+	} {
+		switch kind {
+		case pair[0]:
+			return pair[1]
+		case pair[1]:
+			return pair[0]
+		}
+	}
+	return kind
+}
