@@ -4,8 +4,11 @@ package recall
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/doors"
 )
 
@@ -22,16 +25,35 @@ func listening(all []*seen, agent string) map[string]bool {
 	return addresses
 }
 
-// markTold notes which addresses the server knows from agents alone.
+// markTold notes which addresses the server knows from agents alone. One that its own doors have as
+// well is such an address too where the agent says that something else is to be asked there.
+// Whom to trust there is not for an agent to say.
 func markTold(all []*seen) {
-	own := listening(all, "")
+	own := map[string]bool{}
 	for _, s := range all {
 		for _, l := range s.view.Listeners {
-			if s.Agent != "" && !own[l.Address] && !slices.Contains(s.told, l.Address) {
-				s.told = append(s.told, l.Address)
+			if s.Agent == "" {
+				own[asked(l)] = true
 			}
 		}
 	}
+	for _, s := range all {
+		for i, l := range s.view.Listeners {
+			if s.Agent == "" || own[asked(l)] {
+				continue
+			}
+			if !slices.Contains(s.told, l.Address) {
+				s.told = append(s.told, l.Address)
+			}
+			s.view.Listeners[i].Details = maps.Clone(l.Details)
+			delete(s.view.Listeners[i].Details, "roots")
+		}
+	}
+}
+
+// asked names what is asked at a listener, and on whose word: see probing.
+func asked(l driver.Listener) string {
+	return strings.Join([]string{l.Address, l.Protocol, l.Details["token_endpoint"], l.Details["roots"]}, "\x00")
 }
 
 // outOfReach says where a credential will not be tried, because who would do it may not
@@ -62,8 +84,12 @@ func (e *Engine) outOfReach(groups []*group, all []*seen) []string {
 		}
 		for _, s := range g.relying {
 			for _, l := range s.view.Listeners {
+				known := own[agent][l.Address]
+				if agent == "" {
+					known = !slices.Contains(s.told, l.Address)
+				}
 				switch {
-				case own[agent][l.Address] || reach.May(l.Address) || agent == "" && s.Agent == "":
+				case known || reach.May(l.Address):
 				case agent == "":
 					add(fmt.Sprintf("the server may not connect to %s, where the agent %s says that the door %s is: add it to connect under recall in the configuration", l.Address, s.Agent, s.Name))
 				default:
