@@ -187,6 +187,9 @@ type TrustRequest struct {
 	// Like is the credential whose account and rights the new one gets; where the door
 	// does not let it in, that is ErrNotFound.
 	Like Public
+	// LikeKey is the private half of Like where whoever asks has it, for doors that can be
+	// changed only by who is let in, once their holder has New alone; nil elsewhere.
+	LikeKey crypto.Signer
 	// Authorities are certificates of CAs above New, DER, up to the root, for doors that let
 	// in whoever a CA has certified, and CRLs are complete lists of each, for those of them
 	// that read lists. Empty where the door has them, or where nobody does.

@@ -33,7 +33,7 @@ func (e *Entra) Block(ctx context.Context, request driver.BlockRequest) (driver.
 		return e.takeGrants(ctx, r, request)
 	}
 	o, err := r.look(ctx)
-	if _, refused := errors.AsType[*signInError](err); refused && errors.Is(err, tallystick.ErrDenied) && request.OldKey != nil && !request.Lift {
+	if refusedKey(err) && request.OldKey != nil && !request.Lift {
 		return e.blockByItself(ctx, r, driver.Material{Public: request.Old, Key: request.OldKey})
 	}
 	if err != nil {
@@ -54,12 +54,24 @@ func (e *Entra) Block(ctx context.Context, request driver.BlockRequest) (driver.
 	return blocked, nil
 }
 
+// refusedKey says that what signs in was refused.
+func refusedKey(err error) bool {
+	_, refused := errors.AsType[*signInError](err)
+	return refused && errors.Is(err, tallystick.ErrDenied)
+}
+
+// by returns the same ring for another certificate that signs in, as the application whose keys it has.
+func (r *ring) by(m driver.Material, application string) *ring {
+	other, own := *r, *r.client
+	other.client, own.material, own.secret, own.application, own.settles = &own, m, driver.Secret{}, application, false
+	return &other
+}
+
 // blockByItself has a certificate take itself away, where the tenant never came to know the one
 // that signs in now: an application needs no permission to remove a key of its own, and the
 // proof may be signed by the key that goes. Where that cannot sign in any more, nobody can with it.
 func (e *Entra) blockByItself(ctx context.Context, r *ring, old driver.Material) (driver.Blocked, error) {
-	itself, own := *r, *r.client
-	itself.client, own.material, own.secret, own.application, own.settles = &own, old, driver.Secret{}, e.Application, false
+	itself := r.by(old, e.Application)
 	o, err := itself.look(ctx)
 	// An application that is disabled, say, is refused too, and may be enabled again.
 	if refused, ok := errors.AsType[*signInError](err); ok && slices.Contains(refused.codes, codeUnknownKey) {

@@ -117,6 +117,24 @@ func TestBlockByItself(t *testing.T) {
 	outcome(t, view, e.old, driver.OutcomeRefused)
 }
 
+// Where the holder has the new one already, and the tenant does not know it yet, the old one adds it.
+func TestTrustByTheOldOne(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, emulator.Faults{})
+	next := material(t, e.pki, "vendor 2")
+	e.holds(t, next)
+	d := e.open(t, nil)
+	if _, err := trust(t.Context(), d, next, e.old, false); !errors.Is(err, tallystick.ErrDenied) {
+		t.Errorf("without the old key: %v", err)
+	}
+	request := driver.TrustRequest{Host: host.Local(), New: next.Public, Like: e.old.Public, LikeKey: e.old.Key, Now: time.Now}
+	for _, first := range []bool{true, false} {
+		changed, err := d.Trust(t.Context(), request)
+		want(t, "trust", changed, err, first)
+	}
+	outcome(t, look(t, d), next, driver.OutcomeAccepted)
+}
+
 // Keys that Entra ID could not check a signature by are not added.
 func TestOtherKeysAreRefused(t *testing.T) {
 	t.Parallel()

@@ -21,8 +21,13 @@ func (e *Entra) Trust(ctx context.Context, request driver.TrustRequest) (driver.
 	if err != nil {
 		return driver.Changed{}, err
 	}
-	r.used, r.settles = request.Used, true
+	// Where the holder has the new one already, which the tenant does not know, nothing settles.
+	r.used, r.settles = request.Used, !r.material.Is(request.New)
 	o, err := r.look(ctx)
+	if refusedKey(err) && request.LikeKey != nil && !request.Withdraw {
+		r = r.by(driver.Material{Public: request.Like, Key: request.LikeKey}, e.Application)
+		o, err = r.look(ctx)
+	}
 	if err != nil {
 		return driver.Changed{}, err
 	}

@@ -164,7 +164,11 @@ func (s *Set) keptOld(ctx context.Context, j job) (*driver.Public, error) {
 // trust lets the new credential in beside the others, or takes that back. Where the door
 // denies us that, somebody may have done it by hand.
 func (s *Set) trust(ctx context.Context, j job) (Result, error) {
-	changed, err := j.at.verbs.(driver.Truster).Trust(ctx, driver.TrustRequest{Host: j.host, New: j.New, Like: j.Like, Authorities: j.Authorities, CRLs: j.CRLs, Withdraw: j.Withdraw, Now: s.Now, Used: s.usedBy(j.at, j.Old)})
+	key, err := s.oldKey(ctx, j)
+	if err != nil && !errors.Is(err, tallystick.ErrUnavailable) { // mostly it goes without
+		return Result{}, err
+	}
+	changed, err := j.at.verbs.(driver.Truster).Trust(ctx, driver.TrustRequest{Host: j.host, New: j.New, Like: j.Like, LikeKey: key, Authorities: j.Authorities, CRLs: j.CRLs, Withdraw: j.Withdraw, Now: s.Now, Used: s.usedBy(j.at, j.Old)})
 	if errors.Is(err, tallystick.ErrDenied) && s.stands(ctx, j, func(v driver.View) bool { return lets(v, j.New) != j.Withdraw }) {
 		changed, err = driver.Changed{How: []string{byHand}}, nil
 	}
