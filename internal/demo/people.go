@@ -119,21 +119,26 @@ func (p *play) suspendLate(ctx context.Context) error {
 }
 
 // catchUp has the customers who were late add the key at last. The old one is refused there
-// since the deadline, so that their product was at rest meanwhile.
-func (p *play) catchUp() error {
+// since the deadline, so that their product was at rest meanwhile. It returns whether all have:
+// nobody can before their product has a new one.
+func (p *play) catchUp() (bool, error) {
 	n := 0
 	for _, one := range p.cloud.customers {
 		if !one.late {
 			continue
 		}
+		n++
+		if one.hasDone {
+			continue
+		}
 		next, err := p.vendor.next(one.product)
 		if err != nil || next == nil {
-			return err
+			return false, err
 		}
 		if _, err := one.tenant.AddCertificate(one.app.Application, next); err != nil {
-			return err
+			return false, err
 		}
-		n++
+		one.hasDone = true
 	}
 	for _, product := range p.vendor.products {
 		product.suspend(nil)
@@ -141,7 +146,7 @@ func (p *play) catchUp() error {
 	if n > 0 {
 		p.Story.Say("%d customers were late: the old key was refused there at the deadline, and their product rested until now, when they add the new one.", n)
 	}
-	return nil
+	return true, nil
 }
 
 // count looks what came of every connection.

@@ -114,8 +114,8 @@ func (p *play) follow(ctx context.Context, deadline time.Time) error {
 			}
 		}
 		if !caughtUp && time.Since(deadline) > afterDeadline {
-			caughtUp = true
-			if err := p.catchUp(); err != nil {
+			var err error
+			if caughtUp, err = p.catchUp(); err != nil {
 				return false, err
 			}
 		}
