@@ -46,9 +46,9 @@ func (p *play) doByHand(ctx context.Context) (bool, error) {
 	done, late := 0, 0
 	for _, one := range p.cloud.customers {
 		switch {
-		case !one.byHand || !asked[one.tenant.ID] || one.hasDone:
-		case one.late:
+		case one.late && (one.hasDone || asked[one.tenant.ID]):
 			late++
+		case !one.byHand || !asked[one.tenant.ID] || one.hasDone:
 		default:
 			next, err := p.vendor.next(one.product)
 			if err != nil || next == nil {
@@ -59,7 +59,7 @@ func (p *play) doByHand(ctx context.Context) (bool, error) {
 			}
 			one.hasDone = true
 		}
-		if one.hasDone {
+		if one.hasDone && !one.late {
 			done++
 		}
 	}
