@@ -63,8 +63,10 @@ type AccountFacts struct {
 	Delegation []string `json:"delegation,omitempty"`
 	// ActedFor are those who may act as anybody towards it.
 	ActedFor []string `json:"acted_for,omitempty"`
-	Groups   []string `json:"groups,omitempty"` // that it is in, also by way of others
-	Owners   []string `json:"owners,omitempty"`
+	// Readers may read its password, where the directory makes it.
+	Readers []string `json:"readers,omitempty"`
+	Groups  []string `json:"groups,omitempty"` // that it is in, also by way of others
+	Owners  []string `json:"owners,omitempty"`
 }
 
 // ChangedValues are the values of one attribute of a directory that a change added and

@@ -25,6 +25,7 @@ type options struct {
 	Deep    bool          `option:"deep" help:"whether"`
 	List    []string      `option:"list" default:"a,b" help:"several"`
 	Opening driver.Secret `option:"opening" help:"what opens it"`
+	Tenant  string        `option:"tenant" free:"true" help:"whose"`
 }
 
 type finder struct{ options options }
@@ -45,6 +46,17 @@ func TestOptionsAreReadFromTheStruct(t *testing.T) {
 	want := options{Name: "here", Wait: 2 * time.Minute, Count: 7, Deep: true, List: []string{"a", "b"}}
 	if got.Opening.Reveal() != "sesame" || got.Name != want.Name || got.Wait != want.Wait || got.Count != want.Count || !got.Deep || len(got.List) != 2 {
 		t.Errorf("opened with %+v, want %+v", got, want)
+	}
+}
+
+func TestWhatIsFreeIsSaidOrIsNoText(t *testing.T) {
+	got := map[string]bool{}
+	for _, o := range test.Options() {
+		got[o.Name] = o.Free
+	}
+	want := map[string]bool{"name": false, "wait": true, "count": true, "deep": true, "list": false, "opening": false, "tenant": true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

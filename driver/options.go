@@ -18,6 +18,8 @@ import (
 //
 //	Timeout time.Duration `option:"timeout" default:"10s" help:"how long to wait for one endpoint"`
 //
+// Who may set it from elsewhere is said by the tag free (see Option.Free).
+//
 // Fields are of type string, bool, int, int64, time.Duration, []string (commas
 // between the values) or Secret.
 type Option struct {
@@ -25,7 +27,11 @@ type Option struct {
 	Help    string
 	Default string
 	Secret  bool
-	field   int
+	// Free says that the value names no file, no host and nobody who signs in, so that
+	// whoever administers Tallystick from elsewhere may choose it: the tag free, and all
+	// that is no text. What lacks the tag is only taken from whoever has the machine.
+	Free  bool
+	field int
 }
 
 // optionsOf reads the tags of C.
@@ -41,9 +47,14 @@ func optionsOf[C any]() ([]Option, error) {
 		if name == "" || help == "" || !field.IsExported() {
 			return nil, fmt.Errorf("field %s lacks an option or help tag, or is not exported", field.Name)
 		}
+		free := field.Tag.Get("free") == "true"
+		switch field.Type.Kind() {
+		case reflect.Bool, reflect.Int, reflect.Int64:
+			free = true
+		}
 		options = append(options, Option{
 			Name: name, Help: help, Default: field.Tag.Get("default"),
-			Secret: field.Type == reflect.TypeFor[Secret](), field: i,
+			Secret: field.Type == reflect.TypeFor[Secret](), Free: free, field: i,
 		})
 	}
 	_, err := decode[C](options, nil)

@@ -101,6 +101,10 @@ func (p *program) rewrap(ctx context.Context, h *house, flags rewrapFlags) error
 	if err != nil {
 		return rewrapHint(custodyHint(err, keys))
 	}
+	// This host could read with the new key from now on.
+	if err := h.db.ReportReader(ctx, hostName(), []string{to.Identity().ID}, p.now()); err != nil {
+		return err
+	}
 	return p.rewrapped(to.Identity(), done, flags)
 }
 

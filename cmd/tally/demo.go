@@ -67,7 +67,7 @@ begin with --fast.
 
 // demo is the command.
 func (p *program) demo(ctx context.Context, flags demoFlags) error {
-	c := demo.Config{Seed: flags.seed, Customers: flags.customers, Pace: time.Minute, Deadline: time.Minute}
+	c := demo.Config{Seed: flags.seed, Customers: flags.customers, Pace: time.Minute, Deadline: 150 * time.Second}
 	if flags.fast {
 		c.Customers, c.Pace, c.Deadline = flags.customers/10, 4*time.Second, 20*time.Second
 	}

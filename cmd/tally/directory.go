@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ func (p *program) directoryCommand() *cobra.Command {
 	cmd.Long = `See who changed who gets in, and say which changes are expected: credentials that
 were added to applications and accounts, trusts, permissions, keys that were read.
 They are read from the audit logs of directories, tenants and hosts that "tally up"
-follows.`
-	cmd.AddCommand(p.directoryChanges(), p.directoryExpect(), p.directoryExpected())
+follows, and from directories themselves. What a directory told can be taken back.`
+	cmd.AddCommand(p.directoryChanges(), p.directoryExpect(), p.directoryExpected(), p.directoryUndo())
 	return cmd
 }
 
@@ -69,7 +70,7 @@ used within half an hour after it.
 }
 
 // The target is last, where it is not cut: it is what "tally directory expect" takes.
-var accessHeads = [...]string{"TIME", "KIND", "STATE", "ACTOR", "WHAT", "TARGET"}
+var accessHeads = [...]string{"ID", "TIME", "KIND", "STATE", "ACTOR", "WHAT", "TARGET"}
 
 func accessCells(c store.AccessChange) []string {
 	state := ""
@@ -83,7 +84,7 @@ func accessCells(c store.AccessChange) []string {
 	}
 	what := append(append([]string{}, c.Credential...), c.Grants...)
 	return []string{
-		instant(c.Time), string(c.Kind), state, c.Actor, cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,
+		strconv.FormatInt(c.ID, 10), instant(c.Time), string(c.Kind), state, c.Actor, cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,
 	}
 }
 

@@ -73,6 +73,9 @@ var yesNo = map[string]string{
 	"gone":       "those that are nowhere any more, instead",
 	"empty":      "those where nothing is any more, instead",
 	"unexpected": "only what happened and nobody expected",
+	"due":        "only what is to be replaced now",
+	"stale":      "only what a restored database has lost the newest version of",
+	"destroyed":  "those that were destroyed, instead",
 }
 
 // addParameters gives a command a flag for each parameter.

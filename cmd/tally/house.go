@@ -30,6 +30,8 @@ import (
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/sigma"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/tries"
+	"github.com/tallystick/tallystick/internal/vault"
 	"github.com/tallystick/tallystick/rule"
 	"github.com/tallystick/tallystick/rules"
 )
@@ -71,7 +73,9 @@ type house struct {
 	sigma     []*sigma.Rule // of the configuration, those that can be used
 	unusable  sigma.Refusals
 	custody   heldCustody
+	vault     *vault.Vault
 	lookLog   *slog.Logger // of looks that end; nil for commands that run none
+	tries     *tries.Tries // nil for commands that have no ledger open
 	ca        heldCA
 	now       func() time.Time
 	// actor is whoever runs this command.
@@ -141,8 +145,11 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 		Edition: editionOf(h.config),
 	})
 	h.directory = directory.New(directory.Directory{DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now})
+	h.vault = vault.New(vault.Config{
+		DB: h.db, Gate: h.gate, Now: p.now, Custody: h.openCustody, Witness: h.config.WitnessDir(p.getenv), Host: hostName(),
+	})
 	h.discovery, err = discovery.New(discovery.Config{
-		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), AtOnce: h.config.DiscoveryAtOnce, Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended,
+		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), AtOnce: h.config.DiscoveryAtOnce, Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended, Used: h.used,
 	})
 	return err
 }
@@ -188,6 +195,13 @@ func (h *house) ended(r store.Run) {
 	}
 }
 
+// used is called with each sign-in that a look itself makes.
+func (h *house) used(use tallystick.Use) {
+	if h.tries != nil {
+		h.tries.Used(use)
+	}
+}
+
 // close releases the data.
 func (h *house) close() error { return h.db.Close() }
 
@@ -227,10 +241,13 @@ func userName() string {
 }
 
 // nodeName names this process among those that share a database.
-func nodeName() string {
+func nodeName() string { return fmt.Sprintf("%s/%d", hostName(), os.Getpid()) }
+
+// hostName names this machine.
+func hostName() string {
 	host, err := os.Hostname()
 	if err != nil || strings.TrimSpace(host) == "" {
 		host = "localhost"
 	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
+	return host
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -281,7 +282,7 @@ func (p *program) explainKnown(d *inventory.Detail) *explained {
 // placeLine says in a line what a credential does at a place.
 func placeLine(place tallystick.Place, role tallystick.Role, facts tallystick.Facts) string {
 	word := roleWord(role)
-	if place.Scheme() == "truststore" || role == tallystick.RoleAccepts && facts.SSH == nil {
+	if place.Scheme() == "truststore" || role == tallystick.RoleAccepts && facts.SSH == nil && facts.Entra == nil {
 		word = "trusted here"
 	}
 	parts := []string{placeText(place) + ": " + word}
@@ -299,6 +300,9 @@ func placeLine(place tallystick.Place, role tallystick.Role, facts tallystick.Fa
 	}
 	if s := facts.SSH; s != nil && s.Account != "" {
 		parts = append(parts, "for the account "+s.Account)
+	}
+	if e := facts.Entra; e != nil {
+		parts = append(parts, entraWords(e)...)
 	}
 	return strings.Join(strings.Fields(strings.Join(nonEmpty(parts), ", ")), " ")
 }
@@ -333,6 +337,26 @@ func fileWords(f *tallystick.FileFacts) []string {
 	}
 	for _, u := range f.UsedBy {
 		parts = append(parts, fmt.Sprintf("used by %s (%s:%d)", u.Service, u.Config, u.Line))
+	}
+	return parts
+}
+
+// mostGrants is how many grants a line of a place has.
+const mostGrants = 5
+
+func entraWords(e *tallystick.EntraFacts) []string {
+	parts := []string{"signs in as " + cmp.Or(e.Name, e.Application)}
+	if e.Home != "" {
+		parts = append(parts, "an application of the tenant "+e.Home)
+	}
+	if e.Disabled {
+		parts = append(parts, "disabled")
+	}
+	for _, g := range e.Grants[:min(len(e.Grants), mostGrants)] {
+		parts = append(parts, words(g.Opens, "("+g.Name+")"))
+	}
+	if more := len(e.Grants) - mostGrants; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
 	}
 	return parts
 }

@@ -9,6 +9,17 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
+func TestAPlaceOfATenantSaysWhatItOpens(t *testing.T) {
+	facts := tallystick.Facts{Entra: &tallystick.EntraFacts{
+		Application: "0f0e", Name: "Mail sync", Home: "8f1c", Grants: []tallystick.Grant{{Name: "Mail.Read", Opens: "reads every mailbox of the tenant"}},
+	}}
+	got := placeLine(tallystick.EntraPlace("5b0a", "servicePrincipals", "7"), tallystick.RoleAccepts, facts)
+	const want = "entra://5b0a/servicePrincipals/7: let in here, signs in as Mail sync, an application of the tenant 8f1c, reads every mailbox of the tenant (Mail.Read)"
+	if got != want {
+		t.Errorf("it says\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestMissHint(t *testing.T) {
 	for _, row := range []struct {
 		place tallystick.Place

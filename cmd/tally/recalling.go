@@ -29,7 +29,6 @@ type recalling struct {
 	doors  *doors.Set
 	agents *agent.Agents
 	engine *recall.Engine
-	tries  *tries // nil where nothing runs
 }
 
 func (r *recalling) close() error { return r.doors.Close() }
@@ -138,24 +137,13 @@ func (b books) Quiet(ctx context.Context, q recall.DrainQuestion) (recall.DrainA
 }
 
 // openServing is openRecalling for a server, which has everything at hand.
-func (p *program) openServing(h *house, t *tallying, i *issuance, log *slog.Logger) (*recalling, error) {
-	own := tries{usage: t.usage, watch: t.watch, now: p.now, queue: make(chan try, mostTries)}
-	r, err := p.openRecalling(h, recallWith{
-		uses: t.usage, flush: i.publisher.Flush,
-		used: own.record(func(err error) { log.Error("a try of a credential is not on record", "error", err) }),
-	})
-	if err == nil {
-		r.tries = &own
-	}
-	return r, err
+func (p *program) openServing(h *house, t *tallying, i *issuance) (*recalling, error) {
+	return p.openRecalling(h, recallWith{uses: t.usage, flush: i.publisher.Flush, used: t.tries.Tried})
 }
 
 // run works at recalls until ctx ends.
 func (r *recalling) run(ctx context.Context, parts *sync.WaitGroup, log *slog.Logger) {
 	parts.Go(func() { keep(ctx, log, "recalls of credentials", r.engine.Run) })
-	if r.tries != nil {
-		parts.Go(func() { keep(ctx, log, "record of tries", r.tries.run) })
-	}
 }
 
 // workAtRecalls works at recalls until it is stopped.

@@ -59,8 +59,8 @@ change that inventory.`
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(p.upCommand(), p.scanCommand(), p.reconcileCommand(), p.sigmaCommand(), p.ledgerCommand(), p.inspectCommand(), p.listCommand(), p.exportCommand(), p.changesCommand(), p.directoryCommand(), p.runCommand(), p.sourceCommand(), p.annotateCommand(),
-		p.findingCommand(), p.userCommand(), p.tokenCommand(), p.auditCommand(), p.caCommand(), p.acmeCommand(), p.sshCommand(), p.custodyCommand(), p.policyCommand(), p.issuersCommand(), p.renewCommand(), p.doorsCommand(), p.agentCommand(), p.recallCommand(), p.evidenceCommand(), p.rulesCommand(), p.driversCommand(), p.versionCommand(),
+	root.AddCommand(p.upCommand(), p.scanCommand(), p.reconcileCommand(), p.sigmaCommand(), p.ledgerCommand(), p.inspectCommand(), p.listCommand(), p.exportCommand(), p.changesCommand(), p.directoryCommand(), p.watchCommand(), p.runCommand(), p.sourceCommand(), p.annotateCommand(),
+		p.findingCommand(), p.userCommand(), p.tokenCommand(), p.auditCommand(), p.caCommand(), p.acmeCommand(), p.sshCommand(), p.custodyCommand(), p.vaultCommand(), p.policyCommand(), p.issuersCommand(), p.renewCommand(), p.doorsCommand(), p.agentCommand(), p.recallCommand(), p.evidenceCommand(), p.rulesCommand(), p.driversCommand(), p.versionCommand(),
 		p.crlCommand(), p.demoCommand(), p.completionCommand(), p.docsCommand())
 	return root
 }

@@ -209,7 +209,7 @@ func (p *program) sourceCells(s usage.SourceBody) []string {
 		state = "done on " + dayOf(s.Done)
 	case silent:
 		state = "silent"
-	case s.Driver != "" && s.Position == "":
+	case s.Driver != "" && !s.Begun:
 		state = "not read yet"
 	case len(s.Wrong) > 0:
 		state = "read; malformed: " + s.Wrong[len(s.Wrong)-1]

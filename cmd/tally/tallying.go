@@ -18,9 +18,11 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/asn"
+	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/server"
 	"github.com/tallystick/tallystick/internal/sources"
+	"github.com/tallystick/tallystick/internal/tries"
 	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
 )
@@ -33,6 +35,7 @@ type tallying struct {
 	watch   *watch.Watch
 	sources *sources.Sources
 	usage   *usage.Usage
+	tries   *tries.Tries
 
 	syslog      net.Listener // nil without
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -86,9 +89,27 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 	if err != nil {
 		return err
 	}
-	t.sources = sources.New(sources.Config{DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now, Drivers: drivers.All()})
-	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now, Fresh: time.Second, Own: ownBook}
+	t.usage = &usage.Usage{DB: h.db, Ledger: t.ledger, Gate: h.gate, Live: t.watch, Raw: t.archive, Now: p.now, Fresh: time.Second, Own: tries.Book}
+	t.tries = tries.New(tries.Config{
+		Usage: t.usage, Watch: t.watch, Now: p.now, Failed: func(err error) { log.Error("a try of a credential is not on record", "error", err) },
+	})
+	h.tries = t.tries
+	t.sources = sources.New(sources.Config{
+		DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now, Drivers: drivers.All(), Named: namedIn(h.config), Used: t.tries.Used,
+	})
 	return nil
+}
+
+// namedIn returns the drivers with options that the configuration names.
+func namedIn(c *config.Config) []sources.Named {
+	var list []sources.Named
+	for _, d := range c.Doors {
+		list = append(list, sources.Named{Driver: d.Driver, Options: d.Values()})
+	}
+	for _, j := range c.Discovery {
+		list = append(list, sources.Named{Driver: j.Driver, Options: j.Values()})
+	}
+	return list
 }
 
 // firstUse returns the first use that relying parties accepted under some accounts
@@ -129,6 +150,7 @@ func (t *tallying) run(ctx context.Context, parts *sync.WaitGroup, log *slog.Log
 	parts.Go(func() { keep(ctx, log, "sources", t.sources.Run) })
 	parts.Go(func() { keep(ctx, log, "ledger", t.ledger.Run) })
 	parts.Go(func() { keep(ctx, log, "tally", t.watch.Run) })
+	parts.Go(func() { keep(ctx, log, "record of tries", t.tries.Run) })
 	if t.syslog != nil {
 		parts.Go(func() {
 			keep(ctx, log, "syslog", func(ctx context.Context, failed func(error)) error {

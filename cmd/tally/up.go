@@ -100,7 +100,7 @@ func (p *program) up(ctx context.Context, flags upFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, i.close()) }()
-	r, err := p.openServing(h, t, i, log)
+	r, err := p.openServing(h, t, i)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (p *program) newServer(h *house, t *tallying, i *issuance, r *recalling, ad
 		return nil, err
 	}
 	return server.New(server.Config{
-		Inventory: h.inventory, Findings: h.findings, Discovery: h.discovery, Directory: h.directory, Usage: t.usage, Sources: t.sources, Access: h.access, Audit: h.log, Gate: h.gate,
+		Inventory: h.inventory, Findings: h.findings, Discovery: h.discovery, Directory: h.directory, Vault: h.vault, Usage: t.usage, Sources: t.sources, Access: h.access, Audit: h.log, Gate: h.gate,
 		DB: h.db, Now: p.now, Log: log, Certificate: certificate, MetricsToken: token, Issuing: i.issuing, Recalls: r.engine, Protocols: i.protocols(),
 	})
 }
@@ -245,6 +245,7 @@ func run(ctx context.Context, h *house, t *tallying, i *issuance, r *recalling, 
 	parts.Go(func() { keep(ctx, s.Log, "discovery", h.discovery.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "findings", h.findings.Run) })
 	parts.Go(func() { keep(ctx, s.Log, "inventory", h.inventory.Run) })
+	parts.Go(func() { keep(ctx, s.Log, "vault", h.vault.Run) })
 	t.run(ctx, &parts, s.Log)
 	i.run(ctx, h, &parts, s.Log)
 	r.run(ctx, &parts, s.Log)

@@ -149,7 +149,7 @@ func (o *Observer) remembered(ctx context.Context, objects []Object) (map[string
 
 // Bounds of a record.
 const (
-	maxValue  = 64 << 10 // bytes of a value that is told
+	maxValue  = 16 << 10 // bytes of a value that is told
 	maxValues = 500      // values of one record
 )
 

@@ -33,6 +33,8 @@ func TestDomain(t *testing.T) {
 	t.Run("lies", e.lies)
 	t.Run("turned away", e.turnedAway)
 	t.Run("not privileged", e.notPrivileged)
+	t.Run("who", e.who)
+	t.Run("detects", e.detects)
 	t.Run("gone", e.gone)
 }
 

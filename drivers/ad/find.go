@@ -182,6 +182,9 @@ func (l *look) facts(e *ldap.Entry) tallystick.AccountFacts {
 	for _, value := range ldapdir.Raw(e, attrActedFor) {
 		facts.ActedFor = append(facts.ActedFor, l.allowed(value)...)
 	}
+	for _, value := range ldapdir.Raw(e, attrReaders) {
+		facts.Readers = append(facts.Readers, l.allowed(value)...)
+	}
 	return facts
 }
 

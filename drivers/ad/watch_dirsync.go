@@ -56,6 +56,10 @@ func (w *watching) syncFailed(ctx context.Context, err error) error {
 	if !errors.As(err, &failed) || ctx.Err() != nil || !errors.As(err, &said) || said.ResultCode >= ldap.ErrorNetwork {
 		return err
 	}
+	switch said.ResultCode { // these pass by themselves
+	case ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultAdminLimitExceeded:
+		return err
+	}
 	switch {
 	case len(w.at.Cookie) > 0:
 		w.at.Cookie = nil

@@ -41,12 +41,12 @@ import (
 
 // Options are what can be set.
 type Options struct {
-	Tenant      string        `option:"tenant" help:"the id of the tenant; targets of a look for credentials name others"`
+	Tenant      string        `option:"tenant" free:"true" help:"the id of the tenant; targets of a look for credentials name others"`
 	Application string        `option:"application" help:"the client id of the application whose keys a door changes, and that signs in"`
 	As          string        `option:"as" help:"the client id of another application that signs in and makes the changes"`
-	Object      string        `option:"object" default:"application" help:"where a door's keys are kept: application, or service-principal"`
-	How         string        `option:"block" default:"key" help:"how a door is blocked: key takes the key away, principal disables the application, grant takes the permissions of option grants from it"`
-	Grants      []string      `option:"grants" help:"the permissions that are taken away, such as full_access_as_app,Mail.Read; with block grant"`
+	Object      string        `option:"object" free:"true" default:"application" help:"where a door's keys are kept: application, or service-principal"`
+	How         string        `option:"block" free:"true" default:"key" help:"how a door is blocked: key takes the key away, principal disables the application, grant takes the permissions of option grants from it"`
+	Grants      []string      `option:"grants" free:"true" help:"the permissions that are taken away, such as full_access_as_app,Mail.Read; with block grant"`
 	Sessions    bool          `option:"sessions" default:"false" help:"with block grant, end the sessions of those people whose permission was taken away"`
 	Credential  string        `option:"credential" help:"PEM file of the certificate and key that sign in; it is read anew each time"`
 	Secret      string        `option:"secret" help:"file whose first line is the client secret, for who signs in by one"`
@@ -60,8 +60,8 @@ type Options struct {
 	Exchange    string        `option:"exchange" default:"https://outlook.office365.com" help:"where Exchange Online is, for other clouds"`
 	Concurrency int           `option:"concurrency" default:"8" help:"how many tenants to look at together, 1 to 256"`
 
-	Logs   []string      `option:"logs" default:"sign-ins,audits" help:"the logs to watch: sign-ins, audits, mail, mail-search, last-use, risks, keys"`
-	Only   []string      `option:"only" help:"the client ids of the applications that are watched (default all of the tenant)"`
+	Logs   []string      `option:"logs" free:"true" default:"sign-ins,audits" help:"the logs to watch: sign-ins, audits, mail, mail-search, last-use, risks, keys"`
+	Only   []string      `option:"only" free:"true" help:"the client ids of the applications that are watched (default all of the tenant)"`
 	Every  time.Duration `option:"every" default:"30s" help:"how often the newest of a log is asked for"`
 	Late   time.Duration `option:"late" default:"10m" help:"how long after a sign-in its record can usually be read"`
 	Since  time.Duration `option:"since" default:"24h" help:"how far back the first reading of a log begins, at most 720h"`

@@ -64,6 +64,9 @@ type Config struct {
 	// Where the key is that wraps all secrets which Tallystick keeps.
 	Custody Custody `yaml:"custody"`
 
+	// Credentials that customers have entrusted.
+	Vault Vault `yaml:"vault"`
+
 	// How certificates are issued here, and to whom.
 	Issuing Issuing `yaml:"issuing"`
 

@@ -25,6 +25,16 @@ type Custody struct {
 	Options map[string]driver.Secret `yaml:"options"`
 }
 
+// Vault says how entrusted credentials are kept.
+type Vault struct {
+	// The directory of the witness, a small file which says how far the vault has come.
+	// When the database is restored from a backup, values that were changed since are
+	// known by it and not handed out. So it must not be in what a backup brings back, and
+	// not in the data directory. The default is $XDG_STATE_HOME/tallystick, or
+	// ~/.local/state/tallystick, and the data directory where there is no home.
+	Witness string `yaml:"witness"`
+}
+
 // Issuing says how certificates are issued here.
 type Issuing struct {
 	// The URL under which others reach what is published of CAs: their certificates,

@@ -69,7 +69,7 @@ func Load(path string, getenv func(string) string) (*Config, error) {
 // resolve makes paths absolute.
 func (c *Config) resolve(dir string) {
 	for _, path := range []*string{&c.Data, &c.DatabaseFile, &c.MetricsTokenFile, &c.ASNTable, &c.TLS.Certificate, &c.TLS.Key,
-		&c.Custody.File, &c.Issuing.SPIFFE.Socket} {
+		&c.Custody.File, &c.Vault.Witness, &c.Issuing.SPIFFE.Socket} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
@@ -205,4 +205,18 @@ func readFile(path string, limit int64) (text []byte, err error) {
 		return nil, fmt.Errorf("%w: %s is larger than %d bytes", tallystick.ErrInvalid, path, limit)
 	}
 	return text, err
+}
+
+// WitnessDir returns the directory of the vault's witness.
+func (c *Config) WitnessDir(getenv func(string) string) string {
+	if c.Vault.Witness != "" {
+		return c.Vault.Witness
+	}
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "tallystick")
+	}
+	if home := getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "tallystick")
+	}
+	return c.Data
 }

@@ -122,7 +122,7 @@ func (p *play) tryAgain(ctx context.Context) error {
 		}
 	}
 	p.Story.Say("%d of %d tries are refused.", p.result.ThiefRefusedAfterBlock, len(p.thief.entered))
-	err := until(ctx, shortly, time.Minute, "the refused tries of the thief were seen", func(ctx context.Context) (bool, error) {
+	err := until(ctx, shortly, 3*time.Minute, "the refused tries of the thief were seen", func(ctx context.Context) (bool, error) {
 		tries, err := p.program.refusedFrom(ctx, thiefShown, began)
 		p.result.ThiefSeenRefused = tries
 		return tries >= shared, err

@@ -20,7 +20,7 @@ func Kinds() []tallystick.ChangeKind {
 	return []tallystick.ChangeKind{
 		tallystick.ChangeCredentialAdded, tallystick.ChangeCredentialAltered, tallystick.ChangeCredentialRemoved,
 		tallystick.ChangeTrustAdded, tallystick.ChangeTrustRemoved, tallystick.ChangeGrantAdded, tallystick.ChangeGrantRemoved,
-		tallystick.ChangeKeyRead, tallystick.ChangeKeyExported, tallystick.ChangeSetting,
+		tallystick.ChangeKeyRead, tallystick.ChangeKeyExported, tallystick.ChangeSetting, tallystick.ChangeSuspected,
 	}
 }
 

@@ -57,6 +57,7 @@ type Discovery struct {
 	plans   map[string]string        // by job; what a position hangs on beside the targets
 	changed func(survey bool)        // called when there is something to judge
 	ended   func(store.Run)          // called when a run has ended; may be nil
+	used    func(tallystick.Use)     // told of sign-ins of finders; may be nil
 	wake    chan struct{}
 
 	// writing is held while a batch is written. Two at once would gain nothing: the
@@ -79,13 +80,16 @@ type Config struct {
 	Changed func(survey bool)
 	// Ended is called with each run that has ended here; nil is nobody.
 	Ended func(store.Run)
+	// Used is told of each sign-in that a finder itself makes, as of driver.FindRequest; nil
+	// is nobody.
+	Used func(tallystick.Use)
 }
 
 // New checks the jobs and opens their drivers. A job that names no driver that
 // finds, or options that the driver refuses, is ErrInvalid.
 func New(c Config) (*Discovery, error) {
 	d := &Discovery{
-		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, atOnce: max(c.AtOnce, 1), changed: c.Changed, ended: c.Ended,
+		db: c.DB, gate: c.Gate, now: c.Now, node: c.Node, jobs: c.Jobs, atOnce: max(c.AtOnce, 1), changed: c.Changed, ended: c.Ended, used: c.Used,
 		hosts: network.NewHosts(), finders: map[string]driver.Finder{}, plans: map[string]string{}, wake: make(chan struct{}, 1),
 	}
 	for _, job := range c.Jobs {

@@ -113,6 +113,34 @@ func look(t *testing.T, d *discovery.Discovery) store.Run {
 	return run
 }
 
+// signer is a driver that signs in to look.
+type signer struct{}
+
+func (signer) Find(_ context.Context, r driver.FindRequest, _ driver.Sink) error {
+	r.Used(tallystick.Use{RelyingParty: "entra:t/graph"})
+	return nil
+}
+
+func TestWhoLooksTellsItsSignIns(t *testing.T) {
+	db := storetest.Open(t, filepath.Join(t.TempDir(), "tally.db"))
+	told := make(chan string, 1)
+	d, err := discovery.New(discovery.Config{
+		DB: db, Gate: newGate(t, db), Now: time.Now, Node: "node", Changed: func(bool) {},
+		Jobs:    []discovery.Job{{Name: "job", Driver: "signer"}},
+		Drivers: []driver.Driver{driver.New("signer", "signs in", func(struct{}) (signer, error) { return signer{}, nil })},
+		Used:    func(use tallystick.Use) { told <- use.RelyingParty },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run := look(t, d); run.State != store.RunDone {
+		t.Fatal(run.Error)
+	}
+	if party := <-told; party != "entra:t/graph" {
+		t.Error(party)
+	}
+}
+
 func TestALookRecordsWhatIsThereAndWhatIsGone(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		e := &estate{keys: []string{"a", "b", "c"}}

@@ -94,7 +94,7 @@ func (d *Discovery) do(ctx context.Context, run store.Run) error {
 		defer close(renewed)
 		d.renew(lookCtx, sink, stop)
 	}()
-	err = finder.Find(lookCtx, driver.FindRequest{Targets: run.Targets, Now: d.now, Resume: position}, sink)
+	err = finder.Find(lookCtx, driver.FindRequest{Targets: run.Targets, Now: d.now, Resume: position, Used: d.used}, sink)
 	if err == nil {
 		err = sink.flush()
 	}

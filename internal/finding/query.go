@@ -85,5 +85,5 @@ func CheckPlace(place tallystick.Place) error {
 
 // Schemes are those of places.
 func Schemes() []string {
-	return []string{"file", "tls", "quic", "truststore", "ssh", "metadata", "entra"}
+	return []string{"file", "tls", "quic", "truststore", "ssh", "metadata", "entra", "ad", "ldap"}
 }

@@ -41,7 +41,7 @@ type SourceInputBody struct {
 	Certificate string   `json:"certificate,omitempty" maxLength:"200" doc:"SHA-256 of the client certificate that a sender of syslog shows"`
 
 	Driver  string            `json:"driver,omitempty" maxLength:"100" doc:"of kind driver: who reads it"`
-	Options map[string]string `json:"options,omitempty" doc:"of the driver, as \"tally drivers\" lists them; no value may be a secret"`
+	Options map[string]string `json:"options,omitempty" doc:"of the driver, as \"tally drivers\" lists them; no value may be a secret. Those that lead to files, hosts and accounts must together be as in the configuration or in a source that is there"`
 }
 
 type addSourceInput struct {

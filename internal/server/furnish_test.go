@@ -30,6 +30,7 @@ import (
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
+	"github.com/tallystick/tallystick/internal/vault/vaulttest"
 	"github.com/tallystick/tallystick/rule"
 )
 
@@ -128,6 +129,7 @@ func newFixture(t testing.TB, db *store.DB) *fixture {
 	f.Server, err = New(Config{
 		Usage:     f.furnishUses(t, g, db),
 		Sources:   sources.New(sources.Config{DB: db, Gate: g, Now: clock}),
+		Vault:     vaulttest.New(t, db, g, clock),
 		Directory: directory.New(directory.Directory{DB: db, Gate: g, Now: clock}),
 		Issuing:   issuingtest.New(t, db, g, clock),
 		Recalls:   furnishRecalls(t, db, log),

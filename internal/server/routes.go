@@ -63,6 +63,7 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "DELETE", "/sources/{name}", "remove-source", "Forget a source; what it gave stays", a.removeSource)
 	a.issuingRoutes()
 	a.recallRoutes()
+	a.vaultRoutes()
 	call(a, "GET", "/rules", "rules", "The rules that judge the inventory", a.rules)
 	call(a, "GET", "/jobs", "jobs", "What is looked at, and how often", a.jobs)
 	call(a, "GET", "/runs", "runs", "List runs, the newest first", a.listRuns)

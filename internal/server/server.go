@@ -34,6 +34,7 @@ import (
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/vault"
 	"github.com/tallystick/tallystick/internal/web"
 )
 
@@ -44,6 +45,7 @@ type Config struct {
 	Discovery *discovery.Discovery
 	Usage     *usage.Usage
 	Directory *directory.Directory
+	Vault     *vault.Vault
 	Access    *access.Control
 	Audit     *audit.Log
 	Gate      *gate.Gate
@@ -79,7 +81,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{Config: c, registry: prometheus.NewRegistry(), stopping: make(chan struct{})}
 	s.streams = &web.Streamer{Recalls: c.Recalls, Stopping: s.stopping}
 	site, err := web.New(web.Features{
-		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Sources: c.Sources, Issuing: c.Issuing, Recalls: c.Recalls, Streams: s.streams, Access: c.Access,
+		Inventory: c.Inventory, Findings: c.Findings, Discovery: c.Discovery, Usage: c.Usage, Directory: c.Directory, Vault: c.Vault, Sources: c.Sources, Issuing: c.Issuing, Recalls: c.Recalls, Streams: s.streams, Access: c.Access,
 		Audit: c.Audit, Gate: c.Gate, Now: c.Now, Failed: s.failed,
 	})
 	if err != nil {

@@ -3,12 +3,17 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/drivers/entra"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/sources"
+	"github.com/tallystick/tallystick/internal/store"
 )
 
 func TestSourcesAreManaged(t *testing.T) {
@@ -47,6 +52,25 @@ func TestSourcesAreManaged(t *testing.T) {
 	if list := get[sourcesBody](f, gate.Viewer, "/api/v1/sources"); len(list.Items) != 1 || list.Items[0].Paused {
 		t.Errorf("%+v", list)
 	}
+}
+
+// The role of an administrator opens Tallystick, and not the files and the network of its machine.
+func TestACallNamesNoFileThatNobodyAtTheMachineNamed(t *testing.T) {
+	f := onSQLite(t)
+	f.Sources.Drivers = []driver.Driver{entra.Driver()}
+	const tenant = `{"name":"m365-%d","kind":"driver","side":"relying","driver":"entra","options":{"tenant":"8f1c2f0e-5b0a-4f0e-9d0a-%012d",` +
+		`"application":"0f0e0d0c-0000-4000-8000-000000000001","credential":"/etc/tally/watch.pem"}}`
+	refused := answerOf[details](f, f.ask(gate.Admin, http.MethodPost, "/api/v1/sources", fmt.Sprintf(tenant, 1, 1)), http.StatusForbidden)
+	if !strings.Contains(refused.Detail, "application, credential") || !strings.Contains(refused.Hint, "tally source add") {
+		t.Errorf("%+v", refused)
+	}
+	_, _, err := f.Sources.Add(t.Context(), gate.Local("root"), store.Source{
+		Name: "m365-0", Kind: store.SourceDriver, Side: tallystick.SideRelying, Driver: "entra", Options: map[string]string{
+			"tenant": "8f1c2f0e-5b0a-4f0e-9d0a-000000000000", "application": "0f0e0d0c-0000-4000-8000-000000000001", "credential": "/etc/tally/watch.pem",
+		},
+	}, "")
+	must(t, err)
+	answerOf[newSourceBody](f, f.ask(gate.Admin, http.MethodPost, "/api/v1/sources", fmt.Sprintf(tenant, 1, 1)), http.StatusOK)
 }
 
 // What a sender has to know stands beside what programs call.

@@ -41,7 +41,7 @@ func BenchmarkFile(b *testing.B) {
 				}
 				_, _, err := h.Add(b.Context(), admin, one, "")
 				must(b, err)
-				w, err := h.newWatcher(h.source(one.Name))
+				w, err := h.newWatcher(h.Context(), h.source(one.Name))
 				must(b, err)
 				_, err = w.pass(b.Context())
 				must(b, err)

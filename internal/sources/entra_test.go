@@ -4,12 +4,17 @@ package sources
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,10 +29,13 @@ import (
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/audit"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/lab"
 	emulator "github.com/tallystick/tallystick/internal/lab/entra"
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
+	"github.com/tallystick/tallystick/internal/tries"
+	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
 	"github.com/tallystick/tallystick/rules"
 )
@@ -96,8 +104,12 @@ func (c *cloud) furnish(t *testing.T) {
 	t.Cleanup(func() { must(t, raw.Close()) })
 	w, err := watch.Open(t.Context(), watch.Config{DB: db, Ledger: c.ledger, Rules: rules.All(), Tolerance: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
+	own := tries.New(tries.Config{
+		Usage: &usage.Usage{DB: db, Ledger: c.ledger, Now: time.Now, Own: tries.Book}, Watch: w, Now: time.Now, Failed: func(err error) { t.Error(err) },
+	})
 	c.Sources = New(Config{
 		DB: db, Gate: gate.New(log, time.Now), Appender: w, Archive: raw, Now: time.Now, Poll: 50 * time.Millisecond, Drivers: []driver.Driver{entra.Driver()},
+		Used: own.Used,
 	})
 	c.book, err = holder.Open(holder.Config{Source: "broker", Holder: "mail-sync", File: c.path("book.ndjson"), Close: 500 * time.Millisecond})
 	must(t, err)
@@ -240,5 +252,45 @@ func TestAThiefIsFoundInTheSignInsOfTenants(t *testing.T) {
 	want := map[string]string{"entra:" + entered.ID + "/" + emulator.Graph: "198.51.100.66"}
 	if diff := cmp.Diff(want, c.foreign()); diff != "" {
 		t.Errorf("foreign uses:\n%s", diff)
+	}
+}
+
+// Whoever reads a log with the credential of a product is in that log too, and in a book of
+// Tallystick's own, as the same sign-in of the same credential.
+func TestTheReadersOwnSignInsAreInABookToo(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, 1, emulator.Config{SignInLatency: emulator.Always(time.Second)})
+	key, err := rsa.GenerateKey(rand.Reader, 2048) // Entra ID takes no other kind
+	must(t, err)
+	product := driver.Material{Key: key}
+	product.Chain = [][]byte{lab.NewPKI(t).Sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Archive"}, NotBefore: time.Now().AddDate(0, -1, 0), NotAfter: time.Now().AddDate(1, 0, 0),
+	}, &key.PublicKey).Raw}
+	app := c.world.AddTenant(emulator.TenantSpec{Name: "Another vendor"}).AddApplication(emulator.AppSpec{
+		Name: "Archive", Certificates: product.Chain, MultiTenant: true,
+	})
+	tenant := c.tenants[0]
+	tenant.AddForeign(app.Application, emulator.Grant{API: emulator.Graph, Role: "AuditLog.Read.All"}, emulator.Grant{API: emulator.Graph, Role: "Directory.Read.All"})
+	c.book.Record(tallystick.Use{Credential: product.Names(), RelyingParty: "entra:" + tenant.ID + "/exchange", Outcome: tallystick.OutcomeSuccess})
+	c.await("the holder keeps a book", func() bool { return len(c.uses()) > 0 })
+	must(t, os.WriteFile(c.path("archive.pem"), []byte(lab.BundlePEM(t, product)), 0o600))
+	c.add(store.Source{Name: "archive", Kind: store.SourceDriver, Driver: "entra", Options: map[string]string{
+		"tenant": tenant.ID, "application": app.Application.AppID, "credential": c.path("archive.pem"), "ca": c.path("ca.pem"),
+		"login": c.servers.Login, "graph": c.servers.Graph, "logs": "sign-ins", "every": "1s", "only": app.Application.AppID,
+	}})
+	c.await("its own sign-in is read", func() bool { return c.source("archive").Records > 0 })
+	read, tried := map[string][]string{}, map[string][]string{}
+	for _, u := range c.uses() {
+		switch u.Source {
+		case "archive":
+			read[u.IDs.UTI] = u.Credential
+		case tries.Book:
+			tried[u.IDs.UTI] = u.Credential
+		}
+	}
+	for uti, names := range read {
+		if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(tried[uti], name) }) {
+			t.Errorf("%s is of %v there, and here of %v", uti, names, tried[uti])
+		}
 	}
 }

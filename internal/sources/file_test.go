@@ -29,7 +29,7 @@ func TestAFileIsFollowed(t *testing.T) {
 	h := newHouse(t)
 	h.tail()
 	h.write("log", records(0, 3)+record(3)[:40])
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	look := func(n int) {
 		t.Helper()
@@ -82,7 +82,7 @@ func TestNothingIsLostAndNothingTwice(t *testing.T) {
 	gone := errors.New("the disk has gone")
 	for i, fault := range []struct{ err, after error }{{gone, nil}, {nil, gone}, {gone, nil}} {
 		h.appends.fails(fault.err, fault.after)
-		w, err := h.newWatcher(h.source("edge"))
+		w, err := h.newWatcher(h.Context(), h.source("edge"))
 		must(t, err)
 		for range 3 {
 			if _, err := w.pass(t.Context()); !errors.Is(err, gone) {
@@ -98,7 +98,7 @@ func TestNothingIsLostAndNothingTwice(t *testing.T) {
 	h.wantIDs(3)
 	h.write("log", records(3, 6))
 	storetestBreak(h)
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	if _, err := w.pass(t.Context()); err == nil { // appended, and the position is not stored
 		t.Error("the position was stored in a table that is not there")
@@ -139,11 +139,11 @@ func TestAFileIsRotated(t *testing.T) {
 					h.tail()
 					h.write("log", records(0, 40))
 					h.passes("edge", 1)
-					w, err := h.newWatcher(h.source("edge"))
+					w, err := h.newWatcher(h.Context(), h.source("edge"))
 					must(t, err)
 					look := func() {
 						if started {
-							w, err = h.newWatcher(h.source("edge"))
+							w, err = h.newWatcher(h.Context(), h.source("edge"))
 							must(t, err)
 						}
 						h.age()
@@ -218,7 +218,7 @@ func TestAFileIsAwayForAMoment(t *testing.T) {
 	h.Now = func() time.Time { return now }
 	h.write("log", records(0, 2))
 	h.passes("edge", 1)
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	h.write("log", record(2))
 	must(t, os.Rename(h.path("log"), h.path("log.1")))
@@ -254,7 +254,7 @@ func TestADirectory(t *testing.T) {
 		}
 		return err
 	}))
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	for range 3 {
 		_, err = w.pass(t.Context())
@@ -303,7 +303,7 @@ func TestALogIsClosed(t *testing.T) {
 	h.Now = func() time.Time { return now }
 	h.add(store.Source{Kind: store.SourceFile, Path: h.path("log"), Settle: time.Minute})
 	h.write("log", records(0, 1))
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	closed := func(want time.Time) {
 		t.Helper()

@@ -114,6 +114,14 @@ func (h *house) source(name string) store.Source {
 	return one
 }
 
+// position returns how far a source is read.
+func (h *house) position(one store.Source) string {
+	h.Helper()
+	position, err := h.DB.SourcePosition(h.Context(), one.ID)
+	must(h.TB, err)
+	return position
+}
+
 // run runs the sources until the function that it returns is called.
 func (h *house) run() (stop func()) {
 	ctx, cancel := context.WithCancel(h.Context())
@@ -128,7 +136,7 @@ func (h *house) run() (stop func()) {
 // passes looks so many times at a source, as after a start.
 func (h *house) passes(name string, times int) {
 	h.Helper()
-	w, err := h.newWatcher(h.source(name))
+	w, err := h.newWatcher(h.Context(), h.source(name))
 	must(h.TB, err)
 	for range times {
 		_, err = w.pass(h.Context())

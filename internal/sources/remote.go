@@ -35,6 +35,7 @@ type remote struct {
 	stopped context.Context // ends when it is removed or paused
 	stop    context.CancelFunc
 	watcher driver.Watcher // nil until it was opened
+	taken   bool           // position is known
 	next    time.Time      // when its next round is
 	wait    time.Duration  // for that, after trouble
 
@@ -49,7 +50,7 @@ type remote struct {
 
 func (r *rounds) newRemote(one store.Source) *remote {
 	ctx, stop := context.WithCancel(context.Background())
-	return &remote{feed: r.newFeed(one), stopped: ctx, stop: stop, position: one.Position, trouble: one.Error, next: time.Now()}
+	return &remote{feed: r.newFeed(one), stopped: ctx, stop: stop, trouble: one.Error, next: time.Now()}
 }
 
 // Watchers returns the drivers that can read a source.
@@ -100,12 +101,9 @@ func (r *rounds) round(ctx context.Context, one *remote, streams streamSet) (aga
 			one.watcher, again = nil, panicRest
 		}
 	}()
-	var err error
-	if one.watcher == nil {
-		one.watcher, err = r.openWatcher(one.source)
-	}
+	err := r.takeUp(ctx, one)
 	if err == nil {
-		again, err = one.watcher.Watch(ctx, driver.WatchRequest{Position: one.position, Now: r.Now, Memory: memory{r.DB, one.source.ID}}, said)
+		again, err = one.watcher.Watch(ctx, driver.WatchRequest{Position: one.position, Now: r.Now, Memory: memory{r.DB, one.source.ID}, Used: r.Used}, said)
 	}
 	if ctx.Err() != nil {
 		one.forget()
@@ -119,6 +117,20 @@ func (r *rounds) round(ctx context.Context, one *remote, streams streamSet) (aga
 	}
 	one.fail(strings.Join(said.told, "; "))
 	return one.rest(again, err != nil)
+}
+
+// takeUp makes a source ready for its next round.
+func (r *rounds) takeUp(ctx context.Context, one *remote) (err error) {
+	if !one.taken {
+		if one.position, err = r.DB.SourcePosition(ctx, one.source.ID); err != nil {
+			return err
+		}
+		one.taken = true
+	}
+	if one.watcher == nil {
+		one.watcher, err = r.openWatcher(one.source)
+	}
+	return err
 }
 
 // rest returns after how long the next round is. Rounds that came to nothing are

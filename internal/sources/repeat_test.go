@@ -44,7 +44,7 @@ func (h *house) wantNumbered(what string, first, second, third int) {
 func TestEqualLinesAreSoManyUses(t *testing.T) {
 	h := newHouse(t)
 	h.add(store.Source{Kind: store.SourceFile, Path: h.path("log")})
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	pass := func() {
 		t.Helper()
@@ -92,7 +92,7 @@ func TestEqualLinesAreSoManyUses(t *testing.T) {
 func TestEqualLinesAreCountedInACopy(t *testing.T) {
 	h := newHouse(t)
 	h.add(store.Source{Kind: store.SourceFile, Path: h.path("log")})
-	w, err := h.newWatcher(h.source("edge"))
+	w, err := h.newWatcher(h.Context(), h.source("edge"))
 	must(t, err)
 	h.write("log", records(1, 30)+nameless(0))
 	_, err = w.pass(t.Context())

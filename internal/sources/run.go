@@ -113,7 +113,10 @@ func (s *Sources) work(ctx context.Context, one store.Source, failed func(error)
 			rest(ctx, panicRest)
 		}
 	}()
-	w, err := s.newWatcher(one)
+	w, err := s.newWatcher(ctx, one)
+	if errors.Is(err, tallystick.ErrNotFound) || ctx.Err() != nil { // removed, or paused
+		return
+	}
 	if err != nil {
 		failed(errors.Join(err, s.DB.FailSource(ctx, one.ID, err.Error())))
 		rest(ctx, panicRest)

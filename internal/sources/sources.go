@@ -61,6 +61,11 @@ type Config struct {
 	Poll time.Duration
 	// Drivers are those that sources of kind driver can name, as far as they watch.
 	Drivers []driver.Driver
+	// Named are those that the configuration names, with their options: see mayName.
+	Named []Named
+	// Used is told of each sign-in that a driver itself makes, as of driver.WatchRequest. It
+	// may be nil.
+	Used func(tallystick.Use)
 	// Rounds is how many sources of drivers are read at a time, 16 when it is 0.
 	Rounds int
 }
@@ -107,7 +112,10 @@ func Kinds() []string {
 // HTTP it returns the token that they show, which cannot be had again; for
 // syslog, certificate is the SHA-256 of the client certificate in hexadecimal.
 func (s *Sources) Add(ctx context.Context, by gate.Actor, one store.Source, certificate string) (token string, added store.Source, err error) {
-	if err := s.Gate.Check(ctx, by, gate.ManageSources, "add "+one.Name); err != nil {
+	if err := s.Gate.Check(ctx, by, gate.ManageSources, s.object(one)); err != nil {
+		return "", store.Source{}, err
+	}
+	if err := s.refuse(ctx, by, one); err != nil {
 		return "", store.Source{}, err
 	}
 	if err := s.check(one); err != nil {
@@ -151,7 +159,7 @@ func (s *Sources) AddEach(ctx context.Context, by gate.Actor, list []store.Sourc
 	if len(list) == 0 {
 		return 0, nil
 	}
-	what := fmt.Sprintf("add %s and %d more", list[0].Name, len(list)-1)
+	what := fmt.Sprintf("%s, and %d more", s.object(list[0]), len(list)-1)
 	if err := s.Gate.Check(ctx, by, gate.ManageSources, what); err != nil {
 		return 0, err
 	}
@@ -170,6 +178,9 @@ func (s *Sources) AddEach(ctx context.Context, by gate.Actor, list []store.Sourc
 		} else if old != nil {
 			return 0, problem.With(fmt.Errorf("couldn't keep source %s: %w", one.Name, tallystick.ErrConflict),
 				fmt.Sprintf("There is another source called %s already. Choose another pattern for the names, or remove that one first.", one.Name))
+		}
+		if err := s.refuse(ctx, by, one); err != nil {
+			return 0, err
 		}
 		if err := s.check(one); err != nil {
 			return 0, fmt.Errorf("source %s: %w", one.Name, err)
@@ -220,6 +231,10 @@ func (s *Sources) certificateHash(ctx context.Context, fingerprint string) (stri
 	return hash, nil
 }
 
+// OwnPrefix is how the names of books begin that this program itself keeps, such as that of
+// package tries: who could write into one could have a thief's uses taken for its own.
+const OwnPrefix = "tallystick-"
+
 var sourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 func invalid(what, hint string) error {
@@ -231,6 +246,8 @@ func (s *Sources) check(one store.Source) error {
 	switch {
 	case !sourceName.MatchString(one.Name):
 		return invalid(fmt.Sprintf("%q cannot be the name of a source", one.Name), "A name has 1 to 100 letters, digits, dots, hyphens and underscores.")
+	case strings.HasPrefix(strings.ToLower(one.Name), OwnPrefix):
+		return invalid(fmt.Sprintf("%q cannot be the name of a source", one.Name), "Names that begin with "+OwnPrefix+" are those of books that Tallystick itself keeps. Choose another.")
 	case !slices.Contains(Kinds(), one.Kind):
 		return invalid(fmt.Sprintf("%q is no kind of source", one.Kind), "It is one of "+strings.Join(Kinds(), ", ")+".")
 	case one.Side != tallystick.SideHolder && one.Side != tallystick.SideRelying:

@@ -49,8 +49,12 @@ const (
 	absentTime = 10 * time.Second
 )
 
-func (s *Sources) newWatcher(one store.Source) (*watcher, error) {
-	at, err := readPosition(one.Position)
+func (s *Sources) newWatcher(ctx context.Context, one store.Source) (*watcher, error) {
+	text, err := s.DB.SourcePosition(ctx, one.ID)
+	if err != nil {
+		return nil, err
+	}
+	at, err := readPosition(text)
 	if err != nil {
 		return nil, err
 	}

@@ -49,8 +49,11 @@ func (db *DB) Remember(ctx context.Context, source int64, values map[string][]by
 	}))
 }
 
-// forgetSource forgets what the driver of a source remembers.
+// forgetSource forgets how far a source was read, and what its driver remembers.
 func forgetSource(ctx context.Context, tx *writing, source int64) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM source_positions WHERE source = $1`, source); err != nil {
+		return err
+	}
 	prefix := rememberedPrefix(source)
 	_, err := tx.ExecContext(ctx, `DELETE FROM kept WHERE name >= $1 AND name < $2`, prefix, prefixEnd(prefix))
 	return err

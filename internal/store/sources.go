@@ -39,7 +39,8 @@ type Source struct {
 	CreatedBy string        `json:"created_by"`
 	Paused    bool          `json:"paused,omitempty"`
 
-	Position   string    `json:"-"` // how far it is read: of each of its files, JSON, or as its driver says
+	// Begun says that something of it was read: SourcePosition says how far.
+	Begun      bool      `json:"-"`
 	Heard      time.Time `json:"heard,omitzero"`
 	Records    int64     `json:"records"`
 	Duplicates int64     `json:"duplicates"`
@@ -79,7 +80,7 @@ const (
 
 // sourceColumns are the columns of a source, in the order of scanSource.
 const sourceColumns = `id, name, kind, side, format, path, token_hash, once, done, settle, silence, keep_raw, created, created_by, paused,
-	position, heard, records, duplicates, malformed, wrong, error, driver, options`
+	EXISTS (SELECT 1 FROM source_positions WHERE source = sources.id), heard, records, duplicates, malformed, wrong, error, driver, options`
 
 // AddSource keeps a new source and returns it with its number. A name that is
 // taken is ErrConflict.
@@ -139,6 +140,14 @@ func (db *DB) SourceOfToken(ctx context.Context, hash string) (Source, error) {
 	return db.oneSource(ctx, "couldn't find the source of a token", query, hash)
 }
 
+// SourcePosition returns how far a source is read: of each of its files, JSON, or as its
+// driver says. It may be tens of kilobytes long, so it is read by who goes on there alone.
+func (db *DB) SourcePosition(ctx context.Context, id int64) (position string, err error) {
+	const query = `SELECT COALESCE(p.position, '') FROM sources s LEFT JOIN source_positions p ON p.source = s.id WHERE s.id = $1`
+	err = db.read.QueryRowContext(ctx, query, id).Scan(&position)
+	return position, db.wrap("couldn't read how far a source is read", err)
+}
+
 func (db *DB) oneSource(ctx context.Context, doing, query, key string) (Source, error) {
 	rows, err := db.read.QueryContext(ctx, query, key)
 	found, err := collect(db, doing, rows, err, scanSource)
@@ -156,7 +165,7 @@ func scanSource(rows *sql.Rows) (Source, error) {
 	var side, wrong, options string
 	var done, settle, silence, keep, created, heard int64
 	err := rows.Scan(&s.ID, &s.Name, &s.Kind, &side, &s.Format, &s.Path, &s.TokenHash, &s.Once, &done, &settle, &silence, &keep,
-		&created, &s.CreatedBy, &s.Paused, &s.Position, &heard, &s.Records, &s.Duplicates, &s.Malformed, &wrong, &s.Error, &s.Driver, &options)
+		&created, &s.CreatedBy, &s.Paused, &s.Begun, &heard, &s.Records, &s.Duplicates, &s.Malformed, &wrong, &s.Error, &s.Driver, &options)
 	if err != nil {
 		return s, err
 	}
@@ -215,7 +224,13 @@ func (p *SourceProgress) Add(later SourceProgress) {
 // AdvanceSource keeps how far a source is read, and that nothing keeps it from
 // being read unless p says so. It is ErrNotFound when the source was removed.
 func (db *DB) AdvanceSource(ctx context.Context, id int64, p SourceProgress) error {
-	return db.changeSource(ctx, "couldn't keep how far a source is read", advanceSource, advanceArgs(id, p)...)
+	return db.wrap("couldn't keep how far a source is read", db.tx(ctx, func(tx *writing) error {
+		n, err := advance(ctx, tx, id, p)
+		if err == nil && n == 0 {
+			err = sql.ErrNoRows
+		}
+		return err
+	}))
 }
 
 // AdvanceSources does so for many at once. Those that were removed are passed over.
@@ -225,7 +240,7 @@ func (db *DB) AdvanceSources(ctx context.Context, of map[int64]SourceProgress) e
 	}
 	return db.wrap("couldn't keep how far sources are read", db.tx(ctx, func(tx *writing) error {
 		for id, p := range of {
-			if _, err := tx.ExecContext(ctx, advanceSource, advanceArgs(id, p)...); err != nil {
+			if _, err := advance(ctx, tx, id, p); err != nil {
 				return err
 			}
 		}
@@ -233,20 +248,29 @@ func (db *DB) AdvanceSources(ctx context.Context, of map[int64]SourceProgress) e
 	}))
 }
 
-const advanceSource = `UPDATE sources SET
-		position = CASE WHEN $2 = '' THEN position ELSE $2 END,
-		heard = CASE WHEN $3 > heard THEN $3 ELSE heard END,
-		records = records + $4, duplicates = duplicates + $5, malformed = malformed + $6,
-		wrong = CASE WHEN $7 = '' THEN wrong ELSE $7 END,
-		done = CASE WHEN $8 > done THEN $8 ELSE done END, error = $9
+// advance does so for one, and says whether it is there: 1, or 0.
+func advance(ctx context.Context, tx *writing, id int64, p SourceProgress) (int64, error) {
+	const update = `UPDATE sources SET
+		heard = CASE WHEN $2 > heard THEN $2 ELSE heard END,
+		records = records + $3, duplicates = duplicates + $4, malformed = malformed + $5,
+		wrong = CASE WHEN $6 = '' THEN wrong ELSE $6 END,
+		done = CASE WHEN $7 > done THEN $7 ELSE done END, error = $8
 		WHERE id = $1`
-
-func advanceArgs(id int64, p SourceProgress) []any {
+	const keep = `INSERT INTO source_positions (source, position) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET position = excluded.position`
 	wrong := ""
 	if p.Wrong != nil {
 		wrong = stringsText(p.Wrong)
 	}
-	return []any{id, p.Position, micros(p.Heard), p.Records, p.Duplicates, p.Malformed, wrong, micros(p.Done), p.Error}
+	result, err := tx.ExecContext(ctx, update, id, micros(p.Heard), p.Records, p.Duplicates, p.Malformed, wrong, micros(p.Done), p.Error)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	if err != nil || n == 0 || p.Position == "" {
+		return n, err
+	}
+	_, err = tx.ExecContext(ctx, keep, id, p.Position)
+	return n, err
 }
 
 // FailSource says why a source cannot be read now; "" is that it can.

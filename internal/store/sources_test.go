@@ -48,8 +48,11 @@ func TestSources(t *testing.T) {
 		}
 		must(db.AdvanceSource(ctx, want.ID, store.SourceProgress{Position: "{1}", Heard: at, Records: 3, Duplicates: 2, Malformed: 1, Wrong: []string{"x"}}))
 		must(db.AdvanceSource(ctx, want.ID, store.SourceProgress{Records: 1, Heard: at.Add(-time.Hour), Done: at}))
+		if position, err := db.SourcePosition(ctx, want.ID); err != nil || position != "{1}" {
+			t.Error(position, err)
+		}
 		must(db.PauseSource(ctx, want.ID, true))
-		want.Error, want.Position, want.Heard, want.Records, want.Duplicates, want.Malformed = "", "{1}", at, 4, 2, 1
+		want.Error, want.Begun, want.Heard, want.Records, want.Duplicates, want.Malformed = "", true, at, 4, 2, 1
 		want.Wrong, want.Done, want.Paused = []string{"x"}, at, true
 		list, err := db.Sources(ctx)
 		must(err)
@@ -72,6 +75,33 @@ func TestSources(t *testing.T) {
 			t.Errorf("no token finds a source: %v", err)
 		}
 		if _, err := db.Source(ctx, "edge"); !errors.Is(err, tallystick.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+}
+
+// How far a source is read had its place in the row of the source once.
+func TestPositionsOutliveAnUpgrade(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		if err := store.MakeOld(t.Context(), url, 11); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Exec(t, url, `INSERT INTO sources (id, name, kind, side, format, created, created_by, position)
+			VALUES (1, 'a', 'file', 'holder', '', 1, 'ada', '{1}'), (2, 'b', 'file', 'holder', '', 1, 'ada', '')`)
+		db := storetest.Open(t, url)
+		list, err := db.Sources(t.Context())
+		if err != nil || len(list) != 2 || !list[0].Begun || list[1].Begun {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		for id, want := range map[int64]string{1: "{1}", 2: ""} {
+			if got, err := db.SourcePosition(t.Context(), id); err != nil || got != want {
+				t.Errorf("%d: %q, %v", id, got, err)
+			}
+		}
+		if err := db.RemoveSource(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.SourcePosition(t.Context(), 1); !errors.Is(err, tallystick.ErrNotFound) {
 			t.Error(err)
 		}
 	})

@@ -107,22 +107,23 @@ type exposureCursor struct {
 // whatever lies behind it.
 const (
 	underSince  = `COALESCE(p.since, CASE WHEN s.rewrapped > 0 THEN s.rewrapped ELSE s.created END)`
-	exposureNow = ` FROM secrets s CROSS JOIN vault_versions v JOIN vault_secrets e ON e.id = v.secret_id
-		LEFT JOIN past_wrappings p ON p.wrapping_key = $1 AND p.secret_id = s.id
+	exposureNow = ` FROM secrets s LEFT JOIN past_wrappings p ON p.wrapping_key = $1 AND p.secret_id = s.id CROSS JOIN vault_versions v
 		WHERE s.wrapping_key = $1 AND v.key_id = s.id AND s.id >= $2 AND (s.id > $2 OR v.id > $3)
-		AND ` + underSince + ` < $5 AND v.created < $5 AND (v.destroyed = 0 OR v.destroyed > $4 AND v.destroyed > ` + underSince + `)`
-	exposurePast = ` FROM past_wrappings p CROSS JOIN secrets s CROSS JOIN vault_versions v JOIN vault_secrets e ON e.id = v.secret_id
-		WHERE p.wrapping_key = $1 AND s.id = p.secret_id AND s.wrapping_key <> $1 AND v.key_id = p.secret_id AND p.secret_id >= $2 AND (p.secret_id > $2 OR v.id > $3)
+		AND s.created < $5 AND ` + underSince + ` < $5 AND v.created < $5 AND (v.destroyed = 0 OR v.destroyed > $4 AND v.destroyed > ` + underSince + `)`
+	exposurePast = ` FROM past_wrappings p CROSS JOIN vault_versions v
+		WHERE p.wrapping_key = $1 AND NOT EXISTS (SELECT 1 FROM secrets s WHERE s.wrapping_key = $1 AND s.id = p.secret_id) AND v.key_id = p.secret_id AND p.secret_id >= $2 AND (p.secret_id > $2 OR v.id > $3)
 		AND p.since < $5 AND p.until > $4 AND v.created < $5 AND v.created < p.until AND (v.destroyed = 0 OR v.destroyed > $4 AND v.destroyed > p.since)`
-	exposureColumns = `SELECT s.id, v.id, e.ref, e.customer, e.system, e.account, e.kind, v.number, e.newest, e.due, v.created, v.destroyed, `
+	exposureColumns = `SELECT x.key_id, x.id, e.ref, e.customer, e.system, e.account, e.kind, v.number, e.newest, e.due, x.created, x.destroyed, x.since, x.until
+		FROM (SELECT v.key_id, v.id, v.created, v.destroyed, `
+	exposureNames = `) AS x JOIN vault_versions v ON v.id = x.id JOIN vault_secrets e ON e.id = v.secret_id ORDER BY x.key_id, x.id`
 )
 
 // exposureQuery returns the query of a stage.
 func exposureQuery(past bool) (columns, from, order string) {
 	if past {
-		return exposureColumns + `p.since, p.until`, exposurePast, ` ORDER BY p.secret_id, v.id`
+		return `p.since, p.until`, exposurePast, ` ORDER BY p.secret_id, v.id`
 	}
-	return exposureColumns + underSince + `, 0`, exposureNow, ` ORDER BY s.id, v.id`
+	return underSince + ` AS since, 0 AS until`, exposureNow, ` ORDER BY s.id, v.id`
 }
 
 // Exposures lists which versions of secrets could be read with wrapping keys while
@@ -157,7 +158,7 @@ func (db *DB) Exposures(ctx context.Context, reaches []Reach, now time.Time, pag
 // page is full, or nil.
 func (db *DB) exposureStage(ctx context.Context, r Reach, at exposureCursor, now time.Time, limit int, result *Page[Exposure]) (*exposureCursor, error) {
 	columns, from, order := exposureQuery(at.Past)
-	rows, err := db.read.QueryContext(ctx, columns+from+order+` LIMIT $6`, r.WrappingKey, cleanText(at.Key), at.ID, micros(r.From), endMicros(r.To), limit-len(result.Items)+1)
+	rows, err := db.read.QueryContext(ctx, exposureColumns+columns+from+order+` LIMIT $6`+exposureNames, r.WrappingKey, cleanText(at.Key), at.ID, micros(r.From), endMicros(r.To), limit-len(result.Items)+1)
 	if err != nil {
 		return nil, err
 	}

@@ -397,6 +397,25 @@ func TestTriesWithMadeUpNamesMakeNoCredentials(t *testing.T) {
 	}
 }
 
+// Whoever tries often, as we do when we prove that an old one is refused everywhere, hides
+// nobody else's tries.
+func TestManyTriesFromOneAddressHideNoOthers(t *testing.T) {
+	b := newBench(t)
+	try := func(address string, n int) {
+		u := relied(noon, "", address)
+		u.Outcome, u.ID = tallystick.OutcomeAttempt, fmt.Sprint(address, n)
+		b.append(t, u)
+	}
+	for n := range maxTries + 5 {
+		try("192.0.2.1", n)
+	}
+	try("198.51.100.66", 0)
+	b.rest(t)
+	if got := b.said(t, tallystick.VerdictAttempt); len(got) != maxTries+1 {
+		t.Errorf("%d attempts are written down; want %d of one address, and the one of another", len(got), maxTries)
+	}
+}
+
 func TestALossThatIsToldLateTakesForeignUsesBack(t *testing.T) {
 	b := newBench(t)
 	b.append(t, held(noon.Add(-time.Hour), token(1)), relied(noon, token(2), "203.0.113.7"))

@@ -192,15 +192,31 @@ func (w *Watch) lose(u *tallystick.Use) {
 	}
 }
 
-// maxTries is how many attempts with one credential are written down between two
-// saves; anybody can make as many as they like.
-const maxTries = 1000
+// Bounds on how many attempts with one credential are written down between two saves;
+// anybody can make as many as they like. Who comes from one address, such as we who prove that the
+// old one is refused at thousands of doors, hides nobody else.
+const (
+	maxTries     = 1000 // from one address
+	maxTriesEver = 10 * maxTries
+)
+
+// A trier is an address from which attempts with a credential came; "" is all of them.
+type trier struct {
+	used    int64
+	address string
+}
 
 // try writes down an attempt.
 func (w *Watch) try(one *used, u *tallystick.Use) {
-	if w.tries[one.id]++; w.tries[one.id] <= maxTries {
-		w.outbox.said = append(w.outbox.said, w.verdictOf(&entry{use: u, owner: one}, statement{tallystick.VerdictAttempt, max(u.Count, 1)}, tally.ReasonAttempt))
+	all, here := trier{one.id, ""}, trier{one.id, u.Address}
+	if w.tries[all] >= maxTriesEver || w.tries[here] >= maxTries {
+		return
 	}
+	w.tries[all]++
+	if here != all {
+		w.tries[here]++
+	}
+	w.outbox.said = append(w.outbox.said, w.verdictOf(&entry{use: u, owner: one}, statement{tallystick.VerdictAttempt, max(u.Count, 1)}, tally.ReasonAttempt))
 }
 
 // verdictOf returns what is written down of a record. w.mu is held.

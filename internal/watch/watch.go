@@ -95,7 +95,7 @@ type Watch struct {
 	hours    map[hourKey]int64       // since then
 	parties  map[partyKey]*partySeen // since then
 	raised   map[raisedKey]string    // findings and their evidence, so that each is written once
-	tries    map[int64]int           // attempts that were written down since what was seen was saved
+	tries    map[trier]int           // attempts that were written down since what was seen was saved
 	outbox   outbox
 	closed   map[bookName]int64 // how far books are closed, as of the last round
 	skews    map[skewPair]*skew
@@ -138,7 +138,7 @@ func Open(ctx context.Context, c Config) (*Watch, error) {
 	w := &Watch{
 		Config: c, byRule: map[string]rule.Rule{}, used: map[int64]*used{}, names: map[string]*used{}, tokens: &tokens{}, halves: halves{},
 		losses: map[string][]lost{}, speaking: map[string]bool{}, hours: map[hourKey]int64{}, parties: map[partyKey]*partySeen{}, raised: map[raisedKey]string{},
-		tries: map[int64]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
+		tries: map[trier]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
 	}
 	for _, r := range c.Rules {
 		w.byRule[r.Name] = r

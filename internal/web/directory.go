@@ -197,6 +197,7 @@ var changeWords = map[tallystick.ChangeKind]string{
 	tallystick.ChangeCredentialRemoved: "Credential taken from", tallystick.ChangeTrustAdded: "Trust added to", tallystick.ChangeTrustRemoved: "Trust taken from",
 	tallystick.ChangeGrantAdded: "Permission given to", tallystick.ChangeGrantRemoved: "Permission taken from", tallystick.ChangeKeyRead: "Private key read:",
 	tallystick.ChangeKeyExported: "Private key exported:", tallystick.ChangeSetting: "Setting changed at",
+	tallystick.ChangeSuspected: "Another detector suspects a theft at",
 }
 
 // viewChange returns a change as the page shows it; known are the credentials of

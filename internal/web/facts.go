@@ -27,6 +27,9 @@ func factsOf(f tallystick.Facts) []string {
 	if f.Entra != nil {
 		words = append(words, entraFacts(f.Entra)...)
 	}
+	if f.Account != nil {
+		words = append(words, accountFacts(f.Account)...)
+	}
 	for i := range words {
 		words[i] = clip(maxFact, words[i])
 	}

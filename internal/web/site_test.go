@@ -41,6 +41,8 @@ import (
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/vault"
+	"github.com/tallystick/tallystick/internal/vault/vaulttest"
 	"github.com/tallystick/tallystick/internal/watch"
 	"github.com/tallystick/tallystick/internal/web"
 	"github.com/tallystick/tallystick/parse"
@@ -67,6 +69,7 @@ type house struct {
 	watch  *watch.Watch
 	// directory keeps changes, and judges them.
 	directory *directory.Directory
+	vault     *vault.Vault
 	// received is what sources wrote.
 	received *archive.Archive
 	issuing  *issuing.Issuing
@@ -133,11 +136,12 @@ func newHouse(t *testing.T, drivers ...driver.Driver) *house {
 		}
 	})
 	h.directory = directory.New(directory.Directory{DB: db, Gate: g, Rules: rules.All(), Now: h.clock})
+	h.vault = vaulttest.New(t, db, g, h.clock)
 	h.issuing = issuingtest.New(t, db, g, h.clock, upstream()...)
 	h.furnishRecalls(g, log)
 	h.site, err = web.New(web.Features{
 		Issuing: h.issuing, Recalls: h.recalls, Streams: &web.Streamer{Recalls: h.recalls},
-		Directory: h.directory, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock}),
+		Directory: h.directory, Vault: h.vault, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock}),
 		Usage:     &usage.Usage{DB: db, Ledger: book, Gate: g, Live: h.watch, Raw: h.received, Now: h.clock},
 		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s: %v", r.Method, r.URL, err) },

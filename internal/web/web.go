@@ -35,6 +35,7 @@ import (
 	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/sources"
 	"github.com/tallystick/tallystick/internal/usage"
+	"github.com/tallystick/tallystick/internal/vault"
 )
 
 // Features are what the pages show and call. All but Failed, Issuing and Recalls are needed.
@@ -44,6 +45,7 @@ type Features struct {
 	Discovery *discovery.Discovery
 	Usage     *usage.Usage
 	Directory *directory.Directory
+	Vault     *vault.Vault
 	Sources   *sources.Sources
 	Issuing   *issuing.Issuing // nil where nothing is issued; its pages say what to do then
 	Recalls   *recall.Engine   // nil where nothing is recalled
@@ -92,7 +94,7 @@ type Route struct {
 
 // Routes returns every page and action.
 func (s *Site) Routes() []Route {
-	return []Route{
+	return append(s.entrustedRoutes(), []Route{
 		{"GET /{$}", s.Overview, false},
 		{"GET /credentials", s.Credentials, false},
 		{"POST /credentials", s.AmendCredentials, false},
@@ -170,6 +172,16 @@ func (s *Site) Routes() []Route {
 		{"POST /sign-in/{link}", s.SignIn, true},
 		{"POST /sign-out", s.SignOut, true},
 		{"GET /static/{file}", s.Static, true},
+	}...)
+}
+
+// entrustedRoutes are the pages about what customers have entrusted.
+func (s *Site) entrustedRoutes() []Route {
+	return []Route{
+		{"GET /entrusted", s.ListEntrusted, false},
+		{"GET /entrusted/readable", s.ListReadable, false},
+		{"POST /entrusted/rotate", s.RotateEntrusted, false},
+		{"GET /entrusted/{id}", s.Entrusted, false},
 	}
 }
 

@@ -45,7 +45,8 @@ CREATE TABLE vault_versions (
     sealed       BYTEA NOT NULL,          -- nonce and ciphertext, AES-256-GCM; zeros when it was destroyed
     UNIQUE (secret_id, number)
 );
-CREATE INDEX vault_versions_key ON vault_versions (key_id, id);
+-- With all that the questions of lineage count by.
+CREATE INDEX vault_versions_key ON vault_versions (key_id, id, created, destroyed);
 
 -- Which version was given to its holder, and when.
 CREATE TABLE vault_handouts (
@@ -73,3 +74,5 @@ CREATE TABLE vault_missing (
     found   BIGINT NOT NULL
 );
 CREATE INDEX past_wrappings_secret ON past_wrappings (secret_id);
+DROP INDEX secrets_wrapping_key;
+CREATE INDEX secrets_wrapping_key ON secrets (wrapping_key, id, created, rewrapped);
