@@ -50,11 +50,12 @@ func (e *Engine) Run(ctx context.Context, failed func(error)) error {
 // A crew is the steps that go on in one Run.
 type crew struct {
 	*Engine
-	failed func(error)
-	wg     sync.WaitGroup
-	tended time.Time // of Run: when gates and deadlines were last looked at
-	looked time.Time // of Run: when there was last a look for work
-	idle   bool      // of Run: nothing was under way when there was
+	failed  func(error)
+	wg      sync.WaitGroup
+	tended  time.Time // of Run: when gates and deadlines were last looked at
+	looked  time.Time // of Run: when there was last a look for work
+	claimed time.Time // of Run: when something was last taken up, or tried to be
+	idle    bool      // of Run: nothing was under way when there was
 
 	mu sync.Mutex
 	at map[int64]*job // guarded by mu; by step
@@ -89,9 +90,11 @@ func (c *crew) turn(ctx context.Context) error {
 	free := c.Workers - len(c.at)
 	busy := c.reached()
 	c.mu.Unlock()
-	if free < (c.Workers+1)/2 { // the next one that ends makes room for several
+	// The next one that ends makes room for several, unless they hang.
+	if free <= 0 || free < (c.Workers+1)/2 && !past(c.claimed, now, lookGap) {
 		return err
 	}
+	c.claimed = now
 	steps, claimErr := c.DB.ClaimRecallSteps(ctx, store.StepClaim{Owner: c.Node, Now: c.Now(), Lease: leaseTime, Most: min(free, c.most()), Busy: busy, NoBooks: c.BooksElsewhere})
 	for _, s := range steps {
 		c.begin(ctx, s)

@@ -38,6 +38,9 @@ type engine interface {
 	// guard makes a transaction wait until no other does what it must not see half of;
 	// those that share it do not wait for each other.
 	guard(ctx context.Context, tx *sql.Tx, shared bool) error
+	// still keeps everybody else from writing a table until a transaction ends, of which
+	// it is the first statement: what is counted in it then stays true.
+	still(ctx context.Context, tx *sql.Tx, table string) error
 	// placeholder is that of the nth argument in statements that have many.
 	placeholder(n int) string
 	// settle puts in its place what was written.
@@ -101,6 +104,9 @@ func (sqlite) schema(text string) string {
 }
 
 func (sqlite) locking() string { return "" }
+
+// One writes at a time.
+func (sqlite) still(context.Context, *sql.Tx, string) error { return nil }
 
 // alone has nothing to do: the data directory has a lock file.
 func (sqlite) alone(context.Context, *sql.Conn) error { return nil }
@@ -170,6 +176,11 @@ func (postgres) schema(text string) string {
 }
 
 func (postgres) locking() string { return " FOR UPDATE SKIP LOCKED" }
+
+func (postgres) still(ctx context.Context, tx *sql.Tx, table string) error {
+	_, err := tx.ExecContext(ctx, `LOCK TABLE `+table+` IN SHARE ROW EXCLUSIVE MODE`)
+	return err
+}
 
 // alone takes an advisory lock, which the server gives back when the
 // connection is gone, however the process ended. The number is our own.

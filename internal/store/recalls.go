@@ -194,10 +194,14 @@ func moveRecall(ctx context.Context, tx *writing, id int64, m RecallMove) error 
 	for i, s := range m.From {
 		from[i] = "'" + string(s) + "'"
 	}
+	unless := ""
+	if m.To == tallystick.RecallStopped { // also when its deadline acts at this very moment
+		unless = ` AND NOT (blocked > 0 AND at_deadline = '` + tallystick.AtDeadlineBlock + `')`
+	}
 	result, err := tx.ExecContext(ctx, `UPDATE recalls SET state = $1, reason = $2,
 		started = CASE WHEN $1 = 'running' AND started = 0 THEN $3 ELSE started END,
 		ended = CASE WHEN $1 IN ('done', 'cancelled') THEN $3 ELSE 0 END
-		WHERE id = $4 AND state IN (`+strings.Join(from, ", ")+`)`, string(m.To), cleanText(m.Reason), micros(m.At), id)
+		WHERE id = $4 AND state IN (`+strings.Join(from, ", ")+`)`+unless, string(m.To), cleanText(m.Reason), micros(m.At), id)
 	if err := changedOne(result, err); err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, e
 	met := false
 	err := db.tx(ctx, func(tx *writing) error {
 		met = false
+		if err := db.engine.still(ctx, tx.Tx, "recall_steps"); err != nil {
+			return err
+		}
 		const mark = `UPDATE recalls SET blocked = $1 WHERE id = $2 AND blocked = 0 AND rehearse = 0 AND deadline <= $1 AND state IN ('running', 'paused', 'stopped') RETURNING at_deadline, state`
 		var then, state string
 		err := tx.QueryRowContext(ctx, mark, micros(at), id).Scan(&then, &state)
@@ -67,6 +70,9 @@ func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, e
 // that a door that does not answer keeps nobody from blocking. It does it once.
 func (db *DB) GiveUpHolds(ctx context.Context, id int64, since, at time.Time) error {
 	err := db.tx(ctx, func(tx *writing) error {
+		if err := db.engine.still(ctx, tx.Tx, "recall_steps"); err != nil {
+			return err
+		}
 		const mark = `UPDATE recalls SET forced = $1 WHERE id = $2 AND forced = 0 AND blocked > 0 AND blocked <= $3 AND at_deadline = 'block'`
 		result, err := tx.ExecContext(ctx, mark, micros(at), id, micros(since))
 		if err := changedOne(result, err); err != nil {
