@@ -54,9 +54,11 @@ type DirectoryRecord struct {
 	Removed   [][]byte `json:"removed,omitempty"`
 	// Existing is how many values there were before, -1 where that is not known.
 	Existing int `json:"existing"`
-	// Lost is how many values were added or removed that are too large to be told.
-	Lost   int    `json:"lost,omitempty"`
-	Detail string `json:"detail,omitempty"` // what else the directory says of it
+	// Lost is how many values were added or removed that are too large or too many to be told,
+	// and LostRemoved how many of those were removed.
+	Lost        int    `json:"lost,omitempty"`
+	LostRemoved int    `json:"lost_removed,omitempty"`
+	Detail      string `json:"detail,omitempty"` // what else the directory says of it
 }
 
 // DirectoryChange is the Type of a DirectoryRecord.

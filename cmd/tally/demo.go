@@ -67,7 +67,7 @@ begin with --fast.
 
 // demo is the command.
 func (p *program) demo(ctx context.Context, flags demoFlags) error {
-	c := demo.Config{Seed: flags.seed, Customers: flags.customers, Pace: time.Minute, Deadline: 150 * time.Second}
+	c := demo.Config{Seed: flags.seed, Customers: flags.customers, Pace: time.Minute, Deadline: enough(flags.customers)}
 	if flags.fast {
 		c.Customers, c.Pace, c.Deadline = flags.customers/10, 4*time.Second, 20*time.Second
 	}
@@ -103,6 +103,12 @@ func (p *program) demo(ctx context.Context, flags demoFlags) error {
 		err = problem.With(fmt.Errorf("%w: the case did not come out as it should", tallystick.ErrUnavailable), "see what the log says: "+filepath.Join(c.Dir, "tallystick", "up.log"))
 	}
 	return err
+}
+
+// enough is the time that a recall takes on two processors, for one customer in ten is connected: only
+// who is late by its own fault shall be late.
+func enough(customers int) time.Duration {
+	return 30*time.Second + time.Duration(customers/10)*33*time.Millisecond
 }
 
 // ownPath returns how this program was called: what is at /proc/self/exe may have

@@ -4,6 +4,7 @@ package ldapdir
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/drivertest"
 )
@@ -44,7 +46,7 @@ func TestLargeGroups(t *testing.T) {
 		t.Errorf("%d bytes are kept of %d members", kept, len(members))
 	}
 	records := saw(false, append(slices.Clone(members[2:]), []byte("CN=new")))
-	if len(records) != 1 || records[0].Existing != len(members) || records[0].Lost != 2 || len(records[0].Added) != 1 || string(records[0].Added[0]) != "CN=new" {
+	if len(records) != 1 || records[0].Existing != len(members) || records[0].Lost != 2 || records[0].LostRemoved != 2 || len(records[0].Added) != 1 || string(records[0].Added[0]) != "CN=new" {
 		t.Errorf("%+v", records)
 	}
 	if records := saw(false, append(slices.Clone(members[2:]), []byte("CN=new"))); len(records) > 0 {
@@ -63,7 +65,7 @@ func TestLargeValues(t *testing.T) {
 	if err := o.End(t.Context(), "1"); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Records) != 1 || b.Records[0].Lost != 1 || string(b.Records[0].Added[0]) != "small" {
+	if len(b.Records) != 1 || b.Records[0].Lost != 1 || b.Records[0].LostRemoved != 0 || string(b.Records[0].Added[0]) != "small" {
 		t.Errorf("%d records", len(b.Records))
 	}
 }
@@ -87,6 +89,39 @@ func TestMessagesAreBounded(t *testing.T) {
 			t.Errorf("%s gives %v", name, err)
 		}
 		client.Close()
+	}
+}
+
+// An answer that goes on and on ends the session, and a session that has ended finds not nothing.
+func TestAnswersAreBounded(t *testing.T) {
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		if _, err := server.Read(make([]byte, 1000)); err != nil {
+			return
+		}
+		for {
+			if _, err := server.Write([]byte("\x30\x0d\x02\x01\x01\x64\x08\x04\x04cn=x\x30\x00")); err != nil {
+				return
+			}
+		}
+	}()
+	s := &Session{Conn: ldap.NewConn(client, false), Host: "x"}
+	s.Start()
+	q := Query{Filter: "(objectClass=*)"}
+	if _, err := s.bounded(t.Context(), q, nil, 10_000); !errors.Is(err, tallystick.ErrUnavailable) || !strings.Contains(err.Error(), "more than 10000 bytes") {
+		t.Errorf("it gives %v", err)
+	}
+	if found, err := s.search(t.Context(), q, nil); !errors.Is(err, tallystick.ErrUnavailable) {
+		t.Errorf("behind its end it gives %+v %v", found, err)
+	}
+}
+
+// What is put back is what stood there, however values are compared.
+func TestUndoPutsBackWhatWasThere(t *testing.T) {
+	u := Undo{Plain: bytes.ToLower}
+	if put := u.missing([][]byte{[]byte("B:4:00FF:CN=One"), []byte("B:4:00FF:CN=Two")}, [][]byte{[]byte("b:4:00ff:cn=two")}); len(put) != 1 || string(put[0]) != "B:4:00FF:CN=One" {
+		t.Errorf("%q", put)
 	}
 }
 

@@ -157,7 +157,7 @@ const (
 func (o *Observer) records(object *Object, before *state, d difference) ([][]byte, error) {
 	r := driver.DirectoryRecord{
 		Type: driver.DirectoryChange, Directory: o.Directory, Object: object.Key, DN: object.DN, Name: object.Name, Kind: object.Kind,
-		Accounts: object.Accounts, Attribute: d.attribute, Existing: d.existing, Lost: d.lost,
+		Accounts: object.Accounts, Attribute: d.attribute, Existing: d.existing, Lost: d.lost, LostRemoved: d.lost, // of what went, hashes alone may be known
 	}
 	if before != nil { // of what was deleted, the directory tells no more
 		r.DN, r.Name, r.Kind = cmp.Or(r.DN, before.DN), cmp.Or(r.Name, before.Name), cmp.Or(r.Kind, before.Kind)
@@ -181,22 +181,24 @@ func (o *Observer) records(object *Object, before *state, d difference) ([][]byt
 	if object.Gone {
 		r.Detail = "the object was deleted"
 	}
-	told := func(values [][]byte) (list [][]byte) {
-		for _, value := range values {
-			if len(value) > maxValue || len(list) >= maxValues {
-				r.Lost++
-				continue
-			}
-			list = append(list, value)
-		}
-		return list
-	}
 	r.Added, r.Removed = told(d.added), told(d.removed)
+	r.LostRemoved += len(d.removed) - len(r.Removed)
+	r.Lost += len(d.added) - len(r.Added) + len(d.removed) - len(r.Removed)
 	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't write down a change: %w", err)
 	}
 	return [][]byte{text}, nil
+}
+
+// told returns those of the values that a record holds.
+func told(values [][]byte) (list [][]byte) {
+	for _, value := range values {
+		if len(value) <= maxValue && len(list) < maxValues {
+			list = append(list, value)
+		}
+	}
+	return list
 }
 
 // How far the time of a directory may be from when a change was seen.

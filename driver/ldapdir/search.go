@@ -76,16 +76,57 @@ func (s *Session) Root(ctx context.Context, attributes ...string) (*ldap.Entry, 
 }
 
 func (s *Session) search(ctx context.Context, q Query, controls []ldap.Control) (*ldap.SearchResult, error) {
+	return s.bounded(ctx, q, controls, maxPage)
+}
+
+// bounded searches, and ends the session where the entries take more than some bytes.
+func (s *Session) bounded(ctx context.Context, q Query, controls []ldap.Control, most int) (*ldap.SearchResult, error) {
 	stop := context.AfterFunc(ctx, func() { s.Conn.Close() })
 	defer stop()
-	found, err := s.Conn.Search(ldap.NewSearchRequest(q.Base, q.Scope, ldap.NeverDerefAliases, 0, 0, false, q.Filter, q.Attributes, controls))
+	left, end := context.WithCancel(ctx)
+	defer end()
+	answer := s.Conn.SearchAsync(left, ldap.NewSearchRequest(q.Base, q.Scope, ldap.NeverDerefAliases, 0, 0, false, q.Filter, q.Attributes, controls), 1)
+	found := &ldap.SearchResult{}
+	for size := 0; answer.Next(); {
+		e := answer.Entry()
+		if e == nil { // the end, or a referral
+			found.Controls = append(found.Controls, answer.Controls()...)
+			continue
+		}
+		// A directory that heeds no size of pages would fill the memory.
+		if size += sizeOf(e); size > most {
+			end() // else closing waits for somebody who waits for this loop
+			s.Conn.Close()
+			return nil, fmt.Errorf("%w: couldn't search %s: its answer takes more than %d bytes", tallystick.ErrUnavailable, s.Host, most)
+		}
+		found.Entries = append(found.Entries, e)
+	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if err != nil {
+	if err := answer.Err(); err != nil {
 		return nil, Answered("couldn't search "+s.Host, err)
 	}
+	if s.Conn.IsClosing() { // the library tells it as an answer without entries
+		return nil, fmt.Errorf("%w: couldn't search %s: the connection has ended", tallystick.ErrUnavailable, s.Host)
+	}
 	return found, nil
+}
+
+// maxPage bounds the entries of one answer, in bytes.
+const maxPage = 256 << 20
+
+// sizeOf is about how much memory an entry takes.
+func sizeOf(e *ldap.Entry) int {
+	const each = 64 // what the library keeps beside the bytes
+	size := each + len(e.DN)
+	for _, a := range e.Attributes {
+		size += each + len(a.Name)
+		for _, value := range a.ByteValues {
+			size += each + 2*len(value) // it keeps a text of each as well
+		}
+	}
+	return size
 }
 
 // Raw returns the values of an attribute, whatever options its name has in the answer.

@@ -37,8 +37,8 @@ func (u *Undo) Do(ctx context.Context) (driver.Undone, error) {
 	}
 	undone := driver.Undone{DN: dn, Before: u.show(before)}
 	remove := u.among(u.Request.Values.Added, before)
-	put := without(u.plain(u.Request.Values.Removed), u.plain(before))
-	after := append(without(u.plain(before), u.plain(remove)), put...)
+	put := u.missing(u.Request.Values.Removed, before)
+	after := append(without(u.plain(before), u.plain(remove)), u.plain(put)...)
 	undone.Changed = len(remove)+len(put) > 0
 	if !undone.Changed || u.Request.Try {
 		undone.Now = u.show(after)
@@ -92,6 +92,18 @@ func (u *Undo) among(values, there [][]byte) [][]byte {
 		}
 	}
 	return found
+}
+
+// missing returns those of the values that are not there, as they were written.
+func (u *Undo) missing(values, there [][]byte) [][]byte {
+	had := setOf(u.plain(there))
+	var left [][]byte
+	for i, plain := range u.plain(values) {
+		if !had[hashOf(plain)] {
+			left = append(left, values[i])
+		}
+	}
+	return left
 }
 
 func (u *Undo) plain(values [][]byte) [][]byte {

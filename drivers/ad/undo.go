@@ -4,6 +4,7 @@ package ad
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -19,6 +20,9 @@ var _ driver.Undoer = (*AD)(nil)
 func (d *AD) Undo(ctx context.Context, request driver.UndoRequest) (driver.Undone, error) {
 	if err := ldapdir.Undoable(request.Values); err != nil {
 		return driver.Undone{}, err
+	}
+	if !slices.Contains(slices.Concat(valued(), links()), request.Values.Attribute) {
+		return driver.Undone{}, invalid("%q is no attribute that is watched", request.Values.Attribute)
 	}
 	id, err := uuid.Parse(request.Values.Object)
 	if err != nil {

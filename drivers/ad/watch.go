@@ -32,6 +32,8 @@ type watching struct {
 	*ldapdir.Round
 	at  *position
 	out *ldapdir.Observer
+	// parts says that it was told that of some attributes only a part was read.
+	parts bool
 }
 
 // Watch reads what has changed since the last round: by DirSync where the account may, else by

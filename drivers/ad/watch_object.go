@@ -5,6 +5,7 @@ package ad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,8 +13,10 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/driver/ldapdir"
+	"github.com/tallystick/tallystick/driver/network"
 )
 
 // valued are the attributes that are compared with what is remembered.
@@ -23,9 +26,12 @@ func valued() []string {
 	}
 }
 
+// links are the attributes whose values are told one by one.
+func links() []string { return []string{attrMember, attrSuperseded} }
+
 // watched are the attributes that a watch reads.
 func watched() []string {
-	return append(valued(), attrMember, attrSuperseded, attrName, attrSID, attrGUID, attrClass, "uSNChanged", "isDeleted")
+	return append(slices.Concat(valued(), links()), attrName, attrSID, attrGUID, attrClass, "uSNChanged", "isDeleted")
 }
 
 // saw takes an entry of DirSync: all of it the first time, and later what has changed, of which
@@ -64,7 +70,7 @@ func (w *watching) sawWhole(ctx context.Context, e *ldap.Entry, members bool) er
 	if !o.Gone {
 		attributes := valued()
 		if members {
-			attributes = append(attributes, attrMember, attrSuperseded)
+			attributes = append(attributes, links()...)
 		}
 		w.values(&o, e, attributes)
 	}
@@ -119,6 +125,7 @@ func (w *watching) values(o *ldapdir.Object, e *ldap.Entry, attributes []string)
 	for _, attribute := range attributes {
 		o.Values[attribute] = [][]byte{}
 	}
+	var parts []string
 	for _, a := range e.Attributes {
 		name, option, _ := strings.Cut(a.Name, ";")
 		if !slices.Contains(attributes, name) {
@@ -127,13 +134,33 @@ func (w *watching) values(o *ldapdir.Object, e *ldap.Entry, attributes []string)
 		switch {
 		case option == "range=0-0": // what was removed before
 		case strings.HasPrefix(option, "range=") && option != "range=1-1":
-			delete(o.Values, name) // a part of more values than one answer holds
+			parts = append(parts, name)
 		case name == attrKeys || name == attrMember || name == attrSuperseded:
 			o.Values[name] = plainDNs(a.ByteValues)
 		default:
 			o.Values[name] = append(o.Values[name], a.ByteValues...)
 		}
 	}
+	for _, name := range parts { // the answer has the attribute without values as well
+		delete(o.Values, name)
+		w.partly(o.DN, name)
+	}
+}
+
+// partly tells, of the first in a round, that a part of an attribute was read, which cannot be compared.
+func (w *watching) partly(dn, attribute string) {
+	if w.parts {
+		return
+	}
+	w.parts = true
+	trouble := driver.WatchTrouble{
+		Log: ldapdir.Log,
+		Err: fmt.Errorf("%w: %s of %s has more values than one answer holds: what changes of it, and of others like it, is not seen", tallystick.ErrUnavailable, attribute, network.Quote(dn)),
+	}
+	if slices.Contains(links(), attribute) {
+		trouble.Do = "Let the account read by DirSync (the right Replicating Directory Changes), which tells each of its values by itself"
+	}
+	w.Sink.Trouble(trouble)
 }
 
 // when says when attributes were last changed, as the metadata of replication tell.

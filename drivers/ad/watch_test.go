@@ -177,6 +177,19 @@ func (e *estate) undoes(t *testing.T) {
 	if control := e.values(t, "svc5", "userAccountControl"); control[0] != "512" {
 		t.Error(control)
 	}
+	// A key that was taken away is put back.
+	e.modify(t, "svc5", func(r *ldap.ModifyRequest) { r.Add("msDS-KeyCredentialLink", []string{value}) })
+	b.Watch(t, d)
+	e.modify(t, "svc5", func(r *ldap.ModifyRequest) { r.Delete("msDS-KeyCredentialLink", []string{value}) })
+	r := of(t, b.Watch(t, d), "msDS-KeyCredentialLink")
+	key := driver.UndoRequest{Values: tallystick.ChangedValues{Object: r.Object, DN: r.DN, Attribute: r.Attribute, Added: r.Added, Removed: r.Removed}}
+	if undone, err := d.Undo(t.Context(), key); err != nil || !undone.Changed || len(e.values(t, "svc5", r.Attribute)) != 1 {
+		t.Errorf("%+v %v", undone, err)
+	}
+	key.Values.Attribute = "description"
+	if _, err := d.Undo(t.Context(), key); !errors.Is(err, tallystick.ErrInvalid) {
+		t.Errorf("an attribute that is not watched: %v", err)
+	}
 	password := driver.UndoRequest{Values: tallystick.ChangedValues{Object: records[0].Object, Attribute: "pwdLastSet", Added: [][]byte{{'1'}}}}
 	if _, err := d.Undo(t.Context(), password); !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("a password is put back: %v", err)

@@ -61,7 +61,7 @@ func (h holdings) names() []string {
 		names = append(names, g.name)
 	}
 	for _, g := range h.scopes {
-		names = append(names, "on behalf of people "+network.Clean(g.Scope))
+		names = append(names, "on behalf of people "+network.Clean(g.Scope)+" (a lift does not give it again)")
 	}
 	return names
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ var keyKinds = [...]string{"applications", "servicePrincipals"}
 type keysProgress struct {
 	standing
 	Links map[string]string `json:"links,omitempty"` // where it goes on, by kind; "" is from the beginning
+	// Anew counts how often all was read again from the beginning.
+	Anew int `json:"anew,omitempty"`
 	// Known are those kinds that were read to their end once: what comes after that is news.
 	Known []string `json:"known,omitempty"`
 }
@@ -121,6 +124,7 @@ func (w *watching) keysPage(ctx context.Context, p *keysProgress, kind string) (
 		return nil
 	})
 	if said, ok := errors.AsType[*apiError](err); ok && p.Links[kind] != "" && (said.Status == http.StatusGone || said.Status == http.StatusBadRequest) {
+		p.Anew++
 		p.Links[kind] = "" // all is read again, and compared with what is remembered
 		return false, nil
 	}
@@ -130,7 +134,8 @@ func (w *watching) keysPage(ctx context.Context, p *keysProgress, kind string) (
 	if read.Next == link || read.Next == "" && read.Delta == "" {
 		return false, fmt.Errorf("%w: a delta query of %s leads nowhere", tallystick.ErrUnavailable, w.client.base.Host)
 	}
-	b, err := w.compare(ctx, objects, slices.Contains(p.Known, kind))
+	// The page that is read stays the same when it is read again.
+	b, err := w.compare(ctx, objects, slices.Contains(p.Known, kind), strconv.Itoa(p.Anew)+" "+link)
 	if err != nil {
 		return false, err
 	}
@@ -140,8 +145,8 @@ func (w *watching) keysPage(ctx context.Context, p *keysProgress, kind string) (
 	return read.Next == "", w.take(b)
 }
 
-// compare makes a batch of what objects have that they had not, and the other way round.
-func (w *watching) compare(ctx context.Context, objects []deltaObject, news bool) (driver.WatchBatch, error) {
+// compare makes a batch of what objects of a page have that they had not, and the other way round.
+func (w *watching) compare(ctx context.Context, objects []deltaObject, news bool, page string) (driver.WatchBatch, error) {
 	b := driver.WatchBatch{Log: logKeys, Format: "entra-keys"}
 	objects = slices.DeleteFunc(objects, func(o deltaObject) bool { _, err := guid(o.ID); return err != nil })
 	ids := make([]string, len(objects))
@@ -163,7 +168,7 @@ func (w *watching) compare(ctx context.Context, objects []deltaObject, news bool
 		after := before.with(o)
 		now[o.ID] = after
 		if news {
-			if record := w.keysRecord(o, &before, &after); record != nil {
+			if record := w.keysRecord(o, &before, &after, page); record != nil {
 				b.Records = append(b.Records, record)
 			}
 		}
@@ -208,8 +213,9 @@ func idsOf[T any](list []T, id func(T) string) []string {
 	return slices.Compact(ids)
 }
 
-// keysRecord tells a change; nil is none. The same change has the same id, whenever it is read.
-func (w *watching) keysRecord(o deltaObject, before, after *keyring) []byte {
+// keysRecord tells a change; nil is none. The same change has the same id, whenever it is read; a
+// key that went and comes again does so on another page.
+func (w *watching) keysRecord(o deltaObject, before, after *keyring, page string) []byte {
 	had, has := before.all(), after.all()
 	r := keysRecord{
 		Type: "entra-keys", Time: w.now().UTC().Truncate(time.Second), Tenant: w.Tenant, Object: o.ID, AppID: after.AppID, Name: after.Name, Existing: len(had),
@@ -227,7 +233,7 @@ func (w *watching) keysRecord(o deltaObject, before, after *keyring) []byte {
 	if len(r.Added)+len(r.Removed) == 0 {
 		return nil
 	}
-	sum := sha256.Sum256([]byte(o.ID + " " + strings.Join(had, ",") + " " + strings.Join(has, ",")))
+	sum := sha256.Sum256([]byte(o.ID + " " + strings.Join(had, ",") + " " + strings.Join(has, ",") + " " + page))
 	r.ID = base64.RawURLEncoding.EncodeToString(sum[:15])
 	text, err := json.Marshal(r)
 	if err != nil {

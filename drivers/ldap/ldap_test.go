@@ -147,6 +147,12 @@ func (e *estate) undoes(t *testing.T) {
 	if undone, err = d.Undo(t.Context(), request); err != nil || undone.Changed {
 		t.Errorf("again: %+v %v", undone, err)
 	}
+	// An entry that has the name of one that is gone is somebody else.
+	gone := request
+	gone.Values.Object, gone.Values.DN, gone.Values.Added, gone.Values.Removed = "8f1c2f0e-5b0a-4f0e-9d0a-6a1f7d1c5e11", e.dn("robert"), r.Removed, nil
+	if undone, err := d.Undo(t.Context(), gone); !errors.Is(err, tallystick.ErrNotFound) || undone.Changed {
+		t.Errorf("an entry of the same name: %+v %v", undone, err)
+	}
 	request.Values.Attribute = "sn"
 	if _, err := d.Undo(t.Context(), request); !errors.Is(err, tallystick.ErrInvalid) {
 		t.Errorf("an attribute that is not watched: %v", err)

@@ -129,6 +129,9 @@ func stampTime(stamp string) time.Time {
 	return ldapdir.Time(text)
 }
 
+// objectOf names an entry to which the directory gives nothing but a name.
+func objectOf(dn string) string { return tallystick.NormalName("dn:" + dn) }
+
 // object reads an entry.
 func (w *watching) object(e *ldap.Entry) ldapdir.Object {
 	o := ldapdir.Object{
@@ -136,7 +139,7 @@ func (w *watching) object(e *ldap.Entry) ldapdir.Object {
 		Accounts: []string{tallystick.NormalName("account:ldap/" + e.DN)}, Values: map[string][][]byte{}, Stamp: ldapdir.Text(e, w.by),
 	}
 	if o.Key == "" {
-		o.Key = tallystick.NormalName("dn:" + e.DN)
+		o.Key = objectOf(e.DN)
 	}
 	if o.Name == "" {
 		o.Name = ldapdir.Text(e, "cn")

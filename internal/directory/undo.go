@@ -29,7 +29,8 @@ type Undone struct {
 // what others have changed since stays. With try it only looks and says what would be done. Open
 // makes the driver of a source ready.
 //
-// That the change goes is expected, so that it alarms nobody. The change itself stays on record, with
+// That the very values go or come back is expected, so that it alarms nobody, until it fails or undoTime
+// is over; anything else that is done to the target alarms. The change itself stays on record, with
 // its findings: who made it is still to be asked.
 func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bool, open func(store.Source) (any, error)) (Undone, error) {
 	c, err := d.DB.AccessChange(ctx, id)
@@ -51,12 +52,17 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 		return Undone{c, tried}, err
 	}
 	now := d.Now()
-	if _, err := d.DB.ExpectAccessChange(ctx, store.AccessExpectation{
+	expected, err := d.DB.ExpectAccessChange(ctx, store.AccessExpectation{
 		Target: c.Target, Kind: opposite(c.Kind), Since: now.Add(-time.Second), Until: now.Add(undoTime), By: actor.Name, Reason: fmt.Sprintf("takes back change %d", id),
-	}); err != nil {
+		TakesBack: id,
+	})
+	if err != nil {
 		return Undone{}, err
 	}
 	done, err := u.Undo(ctx, driver.UndoRequest{Values: *c.Values})
+	if err != nil { // whoever changes it now is somebody else, also when ctx has ended
+		err = errors.Join(err, d.DB.EndAccessExpectation(context.WithoutCancel(ctx), expected.ID))
+	}
 	done.Before = tried.Before
 	return Undone{c, done}, err
 }

@@ -3,6 +3,7 @@
 package directory_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -64,16 +65,30 @@ func TestTheAuditLogSaysWho(t *testing.T) {
 }
 
 // A certificate that was issued here for the account explains that it was added; one for
-// somebody else explains nothing.
+// somebody else, or for that name in another domain, explains nothing.
 func TestAnIssuedCertificateIsExpected(t *testing.T) {
 	for name, one := range map[string]struct {
-		subject, names string
-		expected       bool
+		names, target, account string
+		expected               bool
 	}{
-		"by its subject": {subject: "CN=svc1,O=Lab", names: "{}", expected: true},
-		"by its names":   {subject: "O=Lab", names: `{"emails":["svc1@lab.test"],"lifetime":1}`, expected: true},
-		"somebody else":  {subject: "CN=mallory", names: `{"dns":["svc2"]}`},
-		"a prefix":       {subject: "CN=svc10", names: "{}"},
+		"common name":             {names: `{"common_name":"svc1"}`, expected: true},
+		"mail":                    {names: `{"emails":["svc1@Lab.test"],"ips":["192.0.2.1"]}`, expected: true},
+		"principal":               {names: `{"principals":["SVC1@LAB.TEST"]}`, expected: true},
+		"bare principal":          {names: `{"principals":["svc1"]}`, expected: true},
+		"computer":                {names: `{"dns":["web1.lab.test"]}`, account: "WEB1$", expected: true},
+		"bare computer":           {names: `{"common_name":"web1"}`, account: "WEB1$", expected: true},
+		"by the DN":               {names: `{"emails":["svc1@lab.test"]}`, target: "ldap:[::1]:636/uid=svc1,ou=people,dc=lab,dc=test", expected: true},
+		"somebody else":           {names: `{"common_name":"mallory","dns":["svc2"]}`},
+		"a prefix":                {names: `{"common_name":"svc10"}`},
+		"a comma":                 {names: `{"common_name":"printer7, CN=svc1"}`},
+		"mail of another domain":  {names: `{"emails":["svc1@guests.example"]}`},
+		"another realm":           {names: `{"principals":["svc1@GUESTS.EXAMPLE"]}`},
+		"host of another domain":  {names: `{"dns":["web1.guests.example"]}`, account: "WEB1$"},
+		"host that is no account": {names: `{"dns":["svc1.lab.test","svc1"]}`},
+		"subdomain":               {names: `{"common_name":"web1.guests.lab.test"}`, account: "WEB1$"},
+		"no domain":               {names: `{"emails":["svc1@","svc1@lab.test"]}`, target: "ldap:[::1]:636/uid=svc1,o=lab"},
+		"DN of another domain":    {names: `{"emails":["svc1@lab.test"]}`, target: "ldap:[::1]:636/uid=svc1,dc=lab,dc=test,dc=example"},
+		"a comma in the DN":       {names: `{"emails":["svc1@guests.test"]}`, target: `ldap:[::1]:636/cn=svc1\,dc=guests,dc=test`},
 	} {
 		embedded(t, func(t *testing.T, db *store.DB) {
 			key, certificate := sha256.Sum256([]byte("key")), sha256.Sum256([]byte("certificate"))
@@ -82,13 +97,14 @@ func TestAnIssuedCertificateIsExpected(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := db.AddIssued(t.Context(), store.Issued{
-				Serial: []byte("0123456789abcdef"), Authority: authority.ID, Profile: "client", Via: "api", Requester: "olga", Subject: one.subject, Names: one.names,
+				Serial: []byte("0123456789abcdef"), Authority: authority.ID, Profile: "client", Via: "api", Requester: "olga", Subject: "CN=svc1", Names: one.names,
 				SPKI: key[:], SHA256: certificate[:], Certificate: []byte{0}, IssuedAt: noon, NotBefore: noon, NotAfter: noon.Add(time.Hour), Replaces: []byte{},
 			}, "active"); err != nil {
 				t.Fatal(err)
 			}
 			d := newDirectory(t, db)
 			c := ofAccount(noon)
+			c.Target, c.TargetName = cmp.Or(one.target, c.Target), cmp.Or(one.account, c.TargetName)
 			c.Credential = []string{"cert-sha256:" + hex.EncodeToString(certificate[:]), "spki-sha256:" + hex.EncodeToString(key[:])}
 			take(t, d, c)
 			if got := list(t, d, db)["domain"]; (got.Expected != "") != one.expected {

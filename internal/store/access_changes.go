@@ -38,6 +38,8 @@ type AccessExpectation struct {
 	Until  time.Time             `json:"until"`
 	By     string                `json:"by"`
 	Reason string                `json:"reason"`
+	// TakesBack is the change whose very opposite is expected, and nothing else; 0 is none.
+	TakesBack int64 `json:"-"`
 }
 
 // accessRecord is what makes a change this one and no other. The same record may
@@ -111,12 +113,12 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 // expectedBy returns who expected a change, and why. An expectation holds for
 // what happens after it was made and not after its end.
 func expectedBy(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
-	const query = `SELECT by_whom, reason FROM access_expectations WHERE (target = $1 OR target LIKE $5 ESCAPE '!') AND since <= $2 AND until >= $2
+	const query = `SELECT by_whom, reason FROM access_expectations WHERE takes_back = 0 AND (target = $1 OR target LIKE $5 ESCAPE '!') AND since <= $2 AND until >= $2
 		AND (kind = '' OR kind = $3) AND (actor = '' OR actor = $4 OR '` + accountPrefix + `' || actor = $4) ORDER BY id LIMIT 1`
 	var by, reason string
 	err := tx.QueryRowContext(ctx, query, IndexText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor), inAnyTenant(c.Target)).Scan(&by, &reason)
 	if err == sql.ErrNoRows {
-		return issuedFor(ctx, tx, c)
+		return explained(ctx, tx, c)
 	}
 	return by + ": " + reason, err
 }
@@ -143,20 +145,20 @@ func (db *DB) ExpectAccessChange(ctx context.Context, e AccessExpectation) (Acce
 		return e, err
 	}
 	e.ID = id
-	const insert = `INSERT INTO access_expectations (id, target, kind, actor, since, until, by_whom, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	_, err = db.write.ExecContext(ctx, insert, id, IndexText(e.Target), string(e.Kind), cleanText(e.Actor), micros(e.Since), micros(e.Until), cleanText(e.By), cleanText(e.Reason))
+	const insert = `INSERT INTO access_expectations (id, target, kind, actor, since, until, by_whom, reason, takes_back) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	_, err = db.write.ExecContext(ctx, insert, id, IndexText(e.Target), string(e.Kind), cleanText(e.Actor), micros(e.Since), micros(e.Until), cleanText(e.By), cleanText(e.Reason), e.TakesBack)
 	return e, db.wrap("couldn't keep what is expected", err)
 }
 
 // AccessExpectations returns the expectations that have not ended at a time, the
 // soonest to end first.
 func (db *DB) AccessExpectations(ctx context.Context, now time.Time) ([]AccessExpectation, error) {
-	const query = `SELECT id, target, kind, actor, since, until, by_whom, reason FROM access_expectations WHERE until >= $1 ORDER BY until, id LIMIT 1000`
+	const query = `SELECT id, target, kind, actor, since, until, by_whom, reason, takes_back FROM access_expectations WHERE until >= $1 ORDER BY until, id LIMIT 1000`
 	rows, err := db.read.QueryContext(ctx, query, micros(now))
 	return collect(db, "couldn't list what is expected", rows, err, func(rows *sql.Rows) (AccessExpectation, error) {
 		var e AccessExpectation
 		var since, until int64
-		err := rows.Scan(&e.ID, &e.Target, &e.Kind, &e.Actor, &since, &until, &e.By, &e.Reason)
+		err := rows.Scan(&e.ID, &e.Target, &e.Kind, &e.Actor, &since, &until, &e.By, &e.Reason, &e.TakesBack)
 		e.Since, e.Until = timeOf(since), timeOf(until)
 		return e, err
 	})

@@ -3,15 +3,72 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
 )
+
+// explained returns what explains a change that nobody expected in words of their own: that it takes
+// another one back, or that a certificate was issued here for the account.
+func explained(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
+	if by, err := takenBack(ctx, tx, c); by != "" || err != nil {
+		return by, err
+	}
+	return issuedFor(ctx, tx, c)
+}
+
+// takenBack returns who takes another change back by this one. Only the very values that are put
+// or taken are expected: what else is done to the target meanwhile alarms as ever.
+func takenBack(ctx context.Context, tx *writing, c tallystick.Change) (by string, err error) {
+	const query = `SELECT e.by_whom, e.reason, e.kind, a.change FROM access_expectations e JOIN access_changes a ON a.id = e.takes_back
+		WHERE e.target = $1 AND e.since <= $2 AND e.until >= $2 ORDER BY e.id`
+	rows, err := tx.QueryContext(ctx, query, IndexText(c.Target), micros(c.Time))
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var who, reason, text string
+		var kind tallystick.ChangeKind
+		var first tallystick.Change
+		if err := rows.Scan(&who, &reason, &kind, &text); err != nil {
+			return "", err
+		}
+		if err := json.Unmarshal([]byte(text), &first); err != nil {
+			return "", err
+		}
+		if by == "" && takesBack(c, first, kind) {
+			by = who + ": " + reason
+		}
+	}
+	return by, rows.Err()
+}
+
+// takesBack says whether a change is the opposite of another one. An audit log, which tells no
+// values, has to name the same ones and be of the opposite kind.
+func takesBack(c, first tallystick.Change, opposite tallystick.ChangeKind) bool {
+	if c.Values != nil && first.Values != nil {
+		now, then := c.Values, first.Values
+		return now.Object == then.Object && strings.EqualFold(now.Attribute, then.Attribute) && len(now.Added)+len(now.Removed) > 0 &&
+			slices.EqualFunc(now.Added, then.Removed, bytes.Equal) && slices.EqualFunc(now.Removed, then.Added, bytes.Equal)
+	}
+	told := len(c.Credential)+len(c.Grants)+len(c.Before)+len(c.After) > 0
+	return told && c.Kind == opposite && strings.EqualFold(c.Detail, first.Detail) && c.Before == first.After && c.After == first.Before &&
+		slices.Equal(c.Credential, first.Credential) && slices.Equal(c.Grants, first.Grants)
+}
+
+// EndAccessExpectation ends an expectation before its time.
+func (db *DB) EndAccessExpectation(ctx context.Context, id int64) error {
+	_, err := db.write.ExecContext(ctx, `DELETE FROM access_expectations WHERE id = $1`, id)
+	return db.wrap("couldn't end what is expected", err)
+}
 
 // issuedFor says that a credential which was added to an account is a certificate that was issued
 // here for that account, as a renewal and a recall do; "" is that it is not. One that names somebody else
@@ -24,50 +81,76 @@ func issuedFor(ctx context.Context, tx *writing, c tallystick.Change) (string, e
 	if key == nil || certificate == nil {
 		return "", nil
 	}
-	const query = `SELECT subject, names, requester, issued_at FROM issued WHERE spki = $1 AND sha256 = $2 AND NOT EXISTS
+	const query = `SELECT names, requester, issued_at FROM issued WHERE spki = $1 AND sha256 = $2 AND NOT EXISTS
 		(SELECT 1 FROM revocations r WHERE r.serial = issued.serial AND r.authority_id = issued.authority_id)`
-	var subject, names, requester string
+	var text, requester string
 	var issued int64
-	err := tx.QueryRowContext(ctx, query, key, certificate).Scan(&subject, &names, &requester, &issued)
+	err := tx.QueryRowContext(ctx, query, key, certificate).Scan(&text, &requester, &issued)
 	if err == sql.ErrNoRows {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	var kinds map[string]json.RawMessage // lists of names by their kind
-	if err := json.Unmarshal([]byte(names), &kinds); err != nil {
+	var names issuedNames
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
 		return "", err
 	}
-	var list []string
-	for _, raw := range kinds {
-		var some []string
-		if json.Unmarshal(raw, &some) == nil {
-			list = append(list, some...)
-		}
+	if !names.are(c.TargetName, targetDomain(c.Target)) {
+		return "", nil
 	}
-	for _, part := range strings.Split(subject, ",") {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(part), "CN="); ok {
-			list = append(list, name)
-		}
-	}
-	for _, name := range list {
-		if namesAccount(name, c.TargetName) {
-			return "issued here for it on " + timeOf(issued).UTC().Format(time.DateOnly) + ", asked for by " + requester, nil
-		}
-	}
-	return "", nil
+	return "issued here for it on " + timeOf(issued).UTC().Format(time.DateOnly) + ", asked for by " + requester, nil
 }
 
-// namesAccount says whether a name in a certificate is that of an account: "svc1",
-// "svc1@lab.test", and "web1.lab.test" of the computer "WEB1$".
-func namesAccount(name, account string) bool {
-	if computer, ok := strings.CutSuffix(account, "$"); ok {
-		host, _, _ := strings.Cut(name, ".")
-		return strings.EqualFold(host, computer)
+// issuedNames are the names of an issued certificate that may be those of an account, each by
+// itself: the text of a subject would have to be taken apart again.
+type issuedNames struct {
+	CommonName string   `json:"common_name"`
+	DNS        []string `json:"dns"`
+	Emails     []string `json:"emails"`
+	Principals []string `json:"principals"`
+}
+
+// are says whether a name is that of an account of a domain: "svc1@lab.test", "web1.lab.test" of the
+// computer "WEB1$", and "svc1" or "web1" where that is the whole common name or principal. Of
+// another domain it is somebody else.
+func (n issuedNames) are(account, domain string) bool {
+	accepted := []string{account}
+	host, computer := strings.CutSuffix(account, "$")
+	if computer && host != "" {
+		accepted = append(accepted, host)
 	}
-	local, _, _ := strings.Cut(name, "@")
-	return strings.EqualFold(local, account)
+	within := func(name string) bool {
+		return domain != "" && (strings.EqualFold(name, account+"@"+domain) || computer && strings.EqualFold(name, host+"."+domain))
+	}
+	bare := func(name string) bool {
+		return slices.ContainsFunc(accepted, func(one string) bool { return strings.EqualFold(one, name) })
+	}
+	alone := append([]string{n.CommonName}, n.Principals...)
+	return slices.ContainsFunc(alone, bare) || slices.ContainsFunc(slices.Concat(alone, n.DNS, n.Emails), within)
+}
+
+// targetDomain returns the DNS name of the domain in which a target is: that of Active Directory, or the
+// one that a name ends in ("dc=lab,dc=test"); "" where it says none.
+func targetDomain(target string) string {
+	kind, rest, _ := strings.Cut(target, ":")
+	directory, dn, _ := strings.Cut(rest, "/")
+	if kind == "ad" {
+		return directory
+	}
+	if strings.Contains(dn, `\`) {
+		return "" // an escaped comma parts nothing
+	}
+	var labels []string
+	for _, part := range slices.Backward(strings.Split(dn, ",")) {
+		label, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(part)), "dc=")
+		if !ok {
+			break
+		}
+		labels = append(labels, label)
+	}
+	slices.Reverse(labels)
+	return strings.Join(labels, ".")
 }
 
 func digestNamed(names []string, prefix string) []byte {

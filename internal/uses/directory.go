@@ -67,8 +67,9 @@ func (r directoryRecord) changes() []*tallystick.Change {
 		return r.control()
 	case "msds-allowedtoactonbehalfofotheridentity", "msds-groupmsamembership":
 		return r.descriptor()
-	case "member", "uniquemember", "memberuid":
-		return r.members()
+	}
+	if isMembers(r.Attribute) {
+		return append(r.members(), r.lost()...)
 	}
 	var all []*tallystick.Change
 	for _, side := range []struct {
@@ -89,7 +90,47 @@ func (r directoryRecord) changes() []*tallystick.Change {
 			all = append(all, r.about(c)...)
 		}
 	}
+	return append(all, r.lost()...)
+}
+
+// lost are the changes of values that the record only counts: who adds one that is too large to
+// be told, or many, would not be seen otherwise.
+func (r directoryRecord) lost() []*tallystick.Change {
+	var all []*tallystick.Change
+	for _, side := range []struct {
+		values int
+		added  bool
+	}{{r.LostRemoved, false}, {r.Lost - r.LostRemoved, true}} {
+		c := valueChange(r.Attribute, nil, side.added)
+		if isMembers(r.Attribute) {
+			c = r.memberChange(side.added)
+		}
+		if side.values <= 0 || c == nil {
+			continue
+		}
+		text := strconv.Itoa(side.values) + " values too large or too many to be told"
+		if side.added {
+			c.After = text
+		} else {
+			c.Before = text
+		}
+		all = append(all, r.about(c)...)
+	}
 	return all
+}
+
+// isMembers says whether the values of an attribute are the members of a group.
+func isMembers(attribute string) bool {
+	return slices.Contains([]string{"member", "uniquemember", "memberuid"}, strings.ToLower(attribute))
+}
+
+// memberChange says that a group has a member, or has one no more.
+func (r directoryRecord) memberChange(added bool) *tallystick.Change {
+	c := &tallystick.Change{Kind: tallystick.ChangeGrantRemoved, Detail: "member of a group", Grants: []string{r.Name}}
+	if added {
+		c.Kind = tallystick.ChangeGrantAdded
+	}
+	return c
 }
 
 // about says which object a change is of.
@@ -201,12 +242,16 @@ func (r directoryRecord) control() []*tallystick.Change {
 
 // descriptor compares whom two lists of access let in.
 func (r directoryRecord) descriptor() []*tallystick.Change {
-	allowed := func(values [][]byte) []string {
+	const unread = "what cannot be read"
+	allowed := func(values [][]byte, lost int) []string {
 		var list []string
+		if lost > 0 {
+			list = append(list, unread)
+		}
 		for _, value := range values {
 			d, err := adbytes.ReadDescriptor(value)
 			if err != nil {
-				list = append(list, "what cannot be read")
+				list = append(list, unread)
 				continue
 			}
 			for _, who := range d.Allowed() {
@@ -219,14 +264,18 @@ func (r directoryRecord) descriptor() []*tallystick.Change {
 		}
 		return list
 	}
-	before, after := allowed(r.Removed), allowed(r.Added)
+	before, after := allowed(r.Removed, r.LostRemoved), allowed(r.Added, r.Lost-r.LostRemoved)
 	added, removed := addedAndRemoved(before, after)
-	c := &tallystick.Change{Kind: tallystick.ChangeTrustAdded, Detail: r.Attribute, Values: r.whole(), Before: strings.Join(before, ", "), After: strings.Join(after, ", ")}
-	if len(added) == 0 {
-		c.Kind = tallystick.ChangeTrustRemoved
+	c := &tallystick.Change{Kind: tallystick.ChangeTrustAdded, Detail: r.Attribute, Before: strings.Join(before, ", "), After: strings.Join(after, ", ")}
+	if r.Lost == 0 { // else a half of what undoes it is not known
+		c.Values = r.whole()
 	}
-	if len(added)+len(removed) == 0 {
+	switch {
+	case slices.Contains(after, unread): // it may let in anybody
+	case len(added)+len(removed) == 0:
 		c.Kind = tallystick.ChangeSetting
+	case len(added) == 0:
+		c.Kind = tallystick.ChangeTrustRemoved
 	}
 	return r.about(c)
 }
@@ -237,11 +286,10 @@ func (r directoryRecord) members() []*tallystick.Change {
 	kind, domain, _ := strings.Cut(r.Directory, ":")
 	for _, side := range []struct {
 		values [][]byte
-		kind   tallystick.ChangeKind
 		added  bool
-	}{{r.Removed, tallystick.ChangeGrantRemoved, false}, {r.Added, tallystick.ChangeGrantAdded, true}} {
+	}{{r.Removed, false}, {r.Added, true}} {
 		for _, value := range side.values {
-			c := &tallystick.Change{Kind: side.kind, Detail: "member of a group", Grants: []string{r.Name}}
+			c := r.memberChange(side.added)
 			c.Values = &tallystick.ChangedValues{Object: r.Object, DN: r.DN, Attribute: r.Attribute}
 			if side.added {
 				c.Values.Added = [][]byte{value}

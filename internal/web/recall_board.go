@@ -172,7 +172,7 @@ func targetRow(of tallystick.Recall, t tallystick.RecallTarget) recallTargetRow 
 		RecallTarget: t, StateWord: targetWord(of, t.State), Where: whereOfTarget(t), URL: targetPath(of, t.ID), FewGrants: clipAll(head(3, t.Grants)),
 		Bad: t.State == tallystick.TargetFailed || t.State == tallystick.TargetUndone, Why: t.Error,
 	}
-	if row.Why == "" && t.Kind == tallystick.TargetPerson && t.State != tallystick.TargetProven {
+	if row.Why == "" && (t.Asked || t.Kind == tallystick.TargetPerson) && t.State != tallystick.TargetProven {
 		row.Why = t.Instructions
 	}
 	return row
@@ -208,7 +208,7 @@ func (s *Site) stragglers(r *http.Request, status recall.Status) ([]recallTarget
 	var rows []recallTargetRow
 	seen := map[int64]bool{}
 	more := int64(0)
-	for _, f := range []store.TargetFilter{{State: tallystick.TargetFailed}, {State: tallystick.TargetUndone}, {Late: true}, {Kind: tallystick.TargetPerson}} {
+	for _, f := range []store.TargetFilter{{State: tallystick.TargetFailed}, {State: tallystick.TargetUndone}, {Late: true}, {Kind: tallystick.TargetPerson}, {Asked: true}} {
 		list, err := s.Recalls.Targets(ctx, actor, status.Recall.ID, f, 0, 10*stragglerRows)
 		if err != nil {
 			return nil, 0, err
