@@ -28,10 +28,11 @@ type UndoRequest struct {
 
 // Undone is what came of it.
 type Undone struct {
-	Changed bool   // it was done, or would be
-	DN      string // of the object, as it is called now
+	Changed bool   `json:"changed"`      // it was done, or would be
+	DN      string `json:"dn,omitempty"` // of the object, as it is called now
 	// Before and Now are the values of the attribute, for people.
-	Before, Now []string
+	Before []string `json:"before,omitempty"`
+	Now    []string `json:"now,omitempty"`
 }
 
 // A DirectoryRecord is one attribute of one object of a directory in which a Watcher found

@@ -226,7 +226,7 @@ Everything is in      %s`,
 }
 
 func mailed(r demo.MailResult) string {
-	if r.Sent == 0 {
+	if !r.Flows {
 		return "none: Postfix and Dovecot could not be started"
 	}
 	return fmt.Sprintf("%d messages through Postfix and Dovecot; %d lost, %d doubled", r.Sent, r.Lost, r.Doubled)

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/access"
 	"github.com/tallystick/tallystick/internal/audit"
@@ -61,6 +62,7 @@ func (p *program) load(flags dataFlags) (*config.Config, error) {
 
 // A house is the data with every feature over it.
 type house struct {
+	drivers   []driver.Driver // what they share with each other they share in this process
 	config    *config.Config
 	db        *store.DB
 	log       *audit.Log
@@ -145,11 +147,12 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 		Edition: editionOf(h.config),
 	})
 	h.directory = directory.New(directory.Directory{DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now})
+	h.drivers = drivers.All()
 	h.vault = vault.New(vault.Config{
 		DB: h.db, Gate: h.gate, Now: p.now, Custody: h.openCustody, Witness: h.config.WitnessDir(p.getenv), Host: hostName(),
 	})
 	h.discovery, err = discovery.New(discovery.Config{
-		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), AtOnce: h.config.DiscoveryAtOnce, Drivers: drivers.All(), Changed: h.findings.Wake, Ended: h.ended, Used: h.used,
+		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), AtOnce: h.config.DiscoveryAtOnce, Drivers: h.drivers, Changed: h.findings.Wake, Ended: h.ended, Used: h.used,
 	})
 	return err
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/archive"
 	"github.com/tallystick/tallystick/internal/asn"
 	"github.com/tallystick/tallystick/internal/config"
@@ -95,7 +94,7 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 	})
 	h.tries = t.tries
 	t.sources = sources.New(sources.Config{
-		DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now, Drivers: drivers.All(), Named: namedIn(h.config), Used: t.tries.Used,
+		DB: h.db, Gate: h.gate, Appender: t.watch, Archive: t.archive, Now: p.now, Drivers: h.drivers, Named: namedIn(h.config), Used: t.tries.Used,
 	})
 	return nil
 }

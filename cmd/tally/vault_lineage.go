@@ -172,9 +172,9 @@ func (p *program) vaultHosts() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "hosts", Short: "List which hosts can or could use which wrapping keys",
 		Long: `List which hosts can or could use which wrapping keys. Every "tally up" and every
-command that opens the custody says so of its host. A host is taken to be able to
-until somebody says with --end that it no longer can: a key stays on a disk when the
-process ends.
+command that opens the custody for the vault says so of its host. A host is taken to
+be able to until somebody says with --end that it no longer can: a key stays on a disk
+when the process ends.
 
 ` + listStatuses(),
 		Example: "  tally vault hosts\n  tally vault hosts --end node-3",

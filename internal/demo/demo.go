@@ -130,10 +130,10 @@ func (p *play) open(ctx context.Context) error {
 	if err := p.furnish(ctx); err != nil {
 		return err
 	}
-	if err := p.program.start(ctx); err != nil {
+	if err := p.vendor.open(p.cloud); err != nil {
 		return err
 	}
-	if err := p.vendor.open(p.cloud); err != nil {
+	if err := p.program.start(ctx); err != nil {
 		return err
 	}
 	for _, product := range p.vendor.products {

@@ -252,7 +252,7 @@ func (m *mail) close(ctx context.Context) (MailResult, error) {
 func (m *mail) result() MailResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := MailResult{Sent: len(m.sent)}
+	r := MailResult{Flows: true, Sent: len(m.sent)}
 	for id := range m.sent {
 		switch n := m.fetched[id]; {
 		case n == 0:

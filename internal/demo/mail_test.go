@@ -29,7 +29,7 @@ func TestMail(t *testing.T) {
 		}
 	}
 	r, err := m.close(t.Context())
-	if want := (MailResult{Sent: 5}); err != nil || r != want {
+	if want := (MailResult{Flows: true, Sent: 5}); err != nil || r != want {
 		t.Fatalf("it is %+v, %v; want %+v", r, err, want)
 	}
 	m.sent["never@vendor.example"] = true
@@ -37,7 +37,7 @@ func TestMail(t *testing.T) {
 		m.fetched[id]++
 		break
 	}
-	if want := (MailResult{Sent: 6, Lost: 1, Doubled: 1}); m.result() != want {
+	if want := (MailResult{Flows: true, Sent: 6, Lost: 1, Doubled: 1}); m.result() != want {
 		t.Errorf("it is %+v, want %+v", m.result(), want)
 	}
 	m.secret = "another one"

@@ -68,9 +68,9 @@ func (p *product) open(s *entra.Servers) error {
 	return nil
 }
 
-// firstRound is how long a product that starts takes for all its connections, at most: it has
+// catchUpTime is how long a product that starts takes for all its connections, at most: it has
 // all mail to fetch that came meanwhile.
-const firstRound = 12 * time.Second
+const catchUpTime = 12 * time.Second
 
 // run works until ctx ends.
 func (p *product) run(ctx context.Context, pace time.Duration) {
@@ -89,7 +89,7 @@ func (p *product) run(ctx context.Context, pace time.Duration) {
 	each := func(round time.Duration) time.Duration {
 		return max(round/time.Duration(max(len(p.customers), 1)), time.Millisecond)
 	}
-	gap := time.NewTicker(each(min(pace, firstRound)))
+	gap := time.NewTicker(each(min(pace, catchUpTime)))
 	defer gap.Stop()
 	for i := 0; ; i++ {
 		if i == len(p.customers) {

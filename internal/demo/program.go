@@ -121,6 +121,7 @@ func (p *program) up(ctx context.Context) error {
 	p.story.Did("tally up --listen 127.0.0.1:0")
 	p.server = exec.Command(p.path, "up", "--listen", "127.0.0.1:0", "--config", p.config)
 	p.server.Dir = p.dir
+	p.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // it goes when the demo is killed, too
 	log, err := os.OpenFile(filepath.Join(p.dir, "up.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err

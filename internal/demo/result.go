@@ -74,12 +74,12 @@ type EntrustedResult struct {
 	Proven    int `json:"proven"`
 }
 
-// A MailResult counts messages that were given to Postfix and fetched from Dovecot; none where
-// they are not installed.
+// A MailResult counts messages that were given to Postfix and fetched from Dovecot.
 type MailResult struct {
-	Sent    int `json:"sent"`
-	Lost    int `json:"lost"`
-	Doubled int `json:"doubled"`
+	Flows   bool `json:"flows"` // they are installed, and were started
+	Sent    int  `json:"sent"`
+	Lost    int  `json:"lost"`
+	Doubled int  `json:"doubled"`
 }
 
 // Well says whether Tallystick did what it is for: it named all who were entered
@@ -88,7 +88,7 @@ type MailResult struct {
 func (r Result) Well() bool {
 	return slices.Equal(r.EnteredTruth, r.EnteredFound) && len(r.FalseNames) == 0 && r.LegitimateFailures == 0 && r.Verified &&
 		r.Recall.Connections == r.Connections && r.Recall.Proven == r.Connections && r.ThiefAcceptedAfterBlock == 0 &&
-		r.Mail.Lost == 0 && r.Mail.Doubled == 0
+		r.Mail.Lost == 0 && r.Mail.Doubled == 0 && (r.Mail.Sent > 0 || !r.Mail.Flows)
 }
 
 // spent fills in the processor time.

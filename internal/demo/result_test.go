@@ -12,7 +12,7 @@ import (
 func good() Result {
 	return Result{
 		Connections: 20, EnteredTruth: []string{"a", "b"}, EnteredFound: []string{"a", "b"}, FalseNames: []string{},
-		Recall: RecallResult{Connections: 20, Proven: 20}, LegitimateUses: 100, Verified: true, Mail: MailResult{Sent: 9},
+		Recall: RecallResult{Connections: 20, Proven: 20}, LegitimateUses: 100, Verified: true, Mail: MailResult{Flows: true, Sent: 9},
 	}
 }
 
@@ -29,6 +29,7 @@ func TestWell(t *testing.T) {
 		"a connection is not in the plan": func(r *Result) { r.Recall.Connections, r.Recall.Proven = 19, 19 },
 		"the thief gets in":               func(r *Result) { r.ThiefAcceptedAfterBlock = 1 },
 		"the evidence is not good":        func(r *Result) { r.Verified = false },
+		"no message is taken":             func(r *Result) { r.Mail.Sent = 0 },
 		"a message is lost":               func(r *Result) { r.Mail.Lost = 1 },
 		"a message comes twice":           func(r *Result) { r.Mail.Doubled = 1 },
 	} {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -113,15 +112,19 @@ func follow(t *testing.T, options map[string]string, do func()) []tallystick.Cha
 		Trouble: func(trouble driver.WatchTrouble) { t.Error(trouble.Err) },
 		Ready:   func(int) { close(ready) },
 	}
-	var running sync.WaitGroup
-	running.Go(func() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		if err := f.Run(ctx); err != nil {
 			t.Error(err)
 		}
-	})
-	<-ready
-	do()
-	running.Wait()
+	}()
+	select {
+	case <-ready:
+		do()
+		<-ended
+	case <-ended:
+	}
 	if len(changes) == 0 {
 		t.Fatal("nothing was seen")
 	}

@@ -14,7 +14,8 @@ import (
 
 // MeetDeadline does what a recall says for its deadline, once: what is not ready is late.
 // Where the recall blocks, it goes on also when it was paused or stopped; drains are left
-// behind, and so is what would put an old one back; and hold, revoke, block and prove wait for nothing but each other. It says
+// behind, and so is what would put an old one back; and hold, revoke, block and prove wait for
+// nothing but each other, and for installs that were never tried (see hurry). It says
 // whether this call did it.
 func (db *DB) MeetDeadline(ctx context.Context, id int64, at time.Time) (bool, error) {
 	met := false
@@ -87,8 +88,8 @@ func (db *DB) GiveUpHolds(ctx context.Context, id int64, since, at time.Time) er
 }
 
 // force leaves some steps behind, and makes those of the last two phases wait for
-// nothing but each other, and what but adds; nil is nothing. Skipped targets stay as they are.
-func (db *DB) force(ctx context.Context, tx *writing, recall int64, at time.Time, behind string, but func(context.Context, *writing, int64) error) error {
+// nothing but each other, and what also adds; nil is nothing. Skipped targets stay as they are.
+func (db *DB) force(ctx context.Context, tx *writing, recall int64, at time.Time, behind string, also func(context.Context, *writing, int64) error) error {
 	if err := leaveBehind(ctx, tx, recall, at, behind); err != nil {
 		return err
 	}
@@ -97,8 +98,8 @@ func (db *DB) force(ctx context.Context, tx *writing, recall int64, at time.Time
 	if _, err := tx.ExecContext(ctx, unhang, recall); err != nil {
 		return err
 	}
-	if but != nil {
-		if err := but(ctx, tx, recall); err != nil {
+	if also != nil {
+		if err := also(ctx, tx, recall); err != nil {
 			return err
 		}
 	}

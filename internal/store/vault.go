@@ -224,11 +224,9 @@ func (db *DB) VaultChanges(ctx context.Context, after int64) ([]VaultChange, err
 }
 
 // LoseEntrusted writes down that secrets were changed after what this database knows:
-// of those that are here, up to which version; the others are missing. It returns how many
-// there are of each.
-func (db *DB) LoseEntrusted(ctx context.Context, from, to VaultHead, lost []VaultChange, at time.Time) (stale, missing int, err error) {
-	err = db.tx(ctx, func(tx *writing) error {
-		stale, missing = 0, 0
+// of those that are here, up to which version; the others are missing.
+func (db *DB) LoseEntrusted(ctx context.Context, from, to VaultHead, lost []VaultChange, at time.Time) error {
+	err := db.tx(ctx, func(tx *writing) error {
 		if err := tx.moveVault(ctx, from, to); err != nil {
 			return err
 		}
@@ -239,14 +237,11 @@ func (db *DB) LoseEntrusted(ctx context.Context, from, to VaultHead, lost []Vaul
 			if err != nil {
 				return err
 			}
-			if n, err := result.RowsAffected(); err != nil || n > 0 {
-				stale++
-				if err != nil {
-					return err
-				}
+			if n, err := result.RowsAffected(); err != nil {
+				return err
+			} else if n > 0 {
 				continue
 			}
-			missing++
 			const insert = `INSERT INTO vault_missing (ref, version, found) VALUES ($1, $2, $3) ON CONFLICT (ref) DO NOTHING`
 			if _, err := tx.ExecContext(ctx, insert, c.ID, c.Version, micros(at)); err != nil {
 				return err
@@ -254,5 +249,5 @@ func (db *DB) LoseEntrusted(ctx context.Context, from, to VaultHead, lost []Vaul
 		}
 		return nil
 	})
-	return stale, missing, db.wrap("couldn't write down what the vault has lost", err)
+	return db.wrap("couldn't write down what the vault has lost", err)
 }

@@ -102,7 +102,7 @@ type exposureCursor struct {
 	ID    int64  `json:"i,omitempty"`
 }
 
-// exposureOrder is what was under a wrapping key: what is under it now, and then what was
+// exposureNow and exposurePast are what was under a wrapping key: what is under it now, and then what was
 // before. Both go along an index and need no sort, so that a page costs the same
 // whatever lies behind it.
 const (

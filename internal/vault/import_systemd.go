@@ -13,7 +13,7 @@ import (
 
 // readDirectory reads a directory of systemd's credentials, a file each (such as
 // /etc/credstore; systemd.exec(5), "LoadCredential"). The account is the name of the
-// file. Links and what is larger than a value are refused; encrypted ones are taken as they are.
+// file. Links and what is larger than a value are left out; encrypted ones are taken as they are.
 func readDirectory(dir string, like Entrust) ([]Entrust, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {

@@ -3,6 +3,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func (v *Vault) Reveal(ctx context.Context, actor gate.Actor, id string, version
 		if actor.Role == gate.Nobody {
 			return none, nothing, v.Gate.Check(ctx, actor, gate.RevealSecret, object)
 		}
-		refusal := problem.With(fmt.Errorf("%w: only the holder of an entrusted secret is given its value, and %s is not", tallystick.ErrDenied, holder),
+		refusal := problem.With(fmt.Errorf("%w: only the holder of an entrusted secret is given its value, and %s is not", tallystick.ErrDenied, cmp.Or(holder, actor.Name)),
 			"whoever entrusts a value names its holder; entrust it again to name another one")
 		return none, nothing, v.Gate.Refuse(ctx, actor, gate.RevealSecret, object, refusal)
 	}

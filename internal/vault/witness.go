@@ -228,7 +228,7 @@ func (v *Vault) settle(ctx context.Context, w *witness, head store.VaultHead) (s
 		return head, err
 	}
 	next := following(head, number)
-	if _, _, err := v.DB.LoseEntrusted(ctx, head, next, lost, v.Now()); err != nil {
+	if err := v.DB.LoseEntrusted(ctx, head, next, lost, v.Now()); err != nil {
 		return head, err
 	}
 	return next, w.add(next, nil)

@@ -45,7 +45,9 @@ func TestEntrusted(t *testing.T) {
 	h.contains(page, "4 secrets of 3 customers, ", `href="/entrusted?due=true&amp;sort=due">1</a> to be replaced now`, "ldap.acme.example", `href="/entrusted/`+list[0].ID+`"`,
 		`<option value="hub">`, "What was under a wrapping key?", "AES-256-GCM", `<a href="/entrusted" aria-current="page">Entrusted</a>`)
 	h.lacks(page, "never-shown")
-	h.contains(h.page(operator, "/entrusted?due=true"), "relay@acme.example")
+	due := h.page(operator, "/entrusted?due=true")
+	h.contains(due, "relay@acme.example")
+	h.lacks(due, "continuity")
 	h.lacks(h.page(operator, "/entrusted?customer=acme"), "initech")
 	h.contains(h.page(operator, "/entrusted?q=nothing-like-this"), "Nothing matches.")
 	if w := h.ask(operator, "/entrusted?kind=hope", nil); w.Code != http.StatusBadRequest {
