@@ -93,7 +93,7 @@ func (p *program) checkClean(ctx context.Context, h *house, s vault.Source, asJS
 		return err
 	}
 	if len(left) == 0 {
-		p.say("%s is clean: it has nothing of what the vault keeps", s.Path)
+		p.say("%s is clean: what the vault keeps for what you named is not there", s.Path)
 		return nil
 	}
 	if err := p.showOld(left, asJSON); err != nil {

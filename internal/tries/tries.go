@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -46,10 +47,13 @@ type Config struct {
 }
 
 // Tries is the book. Its methods are safe to call from several goroutines.
-type Tries struct{ Config }
+type Tries struct {
+	Config
+	marked atomic.Int64 // when it was closed last, in microseconds
+}
 
 // New returns the book of a server.
-func New(c Config) *Tries { return &Tries{c} }
+func New(c Config) *Tries { return &Tries{Config: c} }
 
 // Used takes in what was done with a credential, as driver.WatchRequest.Used wants it. When
 // it returns the use is durable, unless Failed was told or the holder of the credential
@@ -65,7 +69,13 @@ func (t *Tries) Tried(old driver.Public, use tallystick.Use) {
 	kept, err := t.Usage.Kept(ctx, append(old.Names(), use.Credential...))
 	if err == nil && kept {
 		use.Source, use.Side, use.Count, use.Until, use.ID = Book, tallystick.SideHolder, 1, use.Time, rand.Text()
-		_, err = t.Watch.Append(ctx, Book, ledger.Batch{Uses: []tallystick.Use{use}}, nil)
+		batch := ledger.Batch{Uses: []tallystick.Use{use}}
+		// With the first record of a credential its uses wait for this book as well. Those of long
+		// ago must not, or what was found foreign would be taken back until the book is closed.
+		if now := t.Now(); now.Sub(time.UnixMicro(t.marked.Load())) >= closeGap {
+			batch.Marks = t.marks(now)
+		}
+		_, err = t.Watch.Append(ctx, Book, batch, nil)
 	}
 	if err != nil {
 		t.Failed(err)
@@ -94,7 +104,12 @@ func (t *Tries) close(ctx context.Context) error {
 	if !slices.ContainsFunc(t.Usage.Ledger.Books(), func(b ledger.Book) bool { return b.Source == Book }) {
 		return nil
 	}
-	mark := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: Book, Side: tallystick.SideHolder, Closed: t.Now().Add(-settled)}}
-	_, err := t.Watch.Append(ctx, Book, ledger.Batch{Marks: []ledger.Mark{mark}}, nil)
+	_, err := t.Watch.Append(ctx, Book, ledger.Batch{Marks: t.marks(t.Now())}, nil)
 	return err
+}
+
+// marks close the book as far as everything is written.
+func (t *Tries) marks(now time.Time) []ledger.Mark {
+	t.marked.Store(now.UnixMicro())
+	return []ledger.Mark{{ClosingMark: tallystick.ClosingMark{Source: Book, Side: tallystick.SideHolder, Closed: now.Add(-settled)}}}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/ledger"
+	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
@@ -157,5 +158,29 @@ func TestTheBookCloses(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]time.Time{"broker": {}, Book: noon.Add(-settled)}, closed); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A try takes nothing back that was found before: a thief's use of ten minutes ago stays
+// foreign when the recall that it led to tries the credential for the first time.
+func TestATryTakesNoTheftBack(t *testing.T) {
+	b := newBench(t)
+	b.keeps(credential)
+	theft := try(credential, 600)
+	theft.ID, theft.Source, theft.Side, theft.Until, theft.Count, theft.IDs.UTI = "r", "tenant", tallystick.SideRelying, theft.Time, 1, "stolen"
+	closed := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: "broker", Side: tallystick.SideHolder, Closed: noon}}
+	early := try(credential, 1200)
+	early.ID, early.Source, early.Side, early.Until, early.Count = "h0", "broker", tallystick.SideHolder, early.Time, 1
+	_, err := b.Watch.Append(t.Context(), "broker", ledger.Batch{Uses: []tallystick.Use{early}, Marks: []ledger.Mark{closed}}, nil)
+	must(t, err)
+	_, err = b.Watch.Append(t.Context(), "tenant", ledger.Batch{Uses: []tallystick.Use{theft}}, nil)
+	must(t, err)
+	for _, when := range []string{"before", "after"} {
+		must(t, b.Watch.Finish(t.Context()))
+		n, err := b.Usage.DB.CountVerdicts(t.Context(), store.VerdictFilter{Verdict: tallystick.VerdictForeign})
+		if must(t, err); n != 1 {
+			t.Errorf("%s the try %d uses are foreign, want 1", when, n)
+		}
+		b.Used(try(credential, 0))
 	}
 }
