@@ -3,7 +3,9 @@
 package tallystick
 
 import (
+	"cmp"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -48,11 +50,41 @@ const (
 	BurntKey        = "key"        // a KeyID: every certificate of that key
 	BurntIssuer     = "issuer"     // a CA, by its Fingerprint or as "ca/NAME": everything that it signed and that has not ended
 	BurntPlace      = "place"      // a Place: every credential whose private half is at it or beneath it
-	BurntWrapping   = "wrapping"   // a wrapping key of custody, by its name: every key that was ever under it
+	BurntWrapping   = "wrapping"   // a wrapping key of custody, by its name: every key and entrusted secret that was ever under it
+	// BurntEntrusted is secrets that customers have entrusted: the id of one; "host/NAME" for all that
+	// was readable from a host, also "host/NAME@FROM/TO" with two times (RFC 3339); or "due" for
+	// all that somebody said is to be replaced.
+	BurntEntrusted = "entrusted"
 )
 
 // String writes a Burnt as people do: "key:9a0c...".
 func (b Burnt) String() string { return b.Kind + ":" + b.Value }
+
+// ReadableFrom takes apart a Burnt of all that was readable from a host. from and to are empty
+// where it has none; is says whether it is such a one.
+func (b Burnt) ReadableFrom() (host, from, to string, is bool) {
+	text, is := strings.CutPrefix(b.Value, "host/")
+	if !is || b.Kind != BurntEntrusted {
+		return "", "", "", false
+	}
+	host, span, _ := strings.Cut(text, "@")
+	from, to, _ = strings.Cut(span, "/")
+	return host, from, to, true
+}
+
+// EntrustedWords says what a Burnt of BurntEntrusted is, for people.
+func (b Burnt) EntrustedWords() string {
+	host, from, to, is := b.ReadableFrom()
+	switch {
+	case is && from+to == "":
+		return "every entrusted secret that was readable from the host " + host
+	case is:
+		return "every entrusted secret that was readable from the host " + host + " between " + cmp.Or(from, "ever") + " and " + cmp.Or(to, "now")
+	case b.Value == "due":
+		return "every entrusted secret that was to be replaced"
+	}
+	return "the entrusted secret " + b.Value
+}
 
 // What happens at the deadline of a recall.
 const (
@@ -146,6 +178,13 @@ type RecallTarget struct {
 	Asked bool   `json:"asked,omitempty"`
 	Error string `json:"error,omitempty"` // why it cannot go on, with the next action
 }
+
+// Entrusted says whether the target is about a secret that a customer has entrusted. One door lets
+// many of them in, so that people call the target by its Subject.
+func (t RecallTarget) Entrusted() bool { return strings.HasPrefix(t.Old, EntrustedPrefix) }
+
+// EntrustedPrefix begins the names of entrusted secrets as credentials: "entrusted:ID".
+const EntrustedPrefix = "entrusted:"
 
 // The words of RecallTarget.Kind.
 const (

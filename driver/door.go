@@ -65,8 +65,8 @@ type Prober interface {
 // A Verbed door may have fewer verbs than its driver, because its options take some
 // away: a Postfix that only signs in elsewhere lets nobody in. One that is none has all.
 type Verbed interface {
-	// Verbs returns those that the door has, of "look", "install", "trust", "block" and
-	// "probe". All others are ErrInvalid.
+	// Verbs returns those that the door has, of "look", "install", "trust", "block", "probe",
+	// "rotate" and "supply". All others are ErrInvalid.
 	Verbs() []string
 }
 

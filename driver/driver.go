@@ -83,7 +83,7 @@ func verbsOf(v any) []string {
 	}{
 		{"find", is[Finder](v)}, {"issue", is[Issuer](v)}, {"look", is[StandingLooker](v) || is[Looker](v)}, {"revoke", is[Revoker](v)},
 		{"install", is[Installer](v)}, {"trust", is[Truster](v)}, {"block", is[Blocker](v)}, {"probe", is[Prober](v)},
-		{"watch", is[Watcher](v)}, {"undo", is[Undoer](v)},
+		{"watch", is[Watcher](v)}, {"undo", is[Undoer](v)}, {"rotate", is[Rotator](v)}, {"supply", is[Supplier](v)},
 	} {
 		if verb.has {
 			verbs = append(verbs, verb.name)

@@ -102,7 +102,7 @@ func (p *program) rewrap(ctx context.Context, h *house, flags rewrapFlags) error
 		return rewrapHint(custodyHint(err, keys))
 	}
 	// This host could read with the new key from now on.
-	if err := h.db.ReportReader(ctx, hostName(), []string{to.Identity().ID}, p.now()); err != nil {
+	if err := h.db.ReportReader(ctx, vaultHost(h.config), []string{to.Identity().ID}, p.now()); err != nil {
 		return err
 	}
 	return p.rewrapped(to.Identity(), done, flags)

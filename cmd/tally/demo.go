@@ -45,12 +45,17 @@ Tallystick reads what the vendor can read: the books of its own products, and th
 sign-in logs of those customers who share them. It names who was entered, and has the
 certificate replaced at all of them by a deadline, while the products go on.
 
+Two weeks later it turns out that the thief was on hosts of the vendor as well, which
+could read passwords that customers had entrusted to it. Tallystick names them, replaces
+them at real servers of this machine (slapd, Samba, Dovecot and Postfix, those that are
+installed), and proves that the old ones are dead.
+
 The tenants are those of an EMULATOR, which is part of this command and of nothing else.
 All else is real: the products sign in, and Tallystick is this program, started as
-"tally up" in a directory of its own. On two processors it takes about four minutes, and
-with --fast one.
+"tally up" in a directory of its own. On two processors it takes about five minutes, and
+with --fast one and a half.
 
-` + exitStatuses("0 all who were entered were named and nobody else, no legitimate use failed, the old key is dead everywhere, and the evidence is good",
+` + exitStatuses("0 all who were entered were named and nobody else, no legitimate use failed, the old key and the old passwords are dead everywhere, and the evidence is good",
 			"1 something of that is not so, or could not be played", "2 bad usage"),
 		Example: "  tally demo\n  tally demo --pause\n  tally demo --fast --json",
 		Args:    noArguments,
@@ -215,6 +220,7 @@ Noticed after         %d ms from when the record could be read (the slowest name
 Connections           %d of %d proven in %.1f s; %d late, of them %d blocked at the deadline
 Legitimate uses       %d, of which %d failed
 The thief afterwards  %d refused, %d let in
+Entrusted accounts    %s
 Mail                  %s
 Evidence              %s
 Processor time        Tallystick %.1f s; the emulator with the products and the thief %.1f s
@@ -222,7 +228,15 @@ Everything is in      %s`,
 		len(r.EnteredFound), len(r.EnteredTruth), len(r.FalseNames), r.Unknowable, r.DetectedAfter, r.SlowestAfter,
 		r.Recall.Proven, r.Recall.Connections, r.Recall.Seconds, r.Recall.Late, r.Recall.BlockedAtDeadline,
 		r.LegitimateUses, r.LegitimateFailures, r.ThiefRefusedAfterBlock, r.ThiefAcceptedAfterBlock,
-		mailed(r.Mail), verified(r), r.ProductCPU, r.EmulatorCPU, dir))
+		replaced(r.Entrusted), mailed(r.Mail), verified(r), r.ProductCPU, r.EmulatorCPU, dir))
+}
+
+func replaced(e demo.EntrustedResult) string {
+	if len(e.Servers) == 0 {
+		return "none: no server for them could be started"
+	}
+	return fmt.Sprintf("%d of %d that were readable named, %d falsely; %d with a new password, %d proven in %.1f s; %d copies let in",
+		e.Reachable-e.FalseNames, e.Truth, e.FalseNames, e.Reset, e.Proven, e.Seconds, e.ThiefAccepted)
 }
 
 func mailed(r demo.MailResult) string {
@@ -233,7 +247,10 @@ func mailed(r demo.MailResult) string {
 }
 
 func verified(r demo.Result) string {
-	if r.Verified {
+	switch {
+	case r.Verified && r.Entrusted.Evidence != "":
+		return r.Evidence + " and " + r.Entrusted.Evidence + ", verified"
+	case r.Verified:
 		return r.Evidence + ", verified"
 	}
 	return "none that is good"

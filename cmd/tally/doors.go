@@ -35,7 +35,7 @@ func (p *program) doorsCommand() *cobra.Command {
 	cmd.Long = `Try out the doors that a recall works at: the installed systems of the
 configuration that show a credential, or let others in by theirs. These commands
 need no server and change nothing. docs/doors.md is the manual.`
-	cmd.AddCommand(p.doorsList(), p.doorsLook())
+	cmd.AddCommand(p.doorsList(), p.doorsLook(), p.doorsAccount())
 	return cmd
 }
 
@@ -156,7 +156,7 @@ func (p *program) look(ctx context.Context, set *doors.Set, name string, asJSON 
 
 // canWords says what a recall can do at a door.
 func canWords(d doors.Door) string {
-	meaning := map[string]string{"install": "replace what it shows", "trust": "let a new one in beside the old", "block": "make it refuse one", "probe": "try one there in its own way"}
+	meaning := map[string]string{"install": "replace what it shows", "trust": "let a new one in beside the old", "block": "make it refuse one", "probe": "try one there in its own way", "rotate": "give its accounts new secrets", "supply": "have it sign in with a new secret"}
 	var can []string
 	for _, verb := range d.Verbs {
 		if meaning[verb] != "" {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (p *program) furnish(ctx context.Context, h *house) error {
 	h.directory = directory.New(directory.Directory{DB: h.db, Gate: h.gate, Rules: enabled, Now: p.now})
 	h.drivers = drivers.All()
 	h.vault = vault.New(vault.Config{
-		DB: h.db, Gate: h.gate, Now: p.now, Custody: h.openCustody, Witness: h.config.WitnessDir(p.getenv), Host: hostName(),
+		DB: h.db, Gate: h.gate, Now: p.now, Custody: h.openCustody, Witness: h.config.WitnessDir(p.getenv), Host: vaultHost(h.config),
 	})
 	h.discovery, err = discovery.New(discovery.Config{
 		DB: h.db, Gate: h.gate, Now: p.now, Node: nodeName(), Jobs: jobsOf(h.config), AtOnce: h.config.DiscoveryAtOnce, Drivers: h.drivers, Changed: h.findings.Wake, Ended: h.ended, Used: h.used,
@@ -245,6 +246,9 @@ func userName() string {
 
 // nodeName names this process among those that share a database.
 func nodeName() string { return fmt.Sprintf("%s/%d", hostName(), os.Getpid()) }
+
+// vaultHost is what this machine is called in the lineage of entrusted secrets.
+func vaultHost(c *config.Config) string { return cmp.Or(c.Vault.Host, hostName()) }
 
 // hostName names this machine.
 func hostName() string {

@@ -101,7 +101,7 @@ func (f *requestFlags) read(what string, now time.Time, defaults tallystick.Wave
 	kind, value, ok := strings.Cut(what, ":")
 	if !ok || value == "" {
 		return misuse(fmt.Errorf("%q does not say what is burnt", what),
-			"write credential:FINGERPRINT, key:ID, issuer:ca/NAME, place:file:///PATH or wrapping:NAME")
+			"write credential:FINGERPRINT, key:ID, issuer:ca/NAME, place:file:///PATH, wrapping:NAME or entrusted:ID")
 	}
 	f.request.What = tallystick.Burnt{Kind: kind, Value: value}
 	var err error
@@ -152,7 +152,12 @@ KIND:VALUE is one of
   key:ID                   a key, and every certificate of it
   issuer:ca/NAME           a CA, and everything that it signed; or its FINGERPRINT
   place:file:///PATH       every private key that was seen at a place, or beneath it
-  wrapping:NAME            every key that was ever under a wrapping key of custody
+  wrapping:NAME            every key that was ever under a wrapping key of custody,
+                           and every entrusted secret
+  entrusted:ID             a secret that a customer has entrusted ("tally vault list")
+  entrusted:host/NAME      all that was readable from a host; with @FROM/TO behind it,
+                           between two times
+  entrusted:due            all that is to be replaced ("tally vault list --due")
 
 ` + recallStatuses(),
 		Example: "  tally recall plan credential:9a0c4f --deadline 72h\n  tally recall plan place:file:///srv/mail --json",

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -18,7 +19,9 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
+	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/recall"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // withoutReason fits a verb that takes no reason among those that do.
@@ -214,7 +217,48 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 			return err
 		}
 	}
+	if err := p.sayStillTried(ctx, h, e, s.Recall); err != nil {
+		return err
+	}
 	return p.sayBroken(ctx, h, e, s)
+}
+
+// sayStillTried says who goes on with passwords that are proven dead, as far as the ledger beside the
+// inventory knows.
+func (p *program) sayStillTried(ctx context.Context, h *house, e *recall.Engine, r tallystick.Recall) error {
+	if r.What.Kind != tallystick.BurntEntrusted && r.What.Kind != tallystick.BurntWrapping {
+		return nil
+	}
+	book, err := ledger.Open(ledgerDir(h.config.Data), ledger.Options{ReadOnly: true, Now: p.now})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nobody records uses here
+	}
+	if err != nil {
+		return err
+	}
+	defer book.Close()
+	before := e.Uses
+	defer func() { e.Uses = before }()
+	e.Uses = books{&usage.Usage{DB: h.db, Ledger: book, Gate: h.gate, Now: p.now}}
+	found, err := e.StillTried(ctx, h.actor, r.ID, 0)
+	for _, one := range found {
+		fmt.Fprintf(p.out, "target %d: %s\n", one.Target, clean(one.String()))
+	}
+	return err
+}
+
+// Marked tells a recall who has tried an old password.
+func (b books) Marked(ctx context.Context, questions []recall.MarkQuestion) ([]recall.MarkAnswer, error) {
+	asked := make([]usage.MarkedQuestion, len(questions))
+	for i, q := range questions {
+		asked[i] = usage.MarkedQuestion{Names: q.Account, Mark: q.Mark, Since: q.Since}
+	}
+	found, err := b.usage.Marked(ctx, asked)
+	answers := make([]recall.MarkAnswer, len(found))
+	for i, f := range found {
+		answers[i] = recall.MarkAnswer{Times: f.Times, Last: f.Last.Time, Address: f.Last.Address, RelyingParty: f.Last.RelyingParty}
+	}
+	return answers, err
 }
 
 // stuckTargets returns what has failed, and what people have to do: a page of each.
@@ -338,7 +382,7 @@ func eventText(ctx context.Context, h *house, event recall.Event) (string, error
 		return event.Text, nil
 	}
 	t, err := h.db.RecallTarget(ctx, event.Target)
-	if err != nil || t.Holder != "" && strings.Contains(event.Text, t.Holder) || t.Relying != "" && strings.Contains(event.Text, t.Relying) {
+	if err != nil || !t.Entrusted() && t.Holder != "" && strings.Contains(event.Text, t.Holder) || !t.Entrusted() && t.Relying != "" && strings.Contains(event.Text, t.Relying) {
 		return event.Text, err
 	}
 	return targetName(t) + ": " + event.Text, nil
@@ -346,6 +390,9 @@ func eventText(ctx context.Context, h *house, event recall.Event) (string, error
 
 // targetName says where a target is.
 func targetName(t tallystick.RecallTarget) string {
+	if t.Entrusted() {
+		return t.Subject
+	}
 	if t.Holder != "" && t.Relying != "" {
 		return t.Holder + " to " + t.Relying
 	}
@@ -380,7 +427,10 @@ func (p *program) recallTargets() *cobra.Command {
 					}
 					return nil
 				}
-				return p.targetTable(all, true)
+				if err := p.targetTable(all, true); err != nil {
+					return err
+				}
+				return p.sayStillTried(ctx, h, e, r)
 			})
 		},
 	}

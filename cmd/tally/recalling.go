@@ -59,7 +59,7 @@ func (p *program) openRecalling(h *house, with recallWith) (*recalling, error) {
 	}
 	keys := doors.CustodyKeys{Custody: lateKeys{h}, Names: h.db}
 	r := &recalling{}
-	if r.doors, err = doors.Open(doors.Config{Doors: h.config.Doors, Hosts: h.config.Hosts, Drivers: drivers.All(), Keys: keys, Now: h.now, Used: with.used}); err != nil {
+	if r.doors, err = doors.Open(doors.Config{Doors: h.config.Doors, Hosts: h.config.Hosts, Drivers: drivers.All(), Keys: keys, Now: h.now, Used: with.used, Vault: h.vault}); err != nil {
 		return nil, err
 	}
 	r.agents = p.agentsOf(h)
@@ -67,7 +67,7 @@ func (p *program) openRecalling(h *house, with recallWith) (*recalling, error) {
 	c := recall.Config{
 		DB: h.db, Gate: h.gate, Log: h.log, Doors: r.doors, Agents: agentDoors{r.agents}, CA: own, Now: h.now, Node: nodeName(),
 		Issuers: issuersFor(own, issuers), Account: renewals.Account, Defaults: recallDefaults(h), BooksElsewhere: with.elsewhere,
-		Connect: doors.ReachOf(h.config.Recall.Connect),
+		Connect: doors.ReachOf(h.config.Recall.Connect), Vault: h.vault, Accounts: r.doors,
 	}
 	if with.uses != nil {
 		c.Uses = books{with.uses}

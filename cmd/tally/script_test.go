@@ -35,6 +35,10 @@ func TestScript(t *testing.T) {
 			t.Fatalf("the scripts need %s: apt-get install -y --no-install-recommends openssl curl bsdutils util-linux", tool)
 		}
 	}
+	cache, err := os.UserCacheDir() // with what the lab has set up once for all tests
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -42,6 +46,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("XDG_DATA_HOME", "")
+			env.Setenv("XDG_CACHE_HOME", cache)
 			jar, err := cookiejar.New(nil)
 			env.Values[jarKey{}] = jar
 			return err

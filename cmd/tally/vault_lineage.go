@@ -83,7 +83,8 @@ func (p *program) vaultRotate() *cobra.Command {
 		Long: `Say that secrets are to be replaced now: those that are named, or all that could be
 read from a host or with a wrapping key and that nothing has replaced since. They
 are listed by "tally vault list --due" until a new value of each is entrusted.
-Nothing is changed at the systems that they open.
+Nothing is changed at the systems that they open: "tally recall open entrusted:due"
+sets new values where a door can, and proves that the old ones are refused.
 
 ` + vaultStatuses(),
 		Example: `  tally vault rotate 3qz6k5x2mhj4w7a0s9d8f1g5h2 --reason 'a colleague has left'
@@ -114,7 +115,7 @@ Nothing is changed at the systems that they open.
 			if err != nil {
 				return err
 			}
-			p.say("%s to be replaced: %q lists what is left", plural(int(n), "secret"), "tally vault list --due")
+			p.say("%s to be replaced: %q lists what is left, and %q says what a recall of it would do", plural(int(n), "secret"), "tally vault list --due", "tally recall plan entrusted:due")
 			return nil
 		})
 	}
@@ -261,16 +262,20 @@ func (p *program) writeLineage(l vault.Lineage, state string) error {
 
 func (p *program) vaultDestroy() *cobra.Command {
 	var flags dataFlags
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "destroy ID", Short: "Make all versions of a secret unreadable for good",
 		Long: `Make all versions of a secret unreadable for good, as when a customer leaves. What
 is known about it stays. Copies of the data from before still hold it, under their
-wrapping key.
+wrapping key. It asks before it does that, on a terminal; elsewhere it needs --yes.
 
 ` + vaultStatuses(),
 		Args: exactly(1, "the id of a secret"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
+				if err := p.confirm("destroy all versions of "+args[0]+" for good", yes); err != nil {
+					return err
+				}
 				s, err := h.vault.Destroy(ctx, h.actor, args[0])
 				if err == nil {
 					p.say("%s was destroyed on %s", s.ID, instant(s.Destroyed))
@@ -280,12 +285,13 @@ wrapping key.
 		},
 	}
 	flags.addTo(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
 
 func (p *program) vaultCheck() *cobra.Command {
 	var flags dataFlags
-	var accept bool
+	var accept, forget bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Look whether the database is an old copy, and what is stale in it",
 		Long: `Look whether the database is an old copy, as after a restore: the witness, a file
@@ -294,20 +300,22 @@ stale: they are not handed out until a new value is entrusted, because the syste
 that they open knows another one by now.
 
 --accept makes a new witness where the old one is lost. Whoever says it knows that
-this database is not an old copy.
+this database is not an old copy. --forget-missing says that what the database has
+lost altogether was entrusted again, or is of no use to anybody any more.
 
 ` + exitStatuses("0 nothing is stale", "1 something failed, or the witness is missing", "2 bad usage", "3 something is stale or missing"),
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error { return p.checkVault(ctx, h, accept) })
+			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error { return p.checkVault(ctx, h, accept, forget) })
 		},
 	}
 	flags.addTo(cmd)
 	cmd.Flags().BoolVar(&accept, "accept", false, "make a new witness of this database, where the old one is lost")
+	cmd.Flags().BoolVar(&forget, "forget-missing", false, "count what the database has lost altogether no more")
 	return cmd
 }
 
-func (p *program) checkVault(ctx context.Context, h *house, accept bool) error {
+func (p *program) checkVault(ctx context.Context, h *house, accept, forget bool) error {
 	if err := h.gate.Check(ctx, h.actor, gate.ReadVault, "check"); err != nil {
 		return err
 	}
@@ -319,6 +327,11 @@ func (p *program) checkVault(ctx context.Context, h *house, accept bool) error {
 	if err := h.vault.Fresh(ctx); err != nil {
 		return err
 	}
+	if forget {
+		if err := h.vault.ForgetMissing(ctx, h.actor); err != nil {
+			return err
+		}
+	}
 	sums, err := h.vault.Sums(ctx, h.actor)
 	if err != nil {
 		return err
@@ -327,8 +340,11 @@ func (p *program) checkVault(ctx context.Context, h *house, accept bool) error {
 	if inside(h.config.Data, h.vault.Witness) {
 		p.say("hint: the witness is in the data directory, and a backup of that brings it back: set vault.witness to another directory")
 	}
-	if sums.Stale+sums.Missing > 0 {
+	switch {
+	case sums.Stale > 0:
 		return &statusError{err: errors.New("this database is an old copy"), status: 3, hint: `run "tally vault list --stale", replace those where they are used, and entrust the new values`}
+	case sums.Missing > 0:
+		return &statusError{err: errors.New("this database has lost secrets that were entrusted after the backup"), status: 3, hint: `have them entrusted again, then run "tally vault check --forget-missing"`}
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-ldap/ldap/v3"
+
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver/network"
 )
@@ -25,6 +27,7 @@ import (
 // A Server says where a directory is and how to sign in there.
 type Server struct {
 	URL          *url.URL // of ParseURL
+	Address      string   // host:port to connect to where the host of URL has several addresses, "" is that of URL
 	Bind         string   // the name to sign in with, "" signs nobody in by a password
 	PasswordFile string
 	External     bool   // sign in by SASL EXTERNAL: as who one is at a socket, or by Certificate
@@ -62,6 +65,17 @@ func (s Server) Base() string {
 		return ""
 	}
 	return strings.TrimPrefix(s.URL.Path, "/")
+}
+
+// Below says whether an entry is the base or below it, however the two DNs are written (RFC 4514).
+// Nothing is below what is no DN.
+func Below(base, dn string) bool {
+	above, err := ldap.ParseDN(base)
+	if err != nil {
+		return false
+	}
+	entry, err := ldap.ParseDN(dn)
+	return err == nil && (above.AncestorOfFold(entry) || above.EqualFold(entry))
 }
 
 // Host is how a directory is called in places: host:port, or the path of its socket.

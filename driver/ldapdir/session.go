@@ -3,6 +3,7 @@
 package ldapdir
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -64,9 +65,7 @@ func (l *Lobby) Dial(ctx context.Context, s Server) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{Conn: ldap.NewConn(&bounded{Conn: conn}, s.URL.Scheme != "ldap" || !s.Plain), Host: s.Host()}
-	session.Start()
-	session.SetTimeout(s.Timeout)
+	session := s.session(conn)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if err := s.signIn(session); err != nil {
@@ -80,6 +79,14 @@ func (l *Lobby) Dial(ctx context.Context, s Server) (*Session, error) {
 		return nil, err
 	}
 	return session, nil
+}
+
+// session speaks LDAP on a connection.
+func (s Server) session(conn net.Conn) *Session {
+	session := &Session{Conn: ldap.NewConn(&bounded{Conn: conn}, s.URL.Scheme != "ldap" || !s.Plain), Host: s.Host()}
+	session.Start()
+	session.SetTimeout(s.Timeout)
+	return session
 }
 
 func (l *Lobby) remember(attempt string) {
@@ -110,7 +117,7 @@ func (s Server) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialer.DialContext(ctx, "tcp", s.URL.Host)
+	conn, err := dialer.DialContext(ctx, "tcp", cmp.Or(s.Address, s.URL.Host))
 	if err != nil {
 		return nil, later(ctx, "couldn't reach "+s.URL.Host, err)
 	}
@@ -215,49 +222,61 @@ func Word(err error) string {
 	return "unavailable"
 }
 
-// A Keeper keeps one session between the rounds of a watch, and ends it when nobody has asked
-// for it for a while: a sign-in each second would fill the log of the directory.
+// A Keeper keeps sessions between calls, and ends those that nobody has asked for for a while: a
+// sign-in each second would fill the log of the directory. Its methods are safe for several
+// goroutines.
 type Keeper struct {
-	mu    sync.Mutex
-	kept  *Session    // guarded by mu
-	as    string      // guarded by mu: who it signed in as
-	timer *time.Timer // guarded by mu
+	mu   sync.Mutex
+	kept map[*Session]*keeping // guarded by mu
 }
 
-// keptFor is how long a session is kept that nobody asks for.
-const keptFor = 2 * time.Minute
+// A keeping is what a Keeper knows of a session.
+type keeping struct {
+	as    string // who it signed in as
+	timer *time.Timer
+}
 
-// Take returns the session that was put back, if it still stands and is of the same attempt.
+const (
+	keptFor  = 2 * time.Minute // is how long a session is kept that nobody asks for
+	mostKept = 16              // sessions of one Keeper
+)
+
+// Take returns a session that was put back, if one still stands that is of the same attempt; else nil.
 func (k *Keeper) Take(as string) *Session {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	session := k.kept
-	k.kept = nil
-	if session == nil {
-		return nil
-	}
-	k.timer.Stop()
-	if session.IsClosing() || k.as != as {
+	for session, kept := range k.kept {
+		if kept.as != as && !session.IsClosing() {
+			continue // it may be asked for again; else its time ends it
+		}
+		delete(k.kept, session)
+		kept.timer.Stop()
+		if !session.IsClosing() {
+			return session
+		}
 		session.Close()
-		return nil
 	}
-	return session
+	return nil
 }
 
 // Put keeps a session.
 func (k *Keeper) Put(session *Session, as string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.kept != nil {
-		k.kept.Close()
-		k.timer.Stop()
+	if len(k.kept) >= mostKept {
+		session.Close()
+		return
 	}
-	k.kept, k.as = session, as
-	k.timer = time.AfterFunc(keptFor, func() {
+	if k.kept == nil {
+		k.kept = map[*Session]*keeping{}
+	}
+	kept := &keeping{as: as}
+	k.kept[session] = kept
+	kept.timer = time.AfterFunc(keptFor, func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if k.kept == session {
-			k.kept = nil
+		if k.kept[session] == kept { // else somebody has taken it meanwhile
+			delete(k.kept, session)
 			session.Close()
 		}
 	})

@@ -33,6 +33,12 @@ func Reach(host, own string) string {
 	return "127.0.0.1"
 }
 
+// Addresses returns what is behind the address of a listener, host:port without a name, as the
+// machine that connects sees it.
+func Addresses(ctx context.Context, h driver.Host, address string) ([]string, error) {
+	return (&prober{host: h}).resolve(ctx, address)
+}
+
 // resolve returns the addresses behind a listener's, as the machine that connects
 // sees them: a balancer's name may mean something else elsewhere.
 func (p *prober) resolve(ctx context.Context, address string) ([]string, error) {

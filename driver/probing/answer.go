@@ -10,6 +10,9 @@ import (
 // answerLimit bounds what is kept of an answer, in bytes.
 const answerLimit = 1 << 10
 
+// Clean makes foreign text fit for the Answer of an attempt.
+func Clean(text string) string { return clean(text) }
+
 // clean makes foreign text fit for a page, a terminal and a log: printable, lines
 // joined by spaces, at most answerLimit bytes.
 func clean(text string) string {

@@ -8,13 +8,16 @@
 // password over TLS or at the socket of Samba; where the domain controller does not take the password it
 // is not tried again before it is written anew, because a few tries lock an account.
 //
-// Between calls it keeps one connection for some minutes, and who was turned away, in memory.
+// It rotates the passwords of accounts that people have made; see rotate.go.
+//
+// Between calls it keeps connections for some minutes, and who was turned away, in memory.
 package ad
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -38,14 +41,20 @@ type Options struct {
 
 	Every             time.Duration `option:"every" default:"1s" help:"how often to ask whether something has changed"`
 	Method            string        `option:"method" default:"auto" help:"how changes are read: dirsync, usn, or auto, which takes usn where dirsync is denied"`
-	WriteBind         string        `option:"write-bind" help:"who takes changes back (default bind)"`
+	WriteBind         string        `option:"write-bind" help:"who takes changes back (default bind) and resets passwords (default each account changes its own)"`
 	WritePasswordFile string        `option:"write-password-file" help:"absolute path of the file with the password of write-bind"`
+
+	Admins bool `option:"admins" help:"rotate passwords of administrators of the domain too (those of its protected groups), which are refused else"`
+
+	KDC             string        `option:"kdc" help:"where passwords are tried by Kerberos: host:port, or none (default port 88 of the host of url)"`
+	Realm           string        `option:"realm" help:"the realm of Kerberos (default the name of the domain in capitals)"`
+	OldPasswordTime time.Duration `option:"old-password-time" default:"1h" help:"how long the domain controller takes the old password after a new one is set, as it is configured there; 0 for not at all"`
 }
 
 // Driver returns the driver. All that one value opens shares who was turned away.
 func Driver() driver.Driver {
 	lobby := &ldapdir.Lobby{}
-	return driver.New("ad", "Active Directory: credentials of accounts, what they open, and every change of them", func(o Options) (*AD, error) {
+	return driver.New("ad", "Active Directory: credentials of accounts, what they open, every change of them, and new passwords for them", func(o Options) (*AD, error) {
 		return open(o, lobby)
 	})
 }
@@ -78,6 +87,13 @@ func open(o Options, lobby *ldapdir.Lobby) (*AD, error) {
 		return nil, invalid("option every: %v is not between 100ms and 1h", o.Every)
 	case (o.WriteBind == "") != (o.WritePasswordFile == ""):
 		return nil, invalid("options write-bind and write-password-file belong together: give both or none")
+	case o.OldPasswordTime < 0 || o.OldPasswordTime > 30*24*time.Hour:
+		return nil, invalid("option old-password-time: %v is not between 0 and 720h", o.OldPasswordTime)
+	}
+	if o.KDC != "" && o.KDC != kdcNone {
+		if _, _, err := net.SplitHostPort(o.KDC); err != nil {
+			return nil, invalid("option kdc: %q is neither host:port nor none", o.KDC)
+		}
 	}
 	return d, nil
 }
@@ -103,17 +119,18 @@ type domain struct {
 	service       string // DN of the settings of this domain controller
 	invocation    string // GUID of its database
 	highest       uint64 // its update sequence number
+	clock         time.Time
 }
 
 // ask reads the root.
 func ask(ctx context.Context, s *ldapdir.Session) (domain, error) {
-	root, err := s.Root(ctx, "defaultNamingContext", "configurationNamingContext", "dsServiceName", "highestCommittedUSN")
+	root, err := s.Root(ctx, "defaultNamingContext", "configurationNamingContext", "dsServiceName", "highestCommittedUSN", "currentTime")
 	if err != nil {
 		return domain{}, err
 	}
 	d := domain{
 		base: ldapdir.Text(root, "defaultNamingContext"), configuration: ldapdir.Text(root, "configurationNamingContext"),
-		service: ldapdir.Text(root, "dsServiceName"),
+		service: ldapdir.Text(root, "dsServiceName"), clock: ldapdir.Time(ldapdir.Text(root, "currentTime")),
 	}
 	if d.highest, err = number(ldapdir.Text(root, "highestCommittedUSN")); err != nil || d.base == "" {
 		return domain{}, invalid("what answers at %s is no domain controller", s.Host)

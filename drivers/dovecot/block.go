@@ -167,13 +167,25 @@ func (d *door) kick(ctx context.Context, h driver.Host, c *block, leaf *x509.Cer
 	if user == "" {
 		return driver.Blocked{Left: []string{"sessions of the certificate that were open: Dovecot does not tell whose they are (auth_ssl_username_from_cert, ssl_cert_username_field); end them with doveadm kick"}}, nil
 	}
+	return d.end(ctx, h, user)
+}
+
+// end ends the sessions of a user.
+func (d *door) end(ctx context.Context, h driver.Host, user string) (driver.Blocked, error) {
+	if isPattern(user) {
+		return driver.Blocked{Left: []string{"sessions of " + strconv.Quote(user) + " that are open: doveadm would read the name as a pattern or an option; end them by restarting Dovecot"}}, nil
+	}
 	open, err := d.sessions(ctx, h, user)
 	if err != nil || open == 0 {
 		return driver.Blocked{}, err
 	}
 	// 68 says that nobody was there any more.
-	if output, err := h.Run(ctx, driver.Command{Args: []string{"doveadm", "-c", d.Config, "kick", user}}); err != nil || output.Exit != 0 && output.Exit != 68 {
-		return driver.Blocked{}, fmt.Errorf("couldn't end the sessions of %s: exit status %d: %w", user, output.Exit, err)
+	output, err := h.Run(ctx, driver.Command{Args: []string{"doveadm", "-c", d.Config, "kick", user}})
+	if err != nil {
+		return driver.Blocked{}, fmt.Errorf("couldn't end the sessions of %s: %w", user, err)
+	}
+	if output.Exit != 0 && output.Exit != 68 {
+		return driver.Blocked{}, fmt.Errorf("couldn't end the sessions of %s: exit status %d: %s", user, output.Exit, installing.Said(output))
 	}
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		left, err := d.sessions(ctx, h, user)
@@ -210,10 +222,15 @@ func userOf(c *block, leaf *x509.Certificate) string {
 	if strings.Contains(c.values["auth_username_format"], "%L") {
 		user = strings.ToLower(user)
 	}
-	if user == "" || user[0] == '-' || strings.ContainsFunc(user, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`*?\`, r) }) {
+	if user == "" || isPattern(user) {
 		return ""
 	}
 	return user
+}
+
+// isPattern says whether doveadm would read a name as more than that: a pattern, or an option.
+func isPattern(user string) bool {
+	return user[0] == '-' || strings.ContainsFunc(user, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`*?\`, r) })
 }
 
 // fieldNames are what ssl_cert_username_field calls parts of a subject (those of OpenSSL).

@@ -57,7 +57,7 @@ func TestParse(t *testing.T) {
 	if d := cmp.Diff(want, listeners); d != "" {
 		t.Errorf("listeners (-want +got):\n%s", d)
 	}
-	d := &door{Options{Config: "/etc/dovecot/dovecot.conf"}}
+	d := &door{Options: Options{Config: "/etc/dovecot/dovecot.conf"}}
 	if d := cmp.Diff([]string{"/etc/dovecot/ca.pem", "/etc/dovecot/other.pem"}, d.authorityFiles(c)); d != "" {
 		t.Errorf("files of CAs (-want +got):\n%s", d)
 	}
@@ -78,7 +78,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("a listener has the address %q", p.Address)
 			}
 		}
-		d := &door{Options{Config: "/etc/dovecot/dovecot.conf"}}
+		d := &door{Options: Options{Config: "/etc/dovecot/dovecot.conf"}}
 		for _, path := range append(d.authorityFiles(c), userFiles(c)...) {
 			if !strings.HasPrefix(path, "/") {
 				t.Errorf("a file has the path %q", path)

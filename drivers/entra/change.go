@@ -208,11 +208,3 @@ func (r *ring) patiently(ctx context.Context, what string, shows func() (bool, e
 		}
 	}
 }
-
-// forbidden says what permission is missing where an error is for want of one.
-func (r *ring) forbidden(err error, permission string) error {
-	if said, ok := errors.AsType[*apiError](err); ok && said.Status == http.StatusForbidden {
-		return fmt.Errorf("%w; grant %s to the application %s in the tenant %s, or have an administrator there do it", err, permission, r.application, r.tenant)
-	}
-	return err
-}

@@ -41,12 +41,14 @@ type client struct {
 	http        *http.Client
 	host        driver.Host
 	login       *url.URL
+	graph       *url.URL
 	base        *url.URL // of the service
 	scope       string   // of its tokens
 	tenant      string
 	application string // that signs in
 	material    driver.Material
 	secret      driver.Secret
+	named       string // what sign-in logs call the secret, where that is known
 	now         func() time.Time
 	// used is told of each sign-in that was answered; nil tells nobody.
 	used func(tallystick.Use)
@@ -60,7 +62,7 @@ type client struct {
 // recall has replaced is taken up.
 func (e *Entra) client(ctx context.Context, h driver.Host, tenant string, now func() time.Time) (*client, error) {
 	c := &client{
-		cloud: e.cloud, host: h, login: e.login, base: e.graph, scope: e.Scope, tenant: tenant,
+		cloud: e.cloud, host: h, login: e.login, graph: e.graph, base: e.graph, scope: e.Scope, tenant: tenant,
 		application: cmp.Or(e.As, e.Application), now: now, left: new(atomic.Int64),
 	}
 	c.left.Store(int64(e.Patience))
@@ -287,4 +289,12 @@ func (c *client) wait(ctx context.Context, said time.Duration, try int) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// forbidden says what permission is missing where an error is for want of one.
+func (c *client) forbidden(err error, permission string) error {
+	if said, ok := errors.AsType[*apiError](err); ok && said.Status == http.StatusForbidden {
+		return fmt.Errorf("%w; grant %s to the application %s in the tenant %s, or have an administrator there do it", err, permission, c.application, c.tenant)
+	}
+	return err
 }

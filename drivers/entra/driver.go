@@ -3,10 +3,12 @@
 // Package entra is the driver of Microsoft Entra ID, the directory of Microsoft 365. In one
 // tenant or in thousands it finds the credentials of applications and what they open (find.go),
 // watches the logs of who signs in, what is changed and which mail is read (watch.go), and is a
-// door: it lets a certificate sign in or keeps it out (look.go, trust.go, block.go).
+// door: it lets a certificate sign in or keeps it out (look.go, trust.go, block.go), and replaces
+// client secrets (rotate.go).
 //
 // It is written to these pages of learn.microsoft.com, which are named where they decide
 // something: "keyCredential resource type", "application: addKey", "application: removeKey",
+// "application: addPassword", "application: removePassword", "passwordCredential resource type",
 // "Generate proof of possession tokens for rolling keys", "Update application", "Microsoft
 // Graph throttling guidance", "Paging Microsoft Graph data", "Microsoft Graph error responses
 // and resource types", "Microsoft identity platform and the OAuth 2.0 client credentials
@@ -50,6 +52,7 @@ type Options struct {
 	Sessions    bool          `option:"sessions" default:"false" help:"with block grant, end the sessions of those people whose permission was taken away"`
 	Credential  string        `option:"credential" help:"PEM file of the certificate and key that sign in; it is read anew each time"`
 	Secret      string        `option:"secret" help:"file whose first line is the client secret, for who signs in by one"`
+	SecretLife  time.Duration `option:"secret-life" help:"how long a client secret is good that a rotation makes, at least 24h; Microsoft's two years without it"`
 	Login       string        `option:"login" default:"https://login.microsoftonline.com" help:"where applications sign in, for other clouds"`
 	Graph       string        `option:"graph" default:"https://graph.microsoft.com" help:"where Microsoft Graph is, for other clouds"`
 	Scope       string        `option:"scope" default:"https://graph.microsoft.com/.default" help:"what a token is asked for"`
@@ -93,6 +96,7 @@ var (
 	_ driver.Looker  = (*Entra)(nil)
 	_ driver.Truster = (*Entra)(nil)
 	_ driver.Blocker = (*Entra)(nil)
+	_ driver.Rotator = (*Entra)(nil)
 	_ driver.Verbed  = (*Entra)(nil)
 )
 
@@ -128,6 +132,8 @@ func open(o Options, shared *cloud) (*Entra, error) {
 		return nil, invalid("option as: name another application, which can undo the block: the one that is blocked cannot")
 	case o.Credential != "" && o.Secret != "":
 		return nil, invalid("options credential and secret: one of them signs in")
+	case o.SecretLife != 0 && o.SecretLife < 24*time.Hour:
+		return nil, invalid("option secret-life: %v is less than 24h", o.SecretLife)
 	case o.Patience < 0 || o.Patience > time.Hour:
 		return nil, invalid("option patience: %v is not between 0 and 1h", o.Patience)
 	case o.Concurrency < 1 || o.Concurrency > mostTogether:
@@ -136,15 +142,18 @@ func open(o Options, shared *cloud) (*Entra, error) {
 	return e, e.checkWatch()
 }
 
-// Verbs returns those of a door when the options name one.
+// Verbs returns those of a door when the options name one. Without option application there is
+// nothing to look at, and whoever signs in replaces the secrets of others.
 func (e *Entra) Verbs() []string {
-	if e.Tenant == "" || e.Application == "" {
+	switch {
+	case e.Tenant == "" || e.Application == "" && e.As == "":
 		return nil
-	}
-	if e.How != blockKey { // a further key would be shut out too
+	case e.Application == "":
+		return []string{"rotate"}
+	case e.How != blockKey: // a further key would be shut out too
 		return []string{"look", "block"}
 	}
-	return []string{"look", "trust", "block"}
+	return []string{"look", "trust", "block", "rotate"}
 }
 
 // guid reads an identifier as Microsoft writes them.

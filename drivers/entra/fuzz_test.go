@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 )
 
 // Whatever a page is, its elements are whole JSON values.
@@ -41,6 +42,22 @@ func FuzzKey(f *testing.F) {
 		k.lets(time.Unix(0, 0))
 		k.marked()
 		if name := k.name(); name != tallystick.NormalName(name) || strings.ContainsAny(name, " \n") {
+			t.Errorf("the name is %q", name)
+		}
+	})
+}
+
+// Whatever is said of client secrets, one has a name in the normal form or none, and an empty value
+// is none of them.
+func FuzzSecrets(f *testing.F) {
+	f.Add([]byte(`{"id":"1","passwordCredentials":[{"displayName":"Tallystick o-1","hint":"abc","keyId":"8f1c2f0e-5b0a-4f0e-9d0a-6a1f7d1c5e11"}]}`), "abc8Q~")
+	f.Add([]byte(`{"passwordCredentials":[{"hint":null,"keyId":"x"},{"hint":"ab"},{"hint":"ab","endDateTime":"2027-01-01T00:00:00Z"}]}`), "ab")
+	f.Fuzz(func(t *testing.T, text []byte, value string) {
+		var o secretOwner
+		if json.Unmarshal(text, &o) != nil {
+			return
+		}
+		if name := o.nameOf(driver.NewSecret(value)); name != tallystick.NormalName(name) || name != "" && value == "" {
 			t.Errorf("the name is %q", name)
 		}
 	})

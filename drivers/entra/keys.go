@@ -156,11 +156,16 @@ func (e *Entra) ring(ctx context.Context, h driver.Host, now func() time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	kind := "applications"
-	if e.Object == "service-principal" {
-		kind = "servicePrincipals"
-	}
+	kind := e.kind()
 	return &ring{client: c, subject: e.Application, kind: kind, path: fmt.Sprintf("/v1.0/%s(appId='%s')", kind, e.Application)}, nil
+}
+
+// kind is where keys and secrets are kept, as in places.
+func (e *Entra) kind() string {
+	if e.Object == "service-principal" {
+		return "servicePrincipals"
+	}
+	return "applications"
 }
 
 // look reads the object with its keys. Asked for so, Microsoft gives the certificates too

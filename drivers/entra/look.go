@@ -17,7 +17,7 @@ func (e *Entra) Look(ctx context.Context, request driver.LookRequest) (driver.Vi
 		return driver.View{}, err
 	}
 	r.used = request.Used
-	listener, err := e.listener(ctx, request.Host)
+	listener, err := e.listener(ctx, request.Host, e.Application)
 	if err != nil {
 		return driver.View{}, err
 	}
@@ -44,11 +44,11 @@ func (e *Entra) Look(ctx context.Context, request driver.LookRequest) (driver.Vi
 	return view, nil
 }
 
-// listener is the token endpoint of the tenant.
-func (e *Entra) listener(ctx context.Context, h driver.Host) (driver.Listener, error) {
+// listener is the token endpoint of the tenant, for an application.
+func (e *Entra) listener(ctx context.Context, h driver.Host, application string) (driver.Listener, error) {
 	l := driver.Listener{
 		Address: hostPort(e.login), ServerName: e.login.Hostname(), Protocol: "oauth",
-		Details: map[string]string{"token_endpoint": tokenEndpoint(e.login, e.Tenant).String(), "client_id": e.Application, "scope": e.Scope},
+		Details: map[string]string{"token_endpoint": tokenEndpoint(e.login, e.Tenant).String(), "client_id": application, "scope": e.Scope},
 	}
 	if e.CA != "" {
 		roots, err := h.ReadFile(ctx, e.CA, maxFile)

@@ -3,7 +3,9 @@
 package entra
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -126,18 +128,21 @@ func (c *client) ask(ctx context.Context) (status int, wait time.Duration, answe
 	}
 	answer = oauth.Read(response.Header, text)
 	answer.IDs.Correlation = correlation
-	c.tell(response.StatusCode, answer)
+	c.tell(ctx, response.StatusCode, answer)
 	return response.StatusCode, retryAfter(response.Header, c.now()), answer, nil
 }
 
 // tell says that this driver has signed in, so that nobody takes it for a thief.
-func (c *client) tell(status int, answer oauth.Answer) {
+func (c *client) tell(ctx context.Context, status int, answer oauth.Answer) {
 	if c.used == nil || status != http.StatusOK && !answer.Refused(status) {
 		return
 	}
-	names := []string{"account:entra-app/" + c.application}
-	if c.material.Key != nil {
+	names := []string{accountName(c.application)} // so are those who show a wrong secret
+	switch {
+	case c.material.Key != nil:
 		names = c.material.Names()
+	case status == http.StatusOK:
+		names = []string{cmp.Or(c.named, c.ownSecret(ctx, answer.Token), names[0])}
 	}
 	use := tallystick.Use{
 		Time: c.now(), Level: tallystick.LevelToken, Credential: names, RelyingParty: "entra:" + c.tenant + "/" + resourceOf(c.scope),
@@ -147,6 +152,27 @@ func (c *client) tell(status int, answer oauth.Answer) {
 		use.Outcome, use.Detail = tallystick.OutcomeRefused, answer.String()
 	}
 	c.used(use)
+}
+
+func accountName(application string) string { return "account:entra-app/" + application }
+
+// ownSecret names the client secret that has signed in, as sign-in logs do, where the
+// application may read its own secrets; "" elsewhere. An application of another tenant is not there.
+func (c *client) ownSecret(ctx context.Context, token driver.Secret) string {
+	if c.base != c.graph {
+		return "" // the token is for something else
+	}
+	u := c.url("/v1.0/applications(appId='"+c.application+"')", url.Values{"$select": {"id,passwordCredentials"}})
+	response, err := c.roundTrip(ctx, http.MethodGet, u, http.Header{"Authorization": {"Bearer " + token.Reveal()}, "Accept": {"application/json"}}, nil)
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	var own secretOwner
+	if response.StatusCode != http.StatusOK || json.NewDecoder(response.Body).Decode(&own) != nil {
+		return ""
+	}
+	return own.nameOf(c.secret)
 }
 
 // resourceOf names what a token is for, as sign-in logs do.

@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Command   string        `option:"command" help:"the program with its arguments: words with blanks between them, quotes around words that have blanks; there is no shell"`
 	Listeners []string      `option:"listeners" help:"where the new certificate must be shown after install: tls://host:port?sni=name, https://... and so on"`
-	Verbs     []string      `option:"verbs" default:"install,trust,block,probe" help:"what the program can do, besides look"`
+	Verbs     []string      `option:"verbs" default:"install,trust,block,probe" help:"what the program can do, besides look: install, trust, block, probe, rotate and supply"`
 	Timeout   time.Duration `option:"timeout" default:"2m" help:"how long the program may take for one request"`
 	Patience  time.Duration `option:"patience" default:"30s" help:"how long listeners may go on showing the old certificate after install"`
 }
@@ -47,6 +47,8 @@ var (
 	_ driver.Truster   = (*Door)(nil)
 	_ driver.Blocker   = (*Door)(nil)
 	_ driver.Prober    = (*Door)(nil)
+	_ driver.Rotator   = (*Door)(nil)
+	_ driver.Supplier  = (*Door)(nil)
 )
 
 func open(o Options) (*Door, error) {
@@ -58,8 +60,8 @@ func open(o Options) (*Door, error) {
 		return nil, invalid("option command: name the program")
 	}
 	for _, verb := range o.Verbs {
-		if !slices.Contains([]string{"install", "trust", "block", "probe"}, verb) {
-			return nil, invalid("option verbs: %q is none of install, trust, block and probe", verb)
+		if !slices.Contains([]string{"install", "trust", "block", "probe", "rotate", "supply"}, verb) {
+			return nil, invalid("option verbs: %q is none of install, trust, block, probe, rotate and supply", verb)
 		}
 	}
 	if o.Timeout < time.Second || o.Patience < 0 {

@@ -228,7 +228,7 @@ func TestSchema(t *testing.T) {
 	}
 	for name, value := range map[string]any{
 		"request": request{}, "answer": answer{}, "credential": public{}, "error": problem{}, "view": view{}, "shown": shown{},
-		"held": held{}, "attempt": attempt{}, "listener": driver.Listener{}, "accepted": driver.Accepted{},
+		"held": held{}, "attempt": attempt{}, "secret": secret{}, "account": account{}, "trial": trial{}, "listener": driver.Listener{}, "accepted": driver.Accepted{},
 	} {
 		var documented []string
 		for property := range schema.Defs[name].Properties {
@@ -264,7 +264,10 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"v":1,"error":{"kind":"denied","text":"\u001b[31m"}}`))
 	f.Add([]byte(`{"v":1,"changed":true,"how":["a"],"detail":"b","closed":-1,"left":["c"],"attempts":[{"listener":9}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		a, err := decode(text)
+		a, err := decode(text, hidden{"s3cret"}, nil)
+		if err == nil && a.Error != nil {
+			err = a.Error.error()
+		}
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\x00\x1b\n") {
 				t.Fatalf("an error that is not fit to print: %q", err)

@@ -36,7 +36,7 @@ func (v *view) read(named []driver.Listener) (driver.View, error) {
 		if !slices.ContainsFunc(view.Listeners, func(other driver.Listener) bool {
 			return other.Address == l.Address && other.ServerName == l.ServerName
 		}) {
-			view.Listeners = append(view.Listeners, l)
+			view.Listeners = append(view.Listeners, edited(l, clean))
 		}
 	}
 	for _, s := range v.Shown {

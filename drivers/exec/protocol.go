@@ -33,7 +33,7 @@ const (
 // A request is what the program reads.
 type request struct {
 	V         int               `json:"v"`
-	Verb      string            `json:"verb"` // look, read, install, trust, block, probe
+	Verb      string            `json:"verb"` // look, read, install, trust, block, probe, and those of rotate.go
 	Now       time.Time         `json:"now"`
 	New       *public           `json:"new,omitempty"`        // install, trust
 	Old       *public           `json:"old,omitempty"`        // block
@@ -41,9 +41,17 @@ type request struct {
 	Try       *public           `json:"credential,omitempty"` // probe
 	Key       string            `json:"key,omitempty"`        // install, probe: PEM, PKCS #8
 	CRLs      []string          `json:"crls,omitempty"`       // block: PEM
-	Withdraw  bool              `json:"withdraw,omitempty"`   // trust
+	Withdraw  bool              `json:"withdraw,omitempty"`   // trust, set-secret
 	Lift      bool              `json:"lift,omitempty"`       // block
 	Listeners []driver.Listener `json:"listeners,omitempty"`  // probe
+
+	Account   string  `json:"account,omitempty"`    // of the verbs of rotation
+	System    string  `json:"system,omitempty"`     // supply-secret: where the account is
+	OldSecret *secret `json:"old_secret,omitempty"` // set-secret, drop-secret, test-secret, supply-secret
+	NewSecret *secret `json:"new_secret,omitempty"` // the same; set-secret of what the system makes has none
+	Order     string  `json:"order,omitempty"`      // set-secret, drop-secret, test-secret
+	Again     bool    `json:"again,omitempty"`      // set-secret
+	TryOld    bool    `json:"try_old,omitempty"`    // test-secret
 }
 
 // A public is a driver.Public in text.
@@ -66,6 +74,11 @@ type answer struct {
 	Closed  int       `json:"closed,omitempty"` // block
 	Left    []string  `json:"left,omitempty"`
 	Tries   []attempt `json:"attempts,omitempty"` // probe
+
+	Account *account `json:"account,omitempty"`      // look-account
+	Made    *secret  `json:"made,omitempty"`         // set-secret, where the system makes it
+	Old     []trial  `json:"old_attempts,omitempty"` // test-secret
+	New     []trial  `json:"new_attempts,omitempty"` // test-secret
 }
 
 type problem struct {
@@ -103,8 +116,9 @@ type attempt struct {
 	Served   string `json:"served,omitempty"`
 }
 
-// ask runs the program with one request.
-func (d *Door) ask(ctx context.Context, h driver.Host, r request, now func() time.Time) (answer, error) {
+// ask runs the program with one request. Texts that are known, because the program has said them
+// before it was told any secret, are shown as they are.
+func (d *Door) ask(ctx context.Context, h driver.Host, r request, now func() time.Time, known ...string) (answer, error) {
 	r.V, r.Now = version, now().UTC()
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -114,24 +128,48 @@ func (d *Door) ask(ctx context.Context, h driver.Host, r request, now func() tim
 	if err != nil {
 		return answer{}, fmt.Errorf("couldn't %s by %s: %w", r.Verb, d.command[0], err)
 	}
+	hidden := r.hidden()
 	switch output.Exit {
 	case 0:
-		return decode(output.Stdout)
+		a, err := decode(output.Stdout, hidden, known)
+		if err != nil {
+			return answer{}, r.unknown(err)
+		}
+		if a.Error != nil {
+			return answer{}, a.Error.error()
+		}
+		return a, nil
 	case later:
-		return answer{}, fmt.Errorf("%w: %s says: %s", tallystick.ErrUnavailable, d.command[0], complaint(output))
+		return answer{}, fmt.Errorf("%w: %s says: %s", tallystick.ErrUnavailable, d.command[0], complaint(output, hidden))
 	}
-	return answer{}, fmt.Errorf("%s ended with exit status %d: %s", d.command[0], output.Exit, complaint(output))
+	return answer{}, fmt.Errorf("%s ended with exit status %d: %s", d.command[0], output.Exit, complaint(output, hidden))
 }
 
-// complaint is what a program said of its failure. Its standard output is an answer, which
-// may hold a key, and is quoted nowhere.
-func complaint(output driver.Output) string {
-	output.Stdout = nil
-	return installing.Said(output)
+// unknown makes an error of an answer that makes no sense. A program that was to write may have
+// done so, and what it says is not the end of it then: it is asked again.
+func (r request) unknown(err error) error {
+	switch r.Verb {
+	case "install", "trust", "block", "set-secret", "drop-secret", "supply-secret":
+		return fmt.Errorf("%w: nobody knows whether the program has done %s: %s", tallystick.ErrUnavailable, r.Verb, err)
+	}
+	return err
 }
 
-// decode reads an answer. Its errors quote nothing of it but the text of its own error.
-func decode(text []byte) (answer, error) {
+// maxSaid is what a Host keeps of what a program says.
+const maxSaid = 1 << 20
+
+// complaint is what a program said of its failure, without what it was not to say. Its standard
+// output is an answer, which may hold a key, and is quoted nowhere.
+func complaint(output driver.Output, hidden hidden) string {
+	if len(output.Stderr) >= maxSaid {
+		return "it said more than is kept" // the end of which may be half a secret
+	}
+	return installing.Said(driver.Output{Stderr: []byte(hidden.strip(string(output.Stderr)))})
+}
+
+// decode reads an answer. Its errors are ErrInvalid and quote nothing of it but names of members,
+// and nothing that is shown of it is hidden or made by the system.
+func decode(text []byte, hidden hidden, known []string) (answer, error) {
 	var a answer
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -139,9 +177,9 @@ func decode(text []byte) (answer, error) {
 		var kind *json.UnmarshalTypeError
 		switch {
 		case errors.As(err, &kind):
-			return answer{}, invalid("the answer of the program is of another form: %s is a %s", network.Quote(kind.Field), kind.Value)
+			return answer{}, invalid("the answer of the program is of another form: %s is a %s", network.Quote(hidden.strip(kind.Field)), kind.Value)
 		case strings.HasPrefix(err.Error(), "json: unknown field "):
-			return answer{}, invalid("the answer of the program has a member that the protocol does not know: %s", network.Clean(strings.TrimPrefix(err.Error(), "json: unknown field ")))
+			return answer{}, invalid("the answer of the program has a member that the protocol does not know: %s", network.Clean(hidden.strip(strings.TrimPrefix(err.Error(), "json: unknown field "))))
 		}
 		return answer{}, invalid("the answer of the program is not one JSON object of at most 1 MiB")
 	}
@@ -151,9 +189,14 @@ func decode(text []byte) (answer, error) {
 	if a.V != version {
 		return answer{}, invalid("the answer of the program is of version %d, not %d", a.V, version)
 	}
-	if a.Error != nil {
-		return answer{}, a.Error.error()
+	if a.Made != nil {
+		made, err := a.Made.read()
+		if err != nil {
+			return answer{}, err
+		}
+		hidden = hidden.and(made)
 	}
+	a.hide(hidden, known)
 	return a, nil
 }
 
@@ -219,6 +262,18 @@ func clean(text string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(text[:min(len(text), maxText)], ""))
+}
+
+// edited returns a listener with each text of it edited.
+func edited(l driver.Listener, edit func(string) string) driver.Listener {
+	other := driver.Listener{Address: edit(l.Address), Protocol: edit(l.Protocol), ServerName: edit(l.ServerName)}
+	for name, value := range l.Details {
+		if other.Details == nil {
+			other.Details = map[string]string{}
+		}
+		other.Details[edit(name)] = edit(value)
+	}
+	return other
 }
 
 func cleaned(texts []string) []string {

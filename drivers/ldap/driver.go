@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package ldap is the driver of directories that speak LDAP version 3, such as OpenLDAP: it
-// finds the credentials of accounts and what they open, sees them change, and takes a change back.
-// For Active Directory there is the driver ad.
+// finds the credentials of accounts and what they open, sees them change, takes a change back, and
+// rotates passwords. For Active Directory there is the driver ad.
 //
 // It reads changes by the change numbers of OpenLDAP (entryCSN), or by the time of the last
-// change (modifyTimestamp, RFC 4512 section 3.4.4) where there are none. It never reads a
-// password, nor a hash of one. Where the directory does not take the password of the account that it
+// change (modifyTimestamp, RFC 4512 section 3.4.4) where there are none. It never
+// reads a password, nor a hash of one, but those of an account whose password it rotates. Where the directory does not take the password of the account that it
 // signs in with, it is not tried again before it is written anew.
 //
-// Between calls it keeps one connection for some minutes, and who was turned away, in memory.
+// Between calls it keeps connections for some minutes, and who was turned away, in memory.
 package ldap
 
 import (
@@ -39,14 +39,21 @@ type Options struct {
 	Every  time.Duration `option:"every" default:"2s" help:"how often to ask what has changed"`
 	Late   time.Duration `option:"late" default:"1m" help:"how far back to ask each time, for what other servers have sent late"`
 
-	WriteBind         string `option:"write-bind" help:"DN of who takes changes back (default who signs in)"`
+	WriteBind         string `option:"write-bind" help:"DN of who takes changes back and sets passwords (default who signs in; who may not read a password is not asked to set it, then each account does that itself with its old one)"`
 	WritePasswordFile string `option:"write-password-file" help:"absolute path of the file with the password of write-bind"`
+
+	Policy   string   `option:"policy" help:"DN of the password policy of accounts that name none, where the directory does not let its default be read; none says that they have none"`
+	Replicas []string `option:"replicas" help:"URLs of the other servers of the directory, at which passwords are tried as well"`
+
+	MailListeners []string `option:"mail-listeners" help:"mail servers that ask this directory, at which passwords are tried as well, such as imaps://mail.example.com:993"`
+	MailCA        string   `option:"mail-ca" help:"PEM file of the roots of the option mail-listeners, in place of what this machine trusts"`
+	MailUser      string   `option:"mail-user" default:"uid" help:"by what accounts sign in to those: uid, mail, or dn"`
 }
 
 // Driver returns the driver. All that one value opens shares who was turned away.
 func Driver() driver.Driver {
 	lobby := &ldapdir.Lobby{}
-	return driver.New("ldap", "a directory such as OpenLDAP: credentials of accounts, what they open, and every change of them", func(o Options) (*LDAP, error) {
+	return driver.New("ldap", "a directory such as OpenLDAP: credentials of accounts, what they open, every change of them, and new passwords for them", func(o Options) (*LDAP, error) {
 		return open(o, lobby)
 	})
 }
@@ -56,6 +63,7 @@ type LDAP struct {
 	Options
 	lobby  *ldapdir.Lobby
 	keeper *ldapdir.Keeper
+	mail   []driver.Listener
 }
 
 func open(o Options, lobby *ldapdir.Lobby) (*LDAP, error) {
@@ -74,6 +82,14 @@ func open(o Options, lobby *ldapdir.Lobby) (*LDAP, error) {
 		return nil, invalid("option late: %v is not between 0 and 24h", o.Late)
 	case (o.WriteBind == "") != (o.WritePasswordFile == ""):
 		return nil, invalid("options write-bind and write-password-file belong together: give both or none")
+	}
+	for _, text := range o.Replicas {
+		if _, err := d.server(text); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.openMail(); err != nil {
+		return nil, err
 	}
 	return d, nil
 }

@@ -24,8 +24,14 @@ type estate struct {
 
 func newEstate(t *testing.T) *estate {
 	t.Helper()
+	return newEstateOf(t, lab.SlapdSettings{})
+}
+
+func newEstateOf(t *testing.T, settings lab.SlapdSettings) *estate {
+	t.Helper()
 	p := lab.NewPKI(t)
-	e := &estate{pki: p, slapd: lab.StartSlapd(t, lab.SlapdSettings{PKI: p}), dir: t.TempDir()}
+	settings.PKI = p
+	e := &estate{pki: p, slapd: lab.StartSlapd(t, settings), dir: t.TempDir()}
 	e.write(t, "ca.pem", lab.CertificatePEM(p.Root.Raw))
 	e.write(t, "password", lab.SlapdPassword+"\n")
 	raw, err := net.Dial("unix", e.slapd.Socket)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package postfix is the door of a Postfix: the certificate that its smtpd shows, the
-// one that its smtp client signs in with, and the tables of fingerprints by which
-// clients may relay or are refused.
+// one that its smtp client signs in with, the tables of fingerprints by which clients may
+// relay or are refused, and the passwords that its smtp client signs in with.
 //
 // What Postfix is told is asked of postconf, which knows defaults and the settings of
 // each service. Postfix reads no revocation lists: who is refused stands in a table.
@@ -16,12 +16,13 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/editing"
 )
 
 // Options are the settings of one Postfix.
 type Options struct {
 	Config      string        `option:"config" default:"/etc/postfix" help:"the configuration directory"`
-	Role        string        `option:"role" default:"server" help:"server: the certificate that it shows and the clients that it knows; client: the certificate that it signs in with elsewhere"`
+	Role        string        `option:"role" default:"server" help:"server: the certificate that it shows and the clients that it knows; client: the certificate and the passwords that it signs in with elsewhere"`
 	Certificate string        `option:"certificate" help:"the certificate file that this door is about, where Postfix has several"`
 	Sender      string        `option:"sender" help:"who a probe says that mail is from; empty is the null sender"`
 	Recipient   string        `option:"recipient" default:"postmaster@recall.invalid" help:"whom a probe asks to send to; nothing is sent. Name somebody to whom only known clients may send"`
@@ -35,15 +36,21 @@ const (
 	roleClient = "client"
 )
 
-// Driver describes the driver.
+// Driver describes the driver. At tables of passwords all that one value opens queue up.
 func Driver() driver.Driver {
-	return driver.New("postfix", "Installs the certificate of a Postfix, and decides which certificates may relay through it.", open)
+	queue := &editing.Queue{}
+	return driver.New("postfix", "Installs the certificate of a Postfix, decides which certificates may relay through it, and supplies the passwords that it signs in with.", func(o Options) (*door, error) {
+		return open(o, queue)
+	})
 }
 
 // A door is one Postfix.
-type door struct{ Options }
+type door struct {
+	Options
+	queue *editing.Queue
+}
 
-func open(o Options) (*door, error) {
+func open(o Options, queue *editing.Queue) (*door, error) {
 	switch {
 	case !filepath.IsAbs(o.Config) || o.Certificate != "" && !filepath.IsAbs(o.Certificate):
 		return nil, invalid("the options config and certificate of postfix are absolute paths")
@@ -54,13 +61,13 @@ func open(o Options) (*door, error) {
 	case o.Patience <= 0:
 		return nil, invalid("the option patience of postfix must be above 0")
 	}
-	return &door{o}, nil
+	return &door{o, queue}, nil
 }
 
 // Verbs are those that the role leaves.
 func (d *door) Verbs() []string {
 	if d.Role == roleClient {
-		return []string{"look", "install"}
+		return []string{"look", "install", "supply"}
 	}
 	return []string{"look", "install", "trust", "block"}
 }

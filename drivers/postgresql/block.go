@@ -213,17 +213,22 @@ func (d *door) end(ctx context.Context, h driver.Host, old *x509.Certificate, bl
 			blocked.Left = append(blocked.Left, fmt.Sprintf("pid %d from %s: it has the serial number, and its issuer is %q and not %q", c.pid, c.from, c.issuer, issuer))
 			continue
 		}
-		var ended bool
-		err := conn.QueryRow(ctx, "SELECT pg_terminate_backend($1, $2)", c.pid, endWithin.Milliseconds()).Scan(&ended)
-		if err != nil || !ended {
-			blocked.Left = append(blocked.Left, fmt.Sprintf("pid %d from %s: it has been told to end and has not yet", c.pid, c.from))
-			continue
-		}
-		blocked.Closed++
-		blocked.Changed.Changed = true
+		c.terminate(ctx, conn, blocked)
 	}
 	if blocked.Closed > 0 {
 		blocked.How = append(blocked.How, "terminated-connections")
 	}
 	return nil
+}
+
+// terminate ends one, and says what came of it.
+func (c connection) terminate(ctx context.Context, conn *pgx.Conn, blocked *driver.Blocked) {
+	var ended bool
+	err := conn.QueryRow(ctx, "SELECT pg_terminate_backend($1, $2)", c.pid, endWithin.Milliseconds()).Scan(&ended)
+	if err != nil || !ended {
+		blocked.Left = append(blocked.Left, fmt.Sprintf("pid %d from %s: it has been told to end and has not yet", c.pid, c.from))
+		return
+	}
+	blocked.Closed++
+	blocked.Changed.Changed = true
 }

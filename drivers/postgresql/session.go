@@ -24,14 +24,23 @@ const (
 	byteLimit = 64 << 20         // of all answers of one connection
 )
 
-// connect signs in over the socket.
-func (d *door) connect(ctx context.Context, h driver.Host) (*pgx.Conn, error) {
-	// Everything is said here, so that nothing comes from the environment.
+// client is how to sign in as somebody. Everything is said here, so that nothing comes from
+// the environment.
+func (d *door) client(user string, password driver.Secret) (*pgx.ConnConfig, error) {
 	c, err := pgx.ParseConfig("host=/nowhere port=5432 user=nobody password=none dbname=postgres sslmode=disable connect_timeout=30")
 	if err != nil {
 		return nil, invalid("the environment has settings for PostgreSQL that cannot be used: %v", err)
 	}
-	c.User, c.Password, c.Database, c.Fallbacks, c.TLSConfig = d.User, d.Password.Reveal(), d.Database, nil, nil
+	c.User, c.Password, c.Database, c.Fallbacks, c.TLSConfig = user, password.Reveal(), d.Database, nil, nil
+	return c, nil
+}
+
+// connect signs in over the socket.
+func (d *door) connect(ctx context.Context, h driver.Host) (*pgx.Conn, error) {
+	c, err := d.client(d.User, d.Password)
+	if err != nil {
+		return nil, err
+	}
 	// Whoever may create functions must not have them called by a superuser.
 	c.RuntimeParams = map[string]string{"application_name": "tallystick", "search_path": "pg_catalog"}
 	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/editing"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
@@ -29,21 +30,28 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 	if len(s.unlisted) > 0 && !r.Lift {
 		return driver.Blocked{}, invalid("sshd has no list of revoked keys: add \"RevokedKeys /etc/ssh/revoked_keys\" to sshd_config, make that file, and reload sshd")
 	}
-	change, how, err := s.blocking(ctx, r, key)
-	if err != nil {
-		return driver.Blocked{}, err
-	}
 	var blocked driver.Blocked
-	if blocked.Changed, err = write(ctx, change, how...); err != nil {
+	if blocked.Changed, err = d.block(ctx, r, s, key); err != nil {
 		return driver.Blocked{}, err
 	}
 	if r.Lift || !d.options.Close {
 		return blocked, nil
 	}
 	if err := d.endSessions(ctx, r.Host, s, key, &blocked); err != nil {
-		return driver.Blocked{}, fmt.Errorf("the key is refused; its open sessions could not be looked for: %w", err)
+		return driver.Blocked{}, editing.Unsettled(fmt.Errorf("the key is refused; its open sessions could not be looked for: %w", err))
 	}
 	return blocked, nil
+}
+
+// block writes what has the key refused.
+func (d *Door) block(ctx context.Context, r driver.BlockRequest, s *site, key ssh.PublicKey) (driver.Changed, error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	change, how, err := s.blocking(ctx, r, key)
+	if err != nil {
+		return driver.Changed{}, err
+	}
+	return write(ctx, change, how...)
 }
 
 // blocking is the change of files, and the ways in which they differ.

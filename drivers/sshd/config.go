@@ -36,6 +36,7 @@ type account struct {
 	keys                  []string        // files of authorized_keys, that may be there
 	own                   map[string]bool // of these, those that are in its home
 	userCAs               string          // "" where there are none
+	effective             settings        // that count for it
 }
 
 // settings are what sshd -T prints: keywords in lower case with their values.
@@ -69,8 +70,14 @@ func (d *Door) effective(ctx context.Context, h driver.Host, connection string) 
 	return s, nil
 }
 
-// load reads the configuration.
+// load reads the configuration, and what counts for all accounts that are looked at.
 func (d *Door) load(ctx context.Context, h driver.Host) (*site, error) {
+	return d.loadFor(ctx, h, d.options.Accounts)
+}
+
+// loadFor reads the configuration, and what counts for some accounts; none are all that have
+// a shell.
+func (d *Door) loadFor(ctx context.Context, h driver.Host, accounts []string) (*site, error) {
 	machine, err := d.effective(ctx, h, "")
 	if err != nil {
 		return nil, err
@@ -81,7 +88,7 @@ func (d *Door) load(ctx context.Context, h driver.Host) (*site, error) {
 	}
 	slices.Sort(s.addresses)
 	s.addresses = slices.Compact(s.addresses)
-	if s.accounts, err = d.people(ctx, h); err != nil {
+	if s.accounts, err = people(ctx, h, accounts); err != nil {
 		return nil, err
 	}
 	who, err := installing.Run(ctx, h, "id", "-u")
@@ -97,6 +104,7 @@ func (d *Door) load(ctx context.Context, h driver.Host) (*site, error) {
 			return nil, err
 		}
 		s.note(own, a.name)
+		a.effective = own
 		a.userCAs = own.first("trustedusercakeys")
 		for _, pattern := range strings.Fields(own.first("authorizedkeysfile")) {
 			file := a.expand(pattern)
@@ -144,9 +152,9 @@ func (d *Door) reachable(address string) []string {
 	return []string{net.JoinHostPort("127.0.0.1", port)}
 }
 
-// people are the accounts that are looked at.
-func (d *Door) people(ctx context.Context, h driver.Host) ([]account, error) {
-	output, err := h.Run(ctx, driver.Command{Args: append([]string{"getent", "passwd"}, d.options.Accounts...)})
+// people are the accounts that are named, or all that have a shell.
+func people(ctx context.Context, h driver.Host, accounts []string) ([]account, error) {
+	output, err := h.Run(ctx, driver.Command{Args: append([]string{"getent", "passwd"}, accounts...)})
 	if err != nil {
 		return nil, err
 	}
@@ -157,16 +165,16 @@ func (d *Door) people(ctx context.Context, h driver.Host) ([]account, error) {
 			continue
 		}
 		shell := path.Base(fields[6])
-		if len(d.options.Accounts) == 0 && slices.Contains([]string{"nologin", "false", "sync"}, shell) {
+		if len(accounts) == 0 && slices.Contains([]string{"nologin", "false", "sync"}, shell) {
 			continue
 		}
 		all = append(all, account{name: fields[0], home: fields[5], id: fields[2], group: fields[3], own: map[string]bool{}})
 	}
 	slices.SortFunc(all, func(a, b account) int { return strings.Compare(a.name, b.name) })
 	all = slices.CompactFunc(all, func(a, b account) bool { return a.name == b.name })
-	for _, name := range d.options.Accounts {
+	for _, name := range accounts {
 		if !slices.ContainsFunc(all, func(a account) bool { return a.name == name }) {
-			return nil, fmt.Errorf("%w: the account %s of option accounts is not on this machine", tallystick.ErrNotFound, name)
+			return nil, fmt.Errorf("%w: the account %s is not on this machine", tallystick.ErrNotFound, name)
 		}
 	}
 	return all, nil

@@ -8,11 +8,13 @@
 // SIGHUP. Keys of users, and the list of revoked ones (RevokedKeys), it reads at every
 // sign-in, so that a key on that list is refused at once, also where a certificate is
 // shown for it; sessions that are open go on, and the driver ends those whose sign-in the
-// log tells.
+// log tells. Private keys that people have entrusted are rotated: the public half of the next
+// one gets a line of its own beside that of the old one, which is taken away later.
 package sshd
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -28,7 +30,7 @@ type Options struct {
 	HostKey  string        `option:"host-key" help:"absolute path of the HostKey that Install replaces; when empty it is the one of the new key's type"`
 	Address  string        `option:"address" help:"host name or address of this machine that clients use, for listeners without one; 127.0.0.1 and ::1 when empty"`
 	Log      string        `option:"log" default:"/var/log/auth.log" help:"absolute path of the log in which sshd says who signed in; without it nobody knows which session is whose"`
-	Close    bool          `option:"close" default:"true" help:"end the open sessions of a key that is blocked"`
+	Close    bool          `option:"close" default:"true" help:"end the open sessions of a key that is blocked, or dropped in a rotation"`
 	Patience time.Duration `option:"patience" default:"15s" help:"how long a reload, or the end of a session, may take"`
 }
 
@@ -38,13 +40,19 @@ func Driver() driver.Driver {
 }
 
 // A Door is one sshd.
-type Door struct{ options Options }
+type Door struct {
+	options Options
+	// writing is held from before files of keys are read until they are written: keys of several
+	// accounts may stand in one file, and are rotated at the same time.
+	writing sync.Mutex
+}
 
 var (
 	_ driver.Looker    = (*Door)(nil)
 	_ driver.Installer = (*Door)(nil)
 	_ driver.Truster   = (*Door)(nil)
 	_ driver.Blocker   = (*Door)(nil)
+	_ driver.Rotator   = (*Door)(nil)
 )
 
 func open(o Options) (*Door, error) {
@@ -61,7 +69,7 @@ func open(o Options) (*Door, error) {
 	if o.Patience <= 0 {
 		return nil, invalid("option patience: a reload takes some time")
 	}
-	return &Door{o}, nil
+	return &Door{options: o}, nil
 }
 
 func invalid(format string, args ...any) error {

@@ -132,6 +132,11 @@ func (f *keyFile) withdraw(key ssh.PublicKey) {
 	})
 }
 
+// remove takes away the lines that let a key in.
+func (f *keyFile) remove(key ssh.PublicKey) {
+	f.lines = slices.DeleteFunc(f.lines, func(l keyLine) bool { return l.has(key) })
+}
+
 // plain returns the key of a credential: that which is certified, where it is a
 // certificate.
 func plain(p driver.Public) (key ssh.PublicKey, certificate *ssh.Certificate, err error) {

@@ -149,9 +149,14 @@ func readHostKey(ctx context.Context, h driver.Host, path string) (driver.Materi
 	if err != nil {
 		return driver.Material{}, err
 	}
+	return parsePrivate(text)
+}
+
+// parsePrivate reads a private key without a passphrase. Its errors quote nothing of it.
+func parsePrivate(text []byte) (driver.Material, error) {
 	raw, err := ssh.ParseRawPrivateKey(text)
 	if err != nil {
-		return driver.Material{}, invalid("it holds no private key that can be read") // what it holds instead is not quoted
+		return driver.Material{}, invalid("it holds no private key that can be read")
 	}
 	if key, ok := raw.(*ed25519.PrivateKey); ok {
 		raw = *key

@@ -4,6 +4,7 @@ package sshd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -36,6 +37,10 @@ func (d *Door) endSessions(ctx context.Context, h driver.Host, s *site, key ssh.
 		return err
 	}
 	by, err := d.signIns(ctx, h, open)
+	if errors.Is(err, errUntold) {
+		blocked.Left = append(blocked.Left, fmt.Sprintf("those of the key among %d sessions: %v", len(open), err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -149,6 +154,9 @@ func parsePeer(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port()), err
 }
 
+// errUntold is an answer that will be the same the next time.
+var errUntold = errors.New("whose they are cannot be told")
+
 const (
 	maxSessions = 5000
 	logOutput   = 1 << 20 // what a Host keeps of an answer
@@ -169,7 +177,7 @@ var (
 // writes it, otherWay, or nothing where the log does not tell.
 func (d *Door) signIns(ctx context.Context, h driver.Host, open []session) (map[netip.AddrPort]string, error) {
 	if len(open) > maxSessions {
-		return nil, invalid("%d connections are open: they are too many to look for each in the log", len(open))
+		return nil, fmt.Errorf("%w: they are too many to look for each in the log", errUntold)
 	}
 	var wanted strings.Builder
 	for _, one := range open {
@@ -183,7 +191,7 @@ func (d *Door) signIns(ctx context.Context, h driver.Host, open []session) (map[
 		return nil, err
 	}
 	if len(output.Stdout) >= logOutput {
-		return nil, invalid("%s says too much of the connections that are open", d.options.Log)
+		return nil, fmt.Errorf("%w: %s says too much of them", errUntold, d.options.Log)
 	}
 	return parseSignIns(string(output.Stdout)), nil
 }

@@ -5,6 +5,7 @@ package sshd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/editing"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
@@ -28,6 +30,8 @@ func (d *Door) Trust(ctx context.Context, r driver.TrustRequest) (driver.Changed
 	if err != nil {
 		return driver.Changed{}, err
 	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	if r.Withdraw {
 		change := s.change(r.Host)
 		if change.Files, _, err = s.edited(ctx, r.Host, func(f *keyFile) { f.withdraw(key) }); err != nil {
@@ -130,12 +134,14 @@ func (s *site) edited(ctx context.Context, h driver.Host, edit func(*keyFile)) (
 	return files, edited, nil
 }
 
-// change is one of the files that say whose keys get in. The journal of root is where no
-// account can write it.
-func (s *site) change(h driver.Host) installing.Change {
+// change is one of the files that say whose keys get in.
+func (s *site) change(h driver.Host) installing.Change { return s.changeNoted(h, "authorized-keys") }
+
+// changeNoted is one whose journal has a name. That of root is where no account can write it.
+func (s *site) changeNoted(h driver.Host, journal string) installing.Change {
 	change := installing.Change{Host: s.careful(h)}
 	if s.root {
-		change.Journal = s.journal("authorized-keys")
+		change.Journal = s.journal(journal)
 	}
 	return change
 }
@@ -151,6 +157,9 @@ func write(ctx context.Context, change installing.Change, how ...string) (driver
 		return driver.Changed{}, err
 	}
 	done, err := change.Do(ctx)
+	if len(done) > 0 || errors.Is(err, tallystick.ErrDamaged) { // else all is as it was
+		err = editing.Unsettled(err)
+	}
 	if err != nil || len(done) == 0 {
 		return driver.Changed{}, err
 	}

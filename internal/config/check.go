@@ -40,6 +40,9 @@ func (c *Config) check(d *decoder) {
 	if c.Tally.Keep != 0 && c.Tally.Keep < 24*time.Hour {
 		d.wrong("tally.keep", "it is at least 24h")
 	}
+	if host := c.Vault.Host; len(host) > maxWord || strings.ContainsFunc(host, notInHost) {
+		d.wrong("vault.host", "it is the name of a host, of at most %d bytes, with no space and no @", maxWord)
+	}
 	if _, set := d.at["discovery_at_once"]; set && (c.DiscoveryAtOnce < 1 || c.DiscoveryAtOnce > maxAtOnce) {
 		d.wrong("discovery_at_once", "it is between 1 and %d", maxAtOnce)
 	}
@@ -63,6 +66,9 @@ func (c *Config) check(d *decoder) {
 // maxAtOnce is how many jobs may look at once: each may hold some forty megabytes
 // that are not written yet.
 const maxAtOnce = 64
+
+// notInHost says what is in no name of a host: with an @, a time would begin in "host/NAME@FROM/TO".
+func notInHost(r rune) bool { return r == '@' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
 
 // isAddress says whether a text is an address and a port to listen on.
 func isAddress(text string) bool {

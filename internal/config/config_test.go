@@ -174,6 +174,7 @@ func TestMistakes(t *testing.T) {
 		{"lisen: x\n", `1:1: unknown key "lisen": did you mean "listen"?`},
 		{"tls:\n  Certficate: x\n", `2:3: unknown key "Certficate": did you mean "certificate"?`},
 		{"zzzzzzz: 1\n", `1:1: unknown key "zzzzzzz": it is one of listen, data, database, database_file, tls, syslog, metrics_token_file, tally, sigma, asn_table, custody, vault, issuing, issuers, renew, hosts, doors, recall, agents, discovery, discovery_at_once, annotate, rules`},
+		{"vault: {host: node 3}\n", `1:15: vault.host: it is the name of a host, of at most 200 bytes, with no space and no @`},
 		{"discovery_at_once: 0\n", `1:20: discovery_at_once: it is between 1 and 64`},
 		{"discovery_at_once: 65\n", `1:20: discovery_at_once: it is between 1 and 64`},
 		{"discovery_at_once: some\n", `1:20: discovery_at_once: it is a whole number such as 4`},

@@ -38,6 +38,10 @@ type Door struct {
 	// By these names its log and the books of holders are found.
 	RelyingParties []string `yaml:"relying_parties"`
 
+	// What the secrets that customers have entrusted call the system that this door is of: a
+	// recall of such a secret sets its next value here. Without any it is the name of the door.
+	Systems []string `yaml:"systems"`
+
 	// Who is meant to sign in here, by the holder of their doors. When several holders share
 	// one credential, a recall gives each its own, and has it let in at the doors that name
 	// that holder. Without any, every holder of what the door lets in may come.

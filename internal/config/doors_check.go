@@ -119,6 +119,11 @@ func (door Door) check(d *decoder, path string) {
 			d.wrong(fmt.Sprintf("%s.relying_parties[%d]", path, i), "it is a kind and a name, such as ldap:dir.example.com:636")
 		}
 	}
+	for i, name := range door.Systems {
+		if name == "" || len(name) > maxWord {
+			d.wrong(fmt.Sprintf("%s.systems[%d]", path, i), "it is a system as entrusted secrets name it, of at most %d bytes", maxWord)
+		}
+	}
 	for i, name := range door.Holders {
 		if name == "" || len(name) > maxWord {
 			d.wrong(fmt.Sprintf("%s.holders[%d]", path, i), "it is the holder of other doors, of at most %d bytes", maxWord)

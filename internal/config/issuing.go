@@ -33,6 +33,10 @@ type Vault struct {
 	// not in the data directory. The default is $XDG_STATE_HOME/tallystick, or
 	// ~/.local/state/tallystick, and the data directory where there is no home.
 	Witness string `yaml:"witness"`
+
+	// What this host is called where it is said what could be read from which host. The
+	// default is its host name. Set it where that tells nobody which machine it is, as in a container.
+	Host string `yaml:"host"`
 }
 
 // Issuing says how certificates are issued here.

@@ -21,8 +21,8 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// signIn uses a link up, as a browser does, and returns a client that is signed in.
-func (p *program) signIn(ctx context.Context, link string) (*http.Client, error) {
+// newClient returns one that knows the certificate of the server, which has to be there.
+func (p *program) newClient() (*http.Client, error) {
 	text, err := os.ReadFile(filepath.Join(p.dir, "data", "server.pem"))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read the certificate of Tallystick: %w", err)
@@ -31,13 +31,20 @@ func (p *program) signIn(ctx context.Context, link string) (*http.Client, error)
 	if !roots.AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("%w: the certificate of Tallystick cannot be read", tallystick.ErrDamaged)
 	}
-	jar, err := cookiejar.New(nil)
+	return &http.Client{
+		Timeout: 15 * time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+// signIn uses a link up, as a browser does, and returns a client that is signed in.
+func (p *program) signIn(ctx context.Context, link string) (*http.Client, error) {
+	client, err := p.newClient()
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{
-		Jar: jar, Timeout: 15 * time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	if client.Jar, err = cookiejar.New(nil); err != nil {
+		return nil, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.root+"/sign-in/"+link, nil)
 	if err != nil {
@@ -108,34 +115,49 @@ func (r usedRecord) tenant() string {
 	return tenant
 }
 
-// uses lists records, the newest first; most bounds how many.
-func (p *program) uses(ctx context.Context, query url.Values, most int) ([]usedRecord, error) {
-	var all []usedRecord
+// eachPage reads a list to its end.
+func (p *program) eachPage(ctx context.Context, path string, query url.Values, do func(json.RawMessage) error) error {
 	query.Set("limit", "500")
 	for {
 		var page struct {
-			Items []usedRecord `json:"items"`
-			Next  string       `json:"next"`
+			Items []json.RawMessage `json:"items"`
+			Next  string            `json:"next"`
 		}
-		if err := p.ask(ctx, p.opener, http.MethodGet, "/uses?"+query.Encode(), nil, &page); err != nil {
-			return nil, err
+		if err := p.ask(ctx, p.opener, http.MethodGet, path+"?"+query.Encode(), nil, &page); err != nil {
+			return err
 		}
-		all = append(all, page.Items...)
-		if page.Next == "" || len(all) >= most {
-			return all, nil
+		for _, one := range page.Items {
+			if err := do(one); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
 		}
 		query.Set("after", page.Next)
 	}
 }
 
+// uses lists records, the newest first.
+func (p *program) uses(ctx context.Context, query url.Values) ([]usedRecord, error) {
+	var all []usedRecord
+	err := p.eachPage(ctx, "/uses", query, func(text json.RawMessage) error {
+		var one usedRecord
+		err := json.Unmarshal(text, &one)
+		all = append(all, one)
+		return err
+	})
+	return all, err
+}
+
 // foreign lists uses of a credential that its holder did not make.
 func (p *program) foreign(ctx context.Context, credential tallystick.Fingerprint) ([]usedRecord, error) {
-	return p.uses(ctx, url.Values{"verdict": {string(tallystick.VerdictForeign)}, "credential": {string(credential)}}, 10_000)
+	return p.uses(ctx, url.Values{"verdict": {string(tallystick.VerdictForeign)}, "credential": {string(credential)}})
 }
 
 // refusedFrom counts the uses from an address since a time that were refused.
 func (p *program) refusedFrom(ctx context.Context, address string, since time.Time) (int, error) {
-	list, err := p.uses(ctx, url.Values{"address": {address}, "from": {since.UTC().Format(time.RFC3339Nano)}}, 10_000)
+	list, err := p.uses(ctx, url.Values{"address": {address}, "from": {since.UTC().Format(time.RFC3339Nano)}})
 	n := 0
 	for _, one := range list {
 		if one.Use.Outcome != tallystick.OutcomeSuccess {

@@ -52,14 +52,12 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		return Result{}, fmt.Errorf("%w: the case has %d to %d customers", tallystick.ErrInvalid, FewestCustomers, MostCustomers)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	p := &play{Config: c, random: rand.New(rand.NewPCG(c.Seed, 36)), result: Result{Seed: c.Seed, Customers: c.Customers, EnteredTruth: []string{}, EnteredFound: []string{}, FalseNames: []string{}}}
+	p := &play{Config: c, random: rand.New(rand.NewPCG(c.Seed, 36)), result: Result{Seed: c.Seed, Customers: c.Customers, EnteredTruth: []string{}, EnteredFound: []string{}, FalseNames: []string{}, Entrusted: EntrustedResult{Servers: []string{}}}}
 	err := p.run(ctx)
 	cancel()
 	p.products.Wait()
-	if p.mail != nil {
-		p.mail.stop()
-		p.mail.going.Wait()
-		p.mail.stage.clear()
+	if p.servers != nil {
+		p.servers.stop()
 	}
 	if p.program != nil {
 		err = errors.Join(err, p.program.stop())
@@ -76,7 +74,8 @@ type play struct {
 	vendor  *vendor
 	thief   *thief
 	program *program
-	mail    *mail // nil where there is none
+	servers *servers
+	second  *second // nil where none of the servers is installed
 	result  Result
 
 	products sync.WaitGroup
@@ -86,14 +85,21 @@ func (p *play) run(ctx context.Context) error {
 	for _, act := range []struct {
 		title string
 		play  func(context.Context) error
+		later bool // of the second wave
 	}{
-		{"A vendor with one certificate", p.open},
-		{"Somebody else has the key", p.steal},
-		{"Tallystick compares both halves", p.notice},
-		{"The certificate is recalled", p.recall},
-		{"The thief comes again", p.tryAgain},
-		{"The evidence", p.prove},
+		{"A vendor with one certificate", p.open, false},
+		{"Somebody else has the key", p.steal, false},
+		{"Tallystick compares both halves", p.notice, false},
+		{"The certificate is recalled", p.recall, false},
+		{"The thief comes again", p.tryAgain, false},
+		{"Two weeks later: what customers had entrusted", p.askLineage, true},
+		{"Their passwords are replaced", p.replace, true},
+		{"The thief tries what it has copied", p.tryCopies, true},
+		{"The evidence", p.prove, false},
 	} {
+		if act.later && p.second == nil {
+			continue
+		}
 		p.Story.Act(act.title)
 		if err := act.play(ctx); err != nil {
 			return fmt.Errorf("couldn't play %q: %w", act.title, err)
@@ -127,6 +133,9 @@ func (p *play) open(ctx context.Context) error {
 	p.Story.Say("%s customers; %s of them are connected, each with its own tenant of the EMULATOR of Microsoft's cloud, all by one certificate.",
 		number(p.Customers), number(p.result.Connections))
 	p.Story.Say("%s of those share their sign-in logs with the vendor.", number(p.result.Sharing))
+	if err := p.openSecond(ctx); err != nil {
+		return err
+	}
 	if err := p.furnish(ctx); err != nil {
 		return err
 	}
@@ -140,8 +149,9 @@ func (p *play) open(ctx context.Context) error {
 		p.products.Go(func() { product.run(ctx, p.Pace) })
 	}
 	p.Story.Say("Three products sign in and read mail, each connection every %s. The page of Tallystick: %s", p.Pace, p.program.link)
-	if err := p.openMail(ctx); err != nil {
-		return err
+	if mail := p.servers.mail; mail != nil {
+		p.Story.Say("Mail flows: a real Postfix takes %d messages a second, and a real Dovecot hands them out.", time.Second/sendGap)
+		mail.flow(ctx)
 	}
 	return p.firstRound(ctx)
 }

@@ -71,16 +71,19 @@ func (p *play) furnish(ctx context.Context) error {
 // settings returns the configuration of Tallystick; without a cloud it has no doors yet.
 func (p *play) settings(c *cloud) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, `data: %q
-discovery:
+	text.WriteString(p.custody("hub"))
+	fmt.Fprintf(&text, `discovery:
   - {name: products, driver: files, targets: [%q]}
 tally: {tolerance: 2s}
 recall: {quiet: 2s, approvals: 1}
-`, filepath.Join(p.program.dir, "data"), p.vendor.dir)
+`, p.vendor.dir)
 	if c == nil {
 		return text.String()
 	}
 	text.WriteString("doors:\n")
+	if p.second != nil {
+		text.WriteString(p.second.doors())
+	}
 	for _, product := range p.vendor.products {
 		fmt.Fprintf(&text, "  - {name: %s, driver: pemfile, holder: %s, owner: vendor, options: {bundle: %q, role: client}, issue: {issuer: ca/vendor, profile: client}}\n",
 			product.name, product.name, product.bundle)

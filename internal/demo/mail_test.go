@@ -11,25 +11,32 @@ import (
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
-// Every message that Postfix took is fetched from Dovecot once; one that is fetched twice, or
-// never, is told.
+// Every message that Postfix took is fetched from Dovecot once, also one that the relay hands over;
+// one that is fetched twice, or never, is told. A wrong password is a refusal.
 func TestMail(t *testing.T) {
-	if missing := mailMissing(); missing != "" {
-		t.Fatal(missing + "; run scripts/test-tools")
+	if lacking := mailLacks(); lacking != "" {
+		t.Fatal(lacking + "; run scripts/test-tools")
 	}
-	m, err := newMail()
+	s, err := newServers(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.stage.clear)
+	t.Cleanup(s.stop)
+	if err := s.startMail(map[string]string{"journal": "first"}, map[string]string{"route": "second"}); err != nil {
+		t.Fatal(err)
+	}
+	m := s.mail
 	_, m.stop = context.WithCancel(t.Context())
 	for range 5 {
-		if err := m.send(); err != nil {
+		if err := m.send(m.user, m.secret); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if err := m.forward("route"); err != nil {
+		t.Fatal(err)
+	}
 	r, err := m.close(t.Context())
-	if want := (MailResult{Flows: true, Sent: 5}); err != nil || r != want {
+	if want := (MailResult{Flows: true, Sent: 6}); err != nil || r != want {
 		t.Fatalf("it is %+v, %v; want %+v", r, err, want)
 	}
 	m.sent["never@vendor.example"] = true
@@ -37,15 +44,16 @@ func TestMail(t *testing.T) {
 		m.fetched[id]++
 		break
 	}
-	if want := (MailResult{Flows: true, Sent: 6, Lost: 1, Doubled: 1}); m.result() != want {
+	if want := (MailResult{Flows: true, Sent: 7, Lost: 1, Doubled: 1}); m.result() != want {
 		t.Errorf("it is %+v, want %+v", m.result(), want)
 	}
-	m.secret = "another one"
-	if err := m.fetch(); !errors.Is(err, tallystick.ErrUnavailable) {
-		t.Errorf("with a wrong password the answer is %v", err)
+	if err := m.look("journal", "first"); err != nil {
+		t.Error(err)
 	}
-	if err := m.send(); err == nil {
-		t.Error("Postfix takes mail with a wrong password")
+	for what, err := range map[string]error{"POP3": m.look("journal", "wrong"), "SMTP": m.send("route", "wrong")} {
+		if _, refused := errors.AsType[refusal](err); !refused {
+			t.Errorf("with a wrong password %s says %v", what, err)
+		}
 	}
 }
 

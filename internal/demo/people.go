@@ -4,36 +4,29 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 
 	"github.com/tallystick/tallystick"
 )
 
-// targets lists what a recall has, page by page.
-func (p *play) targets(ctx context.Context, query url.Values) ([]recallTarget, error) {
+// targets lists what a recall has.
+func (p *play) targets(ctx context.Context, recall string, query url.Values) ([]recallTarget, error) {
 	var all []recallTarget
-	query.Set("limit", "500")
-	for {
-		var page struct {
-			Items []recallTarget `json:"items"`
-			Next  string         `json:"next"`
-		}
-		if err := p.get(ctx, "/recalls/"+recallName+"/targets?"+query.Encode(), &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if page.Next == "" {
-			return all, nil
-		}
-		query.Set("after", page.Next)
-	}
+	err := p.program.eachPage(ctx, "/recalls/"+recall+"/targets", query, func(text json.RawMessage) error {
+		var one recallTarget
+		err := json.Unmarshal(text, &one)
+		all = append(all, one)
+		return err
+	})
+	return all, err
 }
 
 // doByHand has the administrators of customers who let nobody else add a key do so, as the recall
 // asks them to, but for those who are late. It returns whether all who are to be
 // asked have been.
 func (p *play) doByHand(ctx context.Context) (bool, error) {
-	list, err := p.targets(ctx, url.Values{"state": {string(tallystick.PhasePrepare)}})
+	list, err := p.targets(ctx, recallName, url.Values{"state": {string(tallystick.PhasePrepare)}})
 	if err != nil {
 		return false, err
 	}
@@ -67,7 +60,7 @@ func (p *play) doByHand(ctx context.Context) (bool, error) {
 	if done < wanted || late < forgetful {
 		return false, nil
 	}
-	p.Story.Say("%d customers let nobody else add a key: they were asked to, and %d have done it; %d are late.", wanted+forgetful, done, late)
+	p.Story.Say("Customers who let nobody else add a key: %d. They were asked to do it; %d have, and %d are late.", wanted+forgetful, done, late)
 	return true, nil
 }
 
@@ -102,7 +95,7 @@ func (v *vendor) next(product string) ([]byte, error) {
 // suspendLate has the products leave alone whoever has not done its part: from the deadline
 // on they would be refused there.
 func (p *play) suspendLate(ctx context.Context) error {
-	list, err := p.targets(ctx, url.Values{})
+	list, err := p.targets(ctx, recallName, url.Values{})
 	if err != nil {
 		return err
 	}
@@ -144,14 +137,14 @@ func (p *play) catchUp() (bool, error) {
 		product.suspend(nil)
 	}
 	if n > 0 {
-		p.Story.Say("%d customers were late: the old key was refused there at the deadline, and their product rested until now, when they add the new one.", n)
+		p.Story.Say("Late customers: %d. The old key was refused there at the deadline, and their product rested until now, when they add the new one.", n)
 	}
 	return true, nil
 }
 
 // count looks what came of every connection.
 func (p *play) count(ctx context.Context) error {
-	list, err := p.targets(ctx, url.Values{})
+	list, err := p.targets(ctx, recallName, url.Values{})
 	if err != nil {
 		return err
 	}
@@ -173,7 +166,7 @@ func (p *play) count(ctx context.Context) error {
 			p.Story.Say("  %s at %s is not proven: %s %s", one.Kind, one.Customer, one.State, one.Error)
 		}
 	}
-	p.result.LegitimateUses, p.result.LegitimateFailures = p.vendor.counts()
+	p.countUses()
 	p.Story.Say("Proven at %s of %s connections in %.1f s. The products were let in %s times meanwhile, and refused %d times.",
 		number(r.Proven), number(r.Connections), r.Seconds, number(int(p.result.LegitimateUses)), p.result.LegitimateFailures)
 	p.Story.Say("From the start to the proof Tallystick worked for %.0f s of processor time, and the emulator with the vendor's products for %.0f s.", r.ProductCPU, r.EmulatorCPU)

@@ -77,23 +77,32 @@ func (p *product) run(ctx context.Context, pace time.Duration) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { _ = p.book.Run(ctx) }) // what it could not write is in its Status
-	work := make(chan *customer)
-	for range visitors {
+	rounds(ctx, len(p.customers), visitors, min(pace, catchUpTime), pace, func(i int) { p.visit(ctx, p.customers[i]) })
+}
+
+// rounds does something for each of n again and again until ctx ends, several at a time. The
+// first round and each later one take as long as it says.
+func rounds(ctx context.Context, n, together int, first, later time.Duration, do func(i int)) {
+	if n == 0 {
+		return
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	work := make(chan int)
+	for range together {
 		all.Go(func() {
-			for one := range work {
-				p.visit(ctx, one)
+			for i := range work {
+				do(i)
 			}
 		})
 	}
 	defer close(work)
-	each := func(round time.Duration) time.Duration {
-		return max(round/time.Duration(max(len(p.customers), 1)), time.Millisecond)
-	}
-	gap := time.NewTicker(each(min(pace, catchUpTime)))
+	each := func(round time.Duration) time.Duration { return max(round/time.Duration(n), time.Millisecond) }
+	gap := time.NewTicker(each(first))
 	defer gap.Stop()
 	for i := 0; ; i++ {
-		if i == len(p.customers) {
-			gap.Reset(each(pace))
+		if i == n {
+			gap.Reset(each(later))
 		}
 		select {
 		case <-ctx.Done():
@@ -103,7 +112,7 @@ func (p *product) run(ctx context.Context, pace time.Duration) {
 		select {
 		case <-ctx.Done():
 			return
-		case work <- p.customers[i%len(p.customers)]:
+		case work <- i % n:
 		}
 	}
 }

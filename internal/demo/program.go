@@ -25,6 +25,7 @@ import (
 // its API by two people.
 type program struct {
 	path, dir, config string
+	wrapping          string // file of the wrapping key that everything is under
 	story             Story
 
 	server *exec.Cmd // nil until start
@@ -49,7 +50,7 @@ func newProgram(path, dir string, story Story) (*program, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't make a directory for Tallystick: %w", err)
 	}
-	return &program{path: path, dir: dir, config: filepath.Join(dir, "tally.yaml"), story: story}, nil
+	return &program{path: path, dir: dir, config: filepath.Join(dir, "tally.yaml"), wrapping: filepath.Join(dir, "wrapping-1.key"), story: story}, nil
 }
 
 // configure writes its configuration.

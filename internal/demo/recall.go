@@ -5,7 +5,6 @@ package demo
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ type recallTarget struct {
 	Kind     string `json:"kind"`
 	State    string `json:"state"`
 	Relying  string `json:"relying"`
+	Subject  string `json:"subject"`
 	Customer string `json:"customer"`
 	Late     bool   `json:"late"`
 	Asked    bool   `json:"asked"`
@@ -58,24 +58,17 @@ func (p *play) recall(ctx context.Context) error {
 		"name": recallName, "what": map[string]string{"kind": "credential", "value": old}, "why": "used by somebody else",
 		"deadline": deadline.UTC(), "at_deadline": "block", "quiet": 2, "waves": map[string]int{"canary": max(1, p.result.Connections/100), "growth": 10, "errors": 0},
 	}
-	api := p.program
-	var status recallStatus
-	if err := api.ask(ctx, api.opener, http.MethodPost, "/recalls", request, &status); err != nil {
+	status, err := p.openRecall(ctx, recallName, request)
+	if err != nil {
 		return err
 	}
-	deadline = status.Deadline
-	p.Story.Say("The plan is made, %s after it was asked for. Somebody else approves it.", time.Since(began).Round(100*time.Millisecond))
-	if err := api.ask(ctx, api.approver, http.MethodPost, "/recalls/"+recallName+"/approve", map[string]any{"deadline": deadline}, &status); err != nil {
+	p.Story.Say("The plan is made, approved by somebody else and begun, %s after it was asked for.", time.Since(began).Round(100*time.Millisecond))
+	server := p.program.server.Process.Pid
+	product, emulator := processorOf(server), processor()
+	if err := p.follow(ctx, status.Deadline); err != nil {
 		return err
 	}
-	if err := api.ask(ctx, api.opener, http.MethodPost, "/recalls/"+recallName+"/start", nil, &status); err != nil {
-		return err
-	}
-	product, emulator := processorOf(api.server.Process.Pid), processor()
-	if err := p.follow(ctx, deadline); err != nil {
-		return err
-	}
-	p.result.Recall.ProductCPU = processorOf(api.server.Process.Pid) - product
+	p.result.Recall.ProductCPU = processorOf(server) - product
 	p.result.Recall.EmulatorCPU = processor() - emulator
 	return p.count(ctx)
 }

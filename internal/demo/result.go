@@ -45,7 +45,7 @@ type Result struct {
 	Entrusted               EntrustedResult `json:"entrusted"`
 	Mail                    MailResult      `json:"mail"`
 	Evidence                string          `json:"evidence"` // the file
-	// Verified says that the evidence file was read again, by another process, and is good.
+	// Verified says that the evidence files were read again, by another process, and are good.
 	Verified bool `json:"verified"`
 	// EmulatorCPU is of this process, in seconds: the emulated cloud with the vendor's
 	// products and the thief. ProductCPU is of all processes of Tallystick.
@@ -66,12 +66,24 @@ type RecallResult struct {
 	EmulatorCPU float64 `json:"emulator_cpu_s"`
 }
 
-// An EntrustedResult is about credentials that customers entrusted to the vendor. That
-// part of the case is not played: it is here because programs are promised its place.
+// An EntrustedResult is about accounts that customers entrusted to the vendor. It is zero
+// where none of the servers is installed that would play those of the customers.
 type EntrustedResult struct {
-	Reachable int `json:"reachable"`
-	Reset     int `json:"reset"`
-	Proven    int `json:"proven"`
+	Servers    []string `json:"servers"`     // that were installed and started
+	Truth      int      `json:"truth"`       // accounts whose password was readable on the hosts that were entered
+	Reachable  int      `json:"reachable"`   // those that were named
+	FalseNames int      `json:"false_names"` // those that were named and not readable
+	Reset      int      `json:"reset"`       // that have a new password
+	Proven     int      `json:"proven"`      // whose old one is refused
+	// ThiefAccepted counts the passwords that the thief had copied, and that still got in after that.
+	ThiefAccepted int     `json:"thief_accepted"`
+	Seconds       float64 `json:"seconds"`  // from the start of the recall to its end
+	Evidence      string  `json:"evidence"` // the file
+}
+
+// well says whether exactly those were named that were readable, and all of them are replaced.
+func (e EntrustedResult) well() bool {
+	return e.Reachable == e.Truth && e.FalseNames == 0 && e.Reset == e.Truth && e.Proven == e.Truth && e.ThiefAccepted == 0
 }
 
 // A MailResult counts messages that were given to Postfix and fetched from Dovecot.
@@ -84,11 +96,11 @@ type MailResult struct {
 
 // Well says whether Tallystick did what it is for: it named all who were entered
 // and nobody else, kept the products going, proved every connection and kept the thief out
-// after that, and its evidence is good.
+// after that, did the same for what was entrusted, and its evidence is good.
 func (r Result) Well() bool {
 	return slices.Equal(r.EnteredTruth, r.EnteredFound) && len(r.FalseNames) == 0 && r.LegitimateFailures == 0 && r.Verified &&
 		r.Recall.Connections == r.Connections && r.Recall.Proven == r.Connections && r.ThiefAcceptedAfterBlock == 0 &&
-		r.Mail.Lost == 0 && r.Mail.Doubled == 0 && (r.Mail.Sent > 0 || !r.Mail.Flows)
+		r.Entrusted.well() && r.Mail.Lost == 0 && r.Mail.Doubled == 0 && (r.Mail.Sent > 0 || !r.Mail.Flows)
 }
 
 // spent fills in the processor time.

@@ -13,6 +13,7 @@ func good() Result {
 	return Result{
 		Connections: 20, EnteredTruth: []string{"a", "b"}, EnteredFound: []string{"a", "b"}, FalseNames: []string{},
 		Recall: RecallResult{Connections: 20, Proven: 20}, LegitimateUses: 100, Verified: true, Mail: MailResult{Flows: true, Sent: 9},
+		Entrusted: EntrustedResult{Truth: 15, Reachable: 15, Reset: 15, Proven: 15},
 	}
 }
 
@@ -20,6 +21,10 @@ func good() Result {
 func TestWell(t *testing.T) {
 	if !good().Well() {
 		t.Error("a case without a fault is not well")
+	}
+	bare := good()
+	if bare.Mail, bare.Entrusted = (MailResult{}), (EntrustedResult{}); !bare.Well() {
+		t.Error("a case without a fault is not well where no server is installed")
 	}
 	for name, spoil := range map[string]func(*Result){
 		"a tenant is missed":              func(r *Result) { r.EnteredFound = r.EnteredFound[:1] },
@@ -29,6 +34,12 @@ func TestWell(t *testing.T) {
 		"a connection is not in the plan": func(r *Result) { r.Recall.Connections, r.Recall.Proven = 19, 19 },
 		"the thief gets in":               func(r *Result) { r.ThiefAcceptedAfterBlock = 1 },
 		"the evidence is not good":        func(r *Result) { r.Verified = false },
+		"a password is not named":         func(r *Result) { r.Entrusted.Reachable-- },
+		"one is named falsely":            func(r *Result) { r.Entrusted.Reachable++; r.Entrusted.FalseNames++ },
+		"one is named for another":        func(r *Result) { r.Entrusted.FalseNames++ },
+		"one is not replaced":             func(r *Result) { r.Entrusted.Reset-- },
+		"one is not proven":               func(r *Result) { r.Entrusted.Proven-- },
+		"a copy gets in":                  func(r *Result) { r.Entrusted.ThiefAccepted++ },
 		"no message is taken":             func(r *Result) { r.Mail.Sent = 0 },
 		"a message is lost":               func(r *Result) { r.Mail.Lost = 1 },
 		"a message comes twice":           func(r *Result) { r.Mail.Doubled = 1 },

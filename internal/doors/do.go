@@ -62,6 +62,9 @@ func (s *Set) Do(ctx context.Context, t Task) (Result, error) {
 	if !known {
 		return Result{}, fmt.Errorf("%w: %q is not done at a door", tallystick.ErrInvalid, t.Act)
 	}
+	if t.Secret != nil {
+		one = act{"rotate", false, (*Set).rotate} // each account is one of its own
+	}
 	if one.verb != "" && !slices.Contains(d.Verbs, one.verb) {
 		return Result{}, problem.With(fmt.Errorf("couldn't %s at the door %s: %w: the driver %s has no way to", t.Act, d.Name, tallystick.ErrInvalid, d.Driver),
 			"Do it by hand there, and say that it is done.")

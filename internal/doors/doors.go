@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -37,9 +38,10 @@ type Door struct {
 	Customer       string   `json:"customer,omitempty"`
 	Holder         string   `json:"holder,omitempty"` // the workload that signs in with what the door holds
 	RelyingParties []string `json:"relying_parties,omitempty"`
+	Systems        []string `json:"systems,omitempty"` // as entrusted secrets call what it is of
 	Holders        []string `json:"holders,omitempty"` // who is meant to be let in; empty: whoever is
 	Issue          Issue    `json:"issue,omitzero"`
-	Verbs          []string `json:"verbs"` // what its driver can do: look, install, trust, block, probe
+	Verbs          []string `json:"verbs"` // what its driver can do: look, install, trust, block, probe, rotate, supply
 	// Listed says that it refuses one credential by the list of its CA and in no other way.
 	Listed bool `json:"listed,omitempty"`
 	// Connect is where the agent may try credentials beside the addresses of its own doors; see ReachOf.
@@ -91,6 +93,13 @@ type Task struct {
 	Authorities [][]byte `json:"authorities,omitempty"`
 	Lift        bool     `json:"lift,omitempty"`     // of block: undo it
 	Withdraw    bool     `json:"withdraw,omitempty"` // of trust: undo it
+
+	// Secret is the entrusted secret that the task is about, in place of a credential with a
+	// public half; nil of any other. KeyName and OldKeyName name the values then.
+	Secret *Entrusted `json:"secret,omitempty"`
+	Undo   bool       `json:"undo,omitempty"`   // of install of a secret: undo it
+	Again  bool       `json:"again,omitempty"`  // of a secret: it may have been done before
+	Active bool       `json:"active,omitempty"` // of block of a secret: holders are given the new one
 }
 
 // A Result is what came of a Task. It holds no secret.
@@ -111,6 +120,14 @@ type Result struct {
 	Attempts []driver.Attempt `json:"attempts,omitempty"`
 	// NewAttempts are the tries of New by prove.
 	NewAttempts []driver.Attempt `json:"new_attempts,omitempty"`
+	// Version is that which holders are given from now on (install of a secret).
+	Version int64 `json:"version,omitempty"`
+	// OldEmpty says that the old value was empty, so that it was not tried (prove of a secret).
+	OldEmpty bool `json:"old_empty,omitempty"`
+	// OldMark is "sha1:76272d" of a password that is refused everywhere (prove of a secret): by
+	// the first digits of its SHA-1, as servers write down what was tried, those are found who
+	// still try it.
+	OldMark string `json:"old_mark,omitempty"`
 }
 
 // Keys keeps secrets under names, which are parts between slashes: "recall/7/new/3". Its
@@ -144,6 +161,8 @@ type Config struct {
 	// old one that the task is about, so that nobody takes our own tries for a thief's. It
 	// may be nil.
 	Used func(old driver.Public, use tallystick.Use)
+	// Vault has the values of entrusted secrets; nil where none are rotated.
+	Vault Vault
 }
 
 // Bounds of what goes on at once, and for how long.
@@ -161,6 +180,7 @@ type Set struct {
 	Config
 	doors []*door
 	hosts *hosts
+	turns *turns // of entrusted secrets
 
 	mu   sync.Mutex
 	open map[string][]*openConnection // guarded by mu; by SessionName
@@ -177,7 +197,7 @@ type door struct {
 // Open opens the drivers of all doors. Nothing is connected to yet. A driver that is not
 // there, that cannot look, or that does not take its options is ErrInvalid.
 func Open(c Config) (*Set, error) {
-	s := &Set{Config: c, open: map[string][]*openConnection{}}
+	s := &Set{Config: c, open: map[string][]*openConnection{}, turns: &turns{seed: maphash.MakeSeed()}}
 	var err error
 	if s.hosts, err = newHosts(c.Hosts); err != nil {
 		return nil, err
@@ -202,7 +222,7 @@ func Open(c Config) (*Set, error) {
 
 func doorOf(d config.Door) Door {
 	return Door{
-		Name: d.Name, Driver: d.Driver, Host: d.Host, Owner: d.Owner, Customer: d.Customer, Holder: d.Holder, RelyingParties: d.RelyingParties, Holders: d.Holders,
+		Name: d.Name, Driver: d.Driver, Host: d.Host, Owner: d.Owner, Customer: d.Customer, Holder: d.Holder, RelyingParties: d.RelyingParties, Systems: d.Systems, Holders: d.Holders,
 		Issue: Issue{Issuer: d.Issue.Issuer, Profile: d.Issue.Profile, Algorithm: d.Issue.Key, Names: d.Issue.Names, Lifetime: d.Issue.Lifetime},
 	}
 }
@@ -219,7 +239,7 @@ func (d *door) openDriver(all []driver.Driver, options map[string]string) error 
 	}
 	listed, is := d.verbs.(driver.Listed)
 	d.Listed = is && listed.BlocksByList()
-	if d.Verbs = verbsOf(d.verbs); !slices.Contains(d.Verbs, "look") {
+	if d.Verbs = verbsOf(d.verbs); !has(d.Verbs, "look") && !d.Rotates() && !d.Supplies() {
 		return problem.With(fmt.Errorf("%w: the driver %s has no doors", tallystick.ErrInvalid, d.Driver), "docs/doors.md lists the drivers of doors")
 	}
 	return nil
@@ -238,13 +258,19 @@ func verbsOf(v any) []string {
 	_, trusts := v.(driver.Truster)
 	_, blocks := v.(driver.Blocker)
 	_, probes := v.(driver.Prober)
+	_, rotates := v.(driver.Rotator)
+	_, supplies := v.(driver.Supplier)
 	add("look", looks)
 	add("install", installs)
 	add("trust", trusts)
 	add("block", blocks)
 	add("probe", probes)
+	add("rotate", rotates)
+	add("supply", supplies)
 	return verbs
 }
+
+func has(verbs []string, verb string) bool { return slices.Contains(verbs, verb) }
 
 // Doors returns all, by name.
 func (s *Set) Doors() []Door {
@@ -282,10 +308,15 @@ func (s *Set) Look(ctx context.Context, name string) (driver.View, error) {
 func (s *Set) look(ctx context.Context, d *door) (driver.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
+	looker, looks := d.verbs.(driver.Looker)
+	if !looks || !has(d.Verbs, "look") {
+		return driver.View{}, problem.With(fmt.Errorf("%w: the door %s shows no credential, so that there is nothing to look at", tallystick.ErrInvalid, d.Name),
+			`"tally doors account" shows how an account stands`)
+	}
 	host, err := s.hosts.get(ctx, d.Host)
 	if err == nil {
 		var view driver.View
-		if view, err = d.verbs.(driver.Looker).Look(ctx, driver.LookRequest{Host: host, Now: s.Now, Used: s.usedBy(d, driver.Public{})}); err == nil {
+		if view, err = looker.Look(ctx, driver.LookRequest{Host: host, Now: s.Now, Used: s.usedBy(d, driver.Public{})}); err == nil {
 			return view, nil
 		}
 	}

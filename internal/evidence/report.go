@@ -71,8 +71,11 @@ func writeReport(w io.Writer, r report) error {
 func burntWords(b tallystick.Burnt) string {
 	what := map[string]string{
 		tallystick.BurntCredential: "the credential", tallystick.BurntKey: "every credential of the key", tallystick.BurntIssuer: "everything that this CA signed:",
-		tallystick.BurntPlace: "every credential whose private half was at", tallystick.BurntWrapping: "every key that was ever under the wrapping key",
+		tallystick.BurntPlace: "every credential whose private half was at", tallystick.BurntWrapping: "every key and entrusted secret that was ever under the wrapping key",
 	}[b.Kind]
+	if b.Kind == tallystick.BurntEntrusted {
+		return b.EntrustedWords()
+	}
 	return strings.TrimSpace(what + " " + b.Value)
 }
 

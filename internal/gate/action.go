@@ -58,6 +58,7 @@ const (
 	ReadLineage   Action = "read-lineage"   // what could be read by whom
 	EntrustSecret Action = "entrust-secret" // also to say that it is to be replaced
 	RevealSecret  Action = "reveal-secret"  // to its holder, whom package vault knows
+	RotateSecret  Action = "rotate-secret"  // a recall does, with a value that it takes and one that it makes
 	ManageVault   Action = "manage-vault"
 )
 
@@ -125,6 +126,7 @@ var policies = map[Action]policy{
 	ReadLineage:   {least: Operator},
 	EntrustSecret: {least: Operator},
 	RevealSecret:  {least: Client},
+	RotateSecret:  {least: Operator},
 	ManageVault:   {least: Admin}, // it destroys, and says that a restored database is to be believed
 
 	ManageDelivery: {least: Admin}, // which files are written and which commands are run after a renewal

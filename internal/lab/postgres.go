@@ -26,6 +26,7 @@ type PostgresSettings struct {
 	Roles  []string        // whom certificates let in; none is alice and bob
 	Ident  string          // lines of pg_ident.conf for the map "people"; "" lets CN=name in as name
 	Config string          // further lines of postgresql.conf
+	HBA    string          // lines of pg_hba.conf that count before its own, each with its end
 }
 
 // PostgresAdmin is a superuser who signs in with PostgresPassword, over the socket and by TLS.
@@ -109,7 +110,7 @@ func (p *Postgres) configure(t TB, s PostgresSettings, port int) {
 		config += "ssl_crl_file = 'crl.pem'\n"
 	}
 	put("postgresql.conf", config+s.Config)
-	put("pg_hba.conf", "local all all scram-sha-256\nhostssl all "+PostgresAdmin+" 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 cert map=people\n")
+	put("pg_hba.conf", s.HBA+"local all all scram-sha-256\nhostssl all "+PostgresAdmin+" 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 cert map=people\n")
 	put("pg_ident.conf", cmp.Or(s.Ident, "people /^(.*)$ \\1")+"\n")
 }
 

@@ -57,8 +57,9 @@ type Logons struct {
 	key  *rsa.PrivateKey
 }
 
-// StartSamba starts a domain controller that shows a certificate of an intermediate.
-func StartSamba(t TB, p *PKI) *Samba {
+// StartSamba starts a domain controller that shows a certificate of an intermediate. The lines
+// come last in smb.conf, and so win.
+func StartSamba(t TB, p *PKI, lines ...string) *Samba {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("a domain controller has ports below 1024: run this test as root")
@@ -76,7 +77,7 @@ func StartSamba(t TB, p *PKI) *Samba {
 	}
 	chain, key := MaterialPEM(t, s.Shown)
 	s.Cert, s.Key = write(t, dir, "server.pem", chain), write(t, dir, "server.key", key)
-	s.Config = write(t, dir, "smb.conf", strings.NewReplacer("DIR", dir, "ADDRESS", s.Address).Replace(sambaConfig))
+	s.Config = write(t, dir, "smb.conf", strings.NewReplacer("DIR", dir, "ADDRESS", s.Address).Replace(sambaConfig)+lineEach("\t", lines))
 	s.Socket = filepath.Join(dir, "private", "ldap_priv", "ldapi")
 	kdcChain, kdcKey := MaterialPEM(t, s.Accounts.KDC(t))
 	write(t, dir, "kdc.pem", kdcChain)

@@ -21,6 +21,12 @@ type SlapdSettings struct {
 	CRLs     [][]byte        // what it begins with, DER; none is no list at all
 	Verify   string          // TLSVerifyClient; "" is "try"
 	Accounts []string        // whom the certificates of CN=name let in, and who have the password SlapdPassword; none is alice and bob
+
+	Modules  []string // besides those of the database: "ppolicy"
+	Access   string   // rules of access, a line each, before the usual ones
+	Database string   // further lines of the database, such as overlays
+	Entries  string   // LDIF of entries behind the accounts
+	Empty    bool     // begin with no entry at all: they come from another server
 }
 
 // SlapdPassword is that of every account and of the administrator.
@@ -69,9 +75,13 @@ func StartSlapd(t TB, s SlapdSettings) *Slapd {
 		}
 	}
 	config := write(t, dir, "slapd.conf", strings.NewReplacer("DIR", dir, "VERIFY", cmp.Or(s.Verify, "try"), "LISTS", lists,
-		"PASSWORD", SlapdPassword, "UID", fmt.Sprint(os.Getuid())).Replace(slapdConfig))
-	entries := write(t, dir, "entries.ldif", slapdEntries(s.Accounts))
-	runSlapdTool(t, "slapadd", "-q", "-f", config, "-b", d.Suffix, "-l", entries)
+		"PASSWORD", SlapdPassword, "UID", fmt.Sprint(os.Getuid()), "MODULES", lineEach("moduleload ", s.Modules), "ACCESS", s.Access,
+		"DATABASE", s.Database).Replace(slapdConfig))
+	first := slapdEntries(s.Accounts) + "\n" + s.Entries
+	if s.Empty {
+		first = ""
+	}
+	runSlapdTool(t, "slapadd", "-q", "-f", config, "-b", d.Suffix, "-l", write(t, dir, "entries.ldif", first))
 	runSlapdTool(t, "slaptest", "-f", config, "-F", d.Config)
 	addresses := "ldap://" + d.LDAP + " ldaps://" + d.LDAPS + " ldapi://" + url.QueryEscape(d.Socket)
 	d.Process = Start(t, dir, nil, []string{Program(t, "slapd"), "-F", d.Config, "-h", addresses, "-d", "stats"}, d.LDAP, d.LDAPS)
@@ -83,6 +93,14 @@ func runSlapdTool(t TB, name string, args ...string) {
 	if out, err := exec.Command(Program(t, name), args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
+}
+
+func lineEach(before string, names []string) string {
+	lines := ""
+	for _, name := range names {
+		lines += before + name + "\n"
+	}
+	return lines
 }
 
 func slapdEntries(accounts []string) string {
@@ -102,6 +120,7 @@ argsfile DIR/slapd.args
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload back_monitor
+MODULES
 loglevel stats
 threads 4
 TLSCACertificateFile DIR/ca.pem
@@ -125,6 +144,8 @@ rootpw PASSWORD
 directory DIR/db
 dbnosync
 maxsize 16777216
+ACCESS
 access to attrs=userPassword by self write by anonymous auth by * none
 access to * by users read by * none
+DATABASE
 `

@@ -283,6 +283,9 @@ func (e *Engine) drain(ctx context.Context, s store.ClaimedStep) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
+	if facts.Secret != nil {
+		return e.drainSecret(ctx, s, facts, r.Quiet)
+	}
 	var answer DrainAnswer
 	if e.Uses != nil {
 		q := DrainQuestion{Credential: facts.Old.Names(), RelyingParties: partiesOf(facts), Since: s.Began}

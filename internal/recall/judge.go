@@ -26,6 +26,9 @@ func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r
 	o := outcome{result: r}
 	switch s.Act {
 	case tallystick.ActKey:
+		if t.Secret != nil {
+			break
+		}
 		// An agent may be in wrong hands: it gets a certificate for what the old one is for.
 		if o.err = doors.CheckRequest(t, r); o.err != nil {
 			o.final = true
@@ -34,6 +37,10 @@ func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r
 			o.fresh = bestName(driver.Public{SSH: r.SSH})
 		}
 	case tallystick.ActInstall:
+		if t.Secret != nil {
+			o.said = installedSecretWords(s)
+			break
+		}
 		o.err = shownEverywhere(r, t.New)
 		o.said = fmt.Sprintf("%s has the new one.", s.Door)
 		if takesBack(s) {
@@ -41,12 +48,16 @@ func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r
 		}
 	case tallystick.ActProbe:
 		o.err = allAccepted(t.Listeners, r.Attempts)
+		o.final = t.Secret != nil && anyRefused(r.Attempts)
 	case tallystick.ActBlock:
 		o.said = blockedWords(s, r)
 	case tallystick.ActLift:
 		o.said = fmt.Sprintf("%s lets the old one in again.", s.Door)
 	case tallystick.ActProve:
-		o.err = proven(t, r)
+		if o.err = proven(t, r); t.Secret != nil {
+			o.err = provenSecret(t, r)
+			o.final = anyRefused(r.NewAttempts)
+		}
 	}
 	return o
 }
@@ -73,7 +84,7 @@ func refused(err error) bool {
 // asks says what the people of a door have to do when it denies a change to us; "" when that
 // is not what the error says. What takes a step back is no matter for them.
 func asks(s store.ClaimedStep, t doors.Task, err error) string {
-	if !errors.Is(err, tallystick.ErrDenied) || takesBack(s) {
+	if !errors.Is(err, tallystick.ErrDenied) || takesBack(s) || t.Secret != nil {
 		return ""
 	}
 	switch s.Act {

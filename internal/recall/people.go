@@ -4,13 +4,16 @@ package recall
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/audit"
+	"github.com/tallystick/tallystick/internal/doors"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
@@ -83,6 +86,9 @@ func (e *Engine) Done(ctx context.Context, who gate.Actor, target int64, note st
 		return err
 	}
 	tasks, err := e.DB.TasksOfPeople(ctx, target)
+	if err == nil {
+		err = e.replacedByHand(ctx, t, tasks)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,6 +102,26 @@ func (e *Engine) Done(ctx context.Context, who gate.Actor, target int64, note st
 	call := store.TargetCall{Target: target, Reason: note, At: e.Now(), Event: because(who.Name+" did what was to be done by hand", note)}
 	err = e.DB.DoneByPerson(ctx, call, tasks, result)
 	e.Wake()
+	return err
+}
+
+// replacedByHand is an error while the vault has the value that somebody says to have replaced:
+// its holder would go on with it.
+func (e *Engine) replacedByHand(ctx context.Context, t tallystick.RecallTarget, tasks []store.RecallStepRow) error {
+	if !t.Entrusted() || t.Kind != tallystick.TargetPerson || e.Vault == nil || len(tasks) == 0 {
+		return nil
+	}
+	var facts doors.Task
+	if err := e.DB.StepFacts(ctx, tasks[0], func(text json.RawMessage, _ bool) error { return json.Unmarshal(text, &facts) }); err != nil {
+		return err
+	}
+	if facts.Secret == nil {
+		return fmt.Errorf("couldn't read what the task is about: %w", tallystick.ErrDamaged)
+	}
+	replaced, err := e.Vault.Replaced(ctx, facts.Secret.ID, facts.Secret.Version)
+	if err == nil && !replaced {
+		err = problem.With(fmt.Errorf("%w: the vault still has the old value of %s", tallystick.ErrConflict, t.Subject), `entrust the new one first ("tally vault entrust"); if there is none any more, skip the target with a reason`)
+	}
 	return err
 }
 

@@ -113,7 +113,11 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, err
 	}
-	all, err := e.lookAtAll(ctx)
+	look := e.lookAtAll
+	if recall.What.Kind == tallystick.BurntEntrusted {
+		look = e.allDoors // its accounts are looked at, and nothing that doors show
+	}
+	all, err := look(ctx)
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, err
 	}
@@ -121,11 +125,7 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, fmt.Errorf("couldn't find out what is burnt: %w", err)
 	}
-	groups := blast(b, all)
-	manuals, err := e.manuals(ctx, b, all, groups)
-	if err == nil {
-		err = e.markListed(ctx, groups)
-	}
+	groups, manuals, err := e.reach(ctx, recall.What, b, all)
 	if err != nil {
 		return Plan{}, store.RecallPlan{}, err
 	}
@@ -142,12 +142,32 @@ func (e *Engine) plan(ctx context.Context, who gate.Actor, r Request) (Plan, sto
 	}
 	p := planFor(laid, b, all)
 	p.Warnings = append(p.Warnings, not...)
+	reading, err := e.stillReads(ctx, recall.What, groups)
+	if err != nil {
+		return Plan{}, store.RecallPlan{}, err
+	}
+	p.Warnings = append(append(reading, p.Warnings...), append(nobodys(groups), oneAtATime(groups)...)...)
 	p.Warnings = append(append(p.Warnings, doubts(groups, revokers)...), append(quietDoors(groups), e.outOfReach(groups, all)...)...)
 	if recall.Deadline.Before(e.Now().Add(p.Shortest)) && recall.Rehearse == 0 {
 		p.Warnings = append([]string{fmt.Sprintf("the deadline is in %s, and it takes %s at least: what is not ready by then is %s",
 			recall.Deadline.Sub(e.Now()).Round(time.Minute), p.Shortest.Round(time.Minute), map[bool]string{true: "blocked all the same", false: "left"}[recall.AtDeadline == tallystick.AtDeadlineBlock])}, p.Warnings...)
 	}
 	return p, laid, nil
+}
+
+// reach finds out where what is burnt is: groups that doors can work at, and what is left
+// to people.
+func (e *Engine) reach(ctx context.Context, what tallystick.Burnt, b *burnt, all []*seen) ([]*group, []manual, error) {
+	groups := blast(b, all)
+	manuals, err := e.manuals(ctx, b, all, groups)
+	if err == nil {
+		err = e.markListed(ctx, groups)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	rotated, people, err := e.rotations(ctx, what, all)
+	return append(groups, rotated...), append(manuals, people...), err
 }
 
 // markListed notes of which credentials the list of the CA is to be had here, where a door
@@ -197,7 +217,9 @@ func planFor(laid store.RecallPlan, b *burnt, all []*seen) Plan {
 			p.Unseen = append(p.Unseen, s.Name+": "+s.err.Error())
 		}
 	}
-	if len(laid.Targets) == 0 {
+	if len(laid.Targets) == 0 && laid.Recall.What.Kind == tallystick.BurntEntrusted {
+		p.Warnings = append(p.Warnings, "there is no such entrusted secret that nothing has replaced")
+	} else if len(laid.Targets) == 0 {
 		p.Warnings = append(p.Warnings, "nothing holds it and nothing lets it in, as far as doors, inventory and uses show")
 	}
 	p.Shortest = shortest(laid)
@@ -212,7 +234,7 @@ func doubts(groups []*group, revokers func(*group) string) []string {
 		if len(g.old.Chain) > 0 && revokers(g) == "" {
 			noIssuer[issuerName(g.old)] = true
 		}
-		if g.holder == nil {
+		if g.holder == nil && g.secret == nil {
 			noKey[g.subject] = true
 		}
 	}
@@ -231,6 +253,9 @@ func doubts(groups []*group, revokers func(*group) string) []string {
 func quietDoors(groups []*group) []string {
 	var list []string
 	for _, g := range groups {
+		if g.secret != nil {
+			continue // its account was looked at
+		}
 		for _, s := range g.relying {
 			shows := slices.ContainsFunc(s.view.Shown, func(one driver.Shown) bool { return one.Live })
 			showing := slices.ContainsFunc(s.view.Listeners, func(l driver.Listener) bool { return l.Protocol != "oauth" }) // which has a certificate of its operator's
@@ -374,6 +399,8 @@ func (e *Engine) recallOf(who gate.Actor, r Request) (tallystick.Recall, error) 
 		return wrong("it cannot be burnt since %s, which is to come", one.Since.Format(time.RFC3339))
 	case one.Quiet < 0 || one.Rehearse < 0:
 		return wrong("a time cannot be less than nothing")
+	case one.Rehearse > 0 && one.What.Kind == tallystick.BurntEntrusted:
+		return wrong("entrusted secrets are not rehearsed: a system that refuses one takes it back only as a change of it")
 	case one.Rehearse > longestRehearsal:
 		return wrong("a rehearsal of more than %s is an outage", longestRehearsal)
 	case one.Waves.Canary < 1 || one.Waves.Growth < 1 || one.Waves.Errors < 0 || one.Waves.Errors > 1000:

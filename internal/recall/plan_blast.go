@@ -36,7 +36,9 @@ type group struct {
 	holder  *seen // nil: no door holds it
 	place   bool  // the holder shows it to others
 	relying []*seen
-	listed  bool // the list of its CA is to be had here
+	listed  bool             // the list of its CA is to be had here
+	secret  *doors.Entrusted // an entrusted secret in place of a credential with a public half; nil of any other
+	nobodys bool             // it has no holder, who would be given the new value
 }
 
 // looksAtOnce bounds how many doors a plan looks at together.
@@ -70,7 +72,7 @@ func (e *Engine) lookAtAll(ctx context.Context) ([]*seen, error) {
 	var wg sync.WaitGroup
 	room := make(chan struct{}, looksAtOnce)
 	for _, s := range list {
-		if s.Agent != "" {
+		if s.Agent != "" || !can(s, "look") {
 			continue
 		}
 		wg.Go(func() {

@@ -86,9 +86,13 @@ func (e *Engine) resolve(ctx context.Context, what tallystick.Burnt, all []*seen
 		err = e.burntPlace(ctx, b, tallystick.Place(what.Value))
 	case tallystick.BurntWrapping:
 		err = e.burntWrapping(ctx, b, what.Value)
+	case tallystick.BurntEntrusted:
+		if e.Vault == nil { // the vault finds them: see rotations
+			err = fmt.Errorf("%w: nothing was entrusted here", tallystick.ErrNotFound)
+		}
 	default:
 		err = problem.With(fmt.Errorf("%w: %q cannot be recalled", tallystick.ErrInvalid, what.Kind),
-			"say credential:FINGERPRINT, key:ID, issuer:ca/NAME, place:PLACE or wrapping:NAME")
+			"say credential:FINGERPRINT, key:ID, issuer:ca/NAME, place:PLACE, wrapping:NAME, or entrusted:ID, entrusted:host/NAME or entrusted:due")
 	}
 	if err == nil && len(b.known) > mostKnown {
 		err = fmt.Errorf("%w: that is more than %d credentials; recall it in parts", tallystick.ErrInvalid, mostKnown)

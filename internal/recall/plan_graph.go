@@ -72,6 +72,12 @@ func rehearse(r tallystick.Recall, groups []*group) (store.RecallPlan, []string)
 	var not []string
 	for _, one := range groups {
 		one.place = false // there is nothing to block where it is shown only
+		if warning := "entrusted secrets are not rehearsed: a system that refuses one takes it back only as a change of it"; one.secret != nil {
+			one.relying = nil
+			if !slices.Contains(not, warning) {
+				not = append(not, warning)
+			}
+		}
 		one.relying = slices.DeleteFunc(one.relying, func(s *seen) bool {
 			able := can(s, "block") && !s.Listed
 			if warning := "the door " + s.Name + " is not rehearsed: its driver has no block that can be undone"; !able && !slices.Contains(not, warning) {
@@ -100,7 +106,7 @@ func (g *graph) addTargets(groups []*group, manuals []manual, revokers func(*gro
 	for _, one := range groups {
 		l := &laid{group: one, issuer: revokers(one), steps: groupSteps{-1, -1}}
 		l.issue = issueTaskOf(one, l.issuer, g.plan.Recall.What)
-		l.renews = one.holder != nil && can(one.holder, "install") && (len(one.old.Chain) == 0 || l.issue.Issuer != "")
+		l.renews = one.secret != nil || one.holder != nil && can(one.holder, "install") && (len(one.old.Chain) == 0 || l.issue.Issuer != "")
 		if one.holder != nil && (one.place || len(one.relying) == 0) {
 			l.targets = append(l.targets, laidTarget{latest: -1})
 		}
@@ -132,7 +138,7 @@ func (g *graph) addTargets(groups []*group, manuals []manual, revokers func(*gro
 // target describes one target for the store.
 func (l *laid) target(t *laidTarget) store.PlannedTarget {
 	p := store.PlannedTarget{RecallTarget: tallystick.RecallTarget{Kind: tallystick.TargetPlace, Wave: t.wave, Old: bestName(l.old), Subject: l.subject}}
-	facts := doors.Task{Old: l.old, SSH: len(l.old.SSH) > 0}
+	facts := doors.Task{Old: l.old, SSH: len(l.old.SSH) > 0, Secret: l.secret}
 	if l.holder != nil {
 		p.Holder, p.Owner, p.Customer = l.holder.Name, l.holder.Owner, l.holder.Customer
 		facts.Algorithm, facts.Names = l.holder.Issue.Algorithm, l.holder.Issue.Names
@@ -146,6 +152,9 @@ func (l *laid) target(t *laidTarget) store.PlannedTarget {
 		facts.Like, facts.Listeners, facts.RelyingParty = l.old, listenersFor(p.Grants, t.relying.view.Listeners), p.RelyingParty
 		facts.Told = t.relying.told
 		facts.RelyingParties = partiesAt(t.relying)
+	}
+	if l.secret != nil {
+		p.Customer, p.RelyingParty = l.secret.Customer, l.secret.System
 	}
 	p.Facts = encoded(facts)
 	return p
@@ -259,13 +268,13 @@ func (g *graph) prepare() {
 				return
 			}
 			if l.steps.gives < 0 {
-				l.steps.gives = g.shared(l, tallystick.ActKey, tallystick.PhasePrepare, wave, l.holder, -1, before...)
+				l.steps.gives = g.shared(l, tallystick.ActKey, tallystick.PhasePrepare, wave, l.gives(t), -1, before...)
 				if len(l.old.Chain) > 0 {
 					l.steps.gives = g.shared(l, tallystick.ActIssue, tallystick.PhasePrepare, wave, nil, l.steps.gives, l.steps.gives)
 				}
 			}
 			t.latest = l.steps.gives
-			if t.relying != nil && can(t.relying, "trust") {
+			if t.relying != nil && l.secret == nil && can(t.relying, "trust") {
 				t.latest = g.step(l, t, tallystick.ActTrust, tallystick.PhasePrepare, t.relying, append(before, l.steps.gives)...)
 			}
 		})
@@ -287,15 +296,24 @@ func (g *graph) activate() {
 				for _, one := range l.targets {
 					after = append(after, one.latest)
 				}
-				l.steps.install = g.shared(l, tallystick.ActInstall, tallystick.PhaseActivate, wave, l.holder, l.steps.gives, unique(after)...)
+				l.steps.install = g.shared(l, tallystick.ActInstall, tallystick.PhaseActivate, wave, l.gives(t), l.steps.gives, unique(after)...)
 			}
 			t.latest = l.steps.install
 			if t.relying != nil && len(t.relying.view.Listeners) > 0 {
-				t.latest = g.step(l, t, tallystick.ActProbe, tallystick.PhaseActivate, l.holder, unique(append(slices.Clone(before), l.steps.install))...)
+				t.latest = g.step(l, t, tallystick.ActProbe, tallystick.PhaseActivate, l.gives(t), unique(append(slices.Clone(before), l.steps.install))...)
 			}
 		})
 		g.gate(tallystick.PhaseActivate, wave)
 	}
+}
+
+// gives returns the door at which a target's new one is made, given to its holder and tried:
+// that of the holder, or of an entrusted secret the one that lets it in.
+func (l *laid) gives(t *laidTarget) *seen {
+	if l.secret != nil {
+		return t.relying
+	}
+	return l.holder
 }
 
 // byHand asks a person where the holder has no driver that installs. A group without
@@ -392,7 +410,7 @@ func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 		after = []int{g.step(l, t, tallystick.ActBlock, tallystick.PhaseRevoke, t.relying, after...)}
 	}
 	prover := t.relying // without the old key all that can be done is to look
-	if l.holder != nil {
+	if l.holder != nil && l.secret == nil {
 		prover = l.holder
 	}
 	g.step(l, t, tallystick.ActProve, tallystick.PhaseProve, prover, after...)
@@ -402,6 +420,8 @@ func (g *graph) refuse(l *laid, t *laidTarget, after []int) {
 // can.
 func (l *laid) byHand(s *seen) string {
 	switch {
+	case l.secret != nil:
+		return ""
 	case !can(s, "block"):
 		return "No driver can make the door " + s.Name + " refuse a credential. Do it there, and say that it is done."
 	case s.Listed && !l.listed:
@@ -459,7 +479,7 @@ func (g *graph) shared(l *laid, act tallystick.Act, phase tallystick.Phase, wave
 func (l *laid) planned(act tallystick.Act, phase tallystick.Phase, wave int, at *seen, from int, targets, after []int) store.PlannedStep {
 	p := store.PlannedStep{Act: act, Phase: phase, Wave: wave, Targets: targets, From: from, After: unique(after)}
 	if at != nil {
-		p.Door, p.Agent, p.Limit = at.Name, at.Agent, at.Driver
+		p.Door, p.Agent, p.Limit, p.Beside = at.Name, at.Agent, at.Driver, l.secret != nil
 	}
 	return p
 }

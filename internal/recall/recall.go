@@ -112,6 +112,10 @@ type Config struct {
 	Account func(ctx context.Context, issuer string) (crypto.Signer, error)
 	CA      Revoker // nil without a CA of our own
 	Uses    Ledger  // nil: nobody records uses
+	// Vault knows entrusted secrets, and Accounts how the doors stand that rotate them
+	// (*doors.Set); nil: nothing was entrusted.
+	Vault    Vault
+	Accounts Accounts
 	// Connect is where this process may try credentials at addresses that agents have named.
 	Connect doors.Reach
 	// BooksElsewhere says that another process on the store has the books: whether a holder

@@ -56,6 +56,9 @@ func (e *Engine) taskOf(ctx context.Context, s store.ClaimedStep) (doors.Task, e
 	if err != nil {
 		return t, err
 	}
+	if t.Secret != nil {
+		return rotationTask(t, s), nil
+	}
 	key := s.Key
 	if s.Act == tallystick.ActKey {
 		key = &s.RecallStepRow

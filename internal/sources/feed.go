@@ -172,8 +172,11 @@ func (f *feed) forget() {
 	f.earliest, f.latest = time.Time{}, time.Time{}
 }
 
-// store stores what was handed over, and from where reading goes on.
+// store stores what was handed over, and from where reading goes on, also while we
+// stop: what is durable would come again otherwise, and be counted as a duplicate.
 func (f *feed) store(ctx context.Context, position string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
 	p := f.progress
 	p.Position = position
 	if err := f.DB.AdvanceSource(ctx, f.source.ID, p); err != nil {

@@ -284,11 +284,11 @@ func (w *watcher) stream(p *place, near time.Time, before func() (io.Reader, err
 		return s.Stream, nil
 	}
 	stream, err := uses.NewStream(p.Format, w.settings(near))
-	if err != nil || !stream.Following() {
+	if err != nil || !stream.Remembering() {
 		return stream, err
 	}
 	w.streams[key] = &streamOf{stream, near}
-	if p.Offset == 0 || before == nil {
+	if p.Offset == 0 || before == nil || !stream.Following() {
 		return stream, nil
 	}
 	r, err := before()

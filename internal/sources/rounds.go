@@ -21,7 +21,7 @@ const (
 	// lies behind it is then read once more after a start.
 	idleStore = time.Minute
 	// storeTime is how long storing may take when everything stops.
-	storeTime = 5 * time.Second
+	storeTime = 10 * time.Second
 )
 
 // rounds has the sources of drivers read in turns by a few goroutines: there can be

@@ -123,6 +123,11 @@ func (s *Sources) work(ctx context.Context, one store.Source, failed func(error)
 		return
 	}
 	wait := backoffMin
+	defer func() {
+		if err := w.leave(ctx); err != nil {
+			failed(fmt.Errorf("source %s: %w", one.Name, err))
+		}
+	}()
 	for ctx.Err() == nil {
 		done, err := w.pass(ctx)
 		switch {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/uses"
 )
@@ -161,6 +162,18 @@ func (w *watcher) end(ctx context.Context) error {
 		return nil
 	}
 	return w.keep(ctx)
+}
+
+// leave stores the position when all that was read up to there was handed over;
+// the rest is read again. One that was removed meanwhile has none.
+func (w *watcher) leave(ctx context.Context) error {
+	if !w.changed || !w.empty() {
+		return nil
+	}
+	if err := w.keep(ctx); !errors.Is(err, tallystick.ErrNotFound) {
+		return err
+	}
+	return nil
 }
 
 // keep stores the position. The feed is empty then: all that was read up to there

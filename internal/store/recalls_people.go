@@ -41,6 +41,9 @@ func (db *DB) SkipTarget(ctx context.Context, c TargetCall) error {
 		if err != nil {
 			return err
 		}
+		if err := knownValue(ctx, tx, `t.id = $1`, c.Target); err != nil {
+			return err
+		}
 		if err := liftBegun(ctx, tx, c.At, `target_id = $1`, c.Target); err != nil {
 			return err
 		}
@@ -65,6 +68,23 @@ func (db *DB) SkipTarget(ctx context.Context, c TargetCall) error {
 		return nil
 	})
 	return db.wrap("couldn't skip the target", err)
+}
+
+// knownValue is ErrConflict while it is not known which value the system of an entrusted secret
+// takes: a new one may have been set and not answered for, and what is kept of it is destroyed
+// with the recall.
+func knownValue(ctx context.Context, tx *writing, where string, arg int64) error {
+	var subject string
+	err := tx.QueryRowContext(ctx, `SELECT t.subject FROM recall_targets t JOIN recall_steps s ON s.target_id = t.id AND s.recall_id = t.recall_id
+		WHERE `+where+` AND t.old LIKE '`+tallystick.EntrustedPrefix+`%' AND t.state NOT IN ('skipped', 'proven', 'undone')
+		AND s.act IN ('install', 'block') AND s.began > 0 AND s.state NOT IN ('done', 'skipped') LIMIT 1`, arg).Scan(&subject)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it is not known which value the system takes for %s: retry that target, or roll it back, before", tallystick.ErrConflict, subject)
 }
 
 func idsOf(rows *sql.Rows, err error) ([]int64, error) {
@@ -263,6 +283,9 @@ func (db *DB) DoneByPerson(ctx context.Context, c TargetCall, tasks []RecallStep
 func (db *DB) CancelRecall(ctx context.Context, id int64, reason string, at time.Time, event string) error {
 	err := db.tx(ctx, func(tx *writing) error {
 		m := RecallMove{From: unfinished, To: tallystick.RecallCancelled, Reason: reason, At: at, Event: event}
+		if err := knownValue(ctx, tx, `t.recall_id = $1`, id); err != nil {
+			return err
+		}
 		return errors.Join(moveRecall(ctx, tx, id, m), liftBegun(ctx, tx, at, `recall_id = $1`, id))
 	})
 	return db.wrap("couldn't cancel the recall", err)

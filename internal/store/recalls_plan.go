@@ -41,6 +41,8 @@ type PlannedStep struct {
 	Targets []int
 	Door    string // "": it is done by the server itself
 	Agent   string // "": the server does it
+	// Beside says that it changes the door for one account alone, and goes on beside others there.
+	Beside bool
 	// Limit is what steps that must not go on in great numbers are counted by: the name of
 	// the door's driver; of issue and revoke "issuer/" and the issuer's name.
 	Limit string
@@ -114,23 +116,20 @@ func oneRecallAtATime(ctx context.Context, tx *writing) error {
 // overlapping is ErrConflict when another recall in earnest, which is not over, has
 // the same credential at the same doors, or is about to put there what this one takes away.
 func overlapping(ctx context.Context, tx *writing, recall int64) error {
-	const query = `SELECT o.name, a.holder, a.relying FROM recall_targets a JOIN recall_targets b ON b.holder = a.holder AND b.relying = a.relying
+	const query = `SELECT o.name, a.holder, a.relying, a.relying_party, a.subject, a.old FROM recall_targets a JOIN recall_targets b ON b.holder = a.holder AND b.relying = a.relying
 		JOIN recalls o ON o.id = b.recall_id JOIN recalls r ON r.id = a.recall_id
 		WHERE a.recall_id = $1 AND b.recall_id <> $1 AND r.rehearse = 0 AND o.rehearse = 0 AND o.state NOT IN ('done', 'cancelled')
 		AND a.holder || a.relying <> '' AND (b.old = a.old OR b.fresh = a.old) AND b.state NOT IN ('proven', 'skipped') LIMIT 1`
-	var name, holder, relying string
-	err := tx.QueryRowContext(ctx, query, recall).Scan(&name, &holder, &relying)
+	var name string
+	var t tallystick.RecallTarget
+	err := tx.QueryRowContext(ctx, query, recall).Scan(&name, &t.Holder, &t.Relying, &t.RelyingParty, &t.Subject, &t.Old)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	where := holder
-	if relying != "" {
-		where += " to " + relying
-	}
-	return fmt.Errorf("%w: the recall %s is at work at %s", tallystick.ErrConflict, name, where)
+	return fmt.Errorf("%w: the recall %s is at work at %s", tallystick.ErrConflict, name, labelOf(t))
 }
 
 // planRows are the rows of a plan.
@@ -200,7 +199,7 @@ func (s PlannedStep) row(recall, id int64, waits int, target, step func(int) int
 	if waits > 0 {
 		state = tallystick.StepWaiting
 	}
-	return []any{id, recall, first, len(s.Targets) > 1, string(s.Phase), string(s.Act), s.Wave, s.Door, s.Agent, s.Limit, s.Door != "" && writesAtDoor(s.Act), s.Act == tallystick.ActLift, source,
+	return []any{id, recall, first, len(s.Targets) > 1, string(s.Phase), string(s.Act), s.Wave, s.Door, s.Agent, s.Limit, s.Door != "" && writesAtDoor(s.Act) && !s.Beside, s.Act == tallystick.ActLift, source,
 		state, waits, stepUrgency(s.Act, s.Phase), string(s.Task)}
 }
 

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -125,15 +126,15 @@ func stragglers(ctx context.Context, tx *writing, recall int64) (int, string, er
 	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM recall_targets WHERE recall_id = $1 AND`+notReady, recall).Scan(&count); err != nil {
 		return 0, "", err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT holder, relying, relying_party, subject FROM recall_targets WHERE recall_id = $1 AND`+notReady+` ORDER BY wave, id LIMIT $2`, recall, namedStragglers)
+	rows, err := tx.QueryContext(ctx, `SELECT holder, relying, relying_party, subject, old FROM recall_targets WHERE recall_id = $1 AND`+notReady+` ORDER BY wave, id LIMIT $2`, recall, namedStragglers)
 	names := ""
 	err = each(rows, err, func(rows *sql.Rows) error {
-		var holder, relying, party, subject string
-		err := rows.Scan(&holder, &relying, &party, &subject)
+		var t tallystick.RecallTarget
+		err := rows.Scan(&t.Holder, &t.Relying, &t.RelyingParty, &t.Subject, &t.Old)
 		if names != "" {
 			names += ", "
 		}
-		names += labelOf(holder, relying, party, subject)
+		names += labelOf(t)
 		return err
 	})
 	if count > namedStragglers {
@@ -143,17 +144,15 @@ func stragglers(ctx context.Context, tx *writing, recall int64) (int, string, er
 }
 
 // labelOf is what people call a target.
-func labelOf(holder, relying, party, subject string) string {
-	if relying == "" {
-		relying = party
-	}
+func labelOf(t tallystick.RecallTarget) string {
+	relying := cmp.Or(t.Relying, t.RelyingParty)
 	switch {
-	case holder != "" && relying != "":
-		return holder + " to " + relying
-	case holder+relying != "":
-		return holder + relying
+	case t.Entrusted():
+		return t.Subject
+	case t.Holder != "" && relying != "":
+		return t.Holder + " to " + relying
 	}
-	return subject
+	return cmp.Or(t.Holder+relying, t.Subject)
 }
 
 // EndRecall ends a recall that runs, of which nothing is left to do, and says whether

@@ -208,6 +208,12 @@ func (db *DB) DestroyEntrusted(ctx context.Context, from, to VaultHead, s Entrus
 	return db.wrap("couldn't destroy the secret "+s.ID, err)
 }
 
+// ForgetMissing forgets which secrets a witness knew of that are not here.
+func (db *DB) ForgetMissing(ctx context.Context) error {
+	_, err := db.write.ExecContext(ctx, `DELETE FROM vault_missing`)
+	return db.wrap("couldn't forget what is missing", err)
+}
+
 // A VaultChange is a change of a secret as a witness has it.
 type VaultChange struct {
 	Number  int64 // of the head

@@ -148,6 +148,14 @@ func (db *DB) Handouts(ctx context.Context, secret int64, limit int) ([]Handout,
 	})
 }
 
+// FirstHandout returns when the holder of a secret was first given a version; zero is not yet.
+func (db *DB) FirstHandout(ctx context.Context, secret, version int64) (time.Time, error) {
+	const query = `SELECT COALESCE(MIN(h.time), 0) FROM vault_handouts h JOIN vault_versions v ON v.id = h.version_id WHERE v.secret_id = $1 AND v.number = $2`
+	var at int64
+	err := db.read.QueryRowContext(ctx, query, secret, version).Scan(&at)
+	return timeOf(at), db.wrap("couldn't find who was given a secret", err)
+}
+
 // MarkEntrusted says that secrets are to be replaced at once, for a reason. It returns
 // how many it was said of: those that were destroyed are left out, and so is one whose
 // newest version is not the one that is named.

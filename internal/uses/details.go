@@ -18,6 +18,8 @@ func (l *Log) Reader() ReadFunc { return l.Format.reader(l.settings) }
 // Following says that the records of the log must be read in their order.
 func (l *Log) Following() bool { return l.Format.following }
 
+func (l *Log) remembering() bool { return l.Format.following || l.Format.remembers }
+
 // A collector keeps the uses of one record.
 type collector struct{ found []*tallystick.Use }
 
@@ -41,7 +43,7 @@ func (l *Log) Details(offsets []int64, found func(offset int64, u *tallystick.Us
 		}
 		return nil
 	}
-	if l.byLine && !l.packed && !l.Following() {
+	if l.byLine && !l.packed && !l.remembering() {
 		return l.detailsByLine(offsets, each)
 	}
 	return l.detailsInOrder(offsets, each, read)
@@ -84,7 +86,7 @@ func (l *Log) detailsInOrder(offsets []int64, each func(string, int64) error, re
 			case offset == offsets[0]:
 				offsets = offsets[1:]
 				failed = each(record, offset)
-			case l.Following():
+			case l.remembering():
 				_ = read(record, &forget) // what it remembers is what counts here; malformed ones were told
 				forget.found = nil
 			}

@@ -55,6 +55,9 @@ type Format struct {
 	// share a file.
 	reader    func(Settings) ReadFunc
 	following bool
+	// remembers is set where a record says more to who has read those before it, and as much as it must
+	// to who has not.
+	remembers bool
 }
 
 // A layout says how a file is cut into records.

@@ -3,6 +3,7 @@
 package uses
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -11,30 +12,45 @@ import (
 
 // dovecotFormat is Dovecot's log: logins by password or certificate. The line of
 // a login names the account; the subject of a certificate stands in a line of its
-// own that shares no id with it, and is not used.
+// own that shares no id with it, and is not used. What was wrong about a password
+// stands in a line before, with the id of the session.
 func dovecotFormat() Format {
 	return Format{
-		Name: "dovecot", layout: byLine,
+		Name: "dovecot", layout: byLine, remembers: true,
 		is: func(record string) bool {
 			return strings.Contains(record, "-login: ") && (strings.Contains(record, "user=<") || strings.Contains(record, "rip=") || strings.Contains(record, "SSL certificate")) ||
 				strings.Contains(record, " dovecot: ") || strings.Contains(record, " auth: Info: passwd-file(")
 		},
 		reader: func(s Settings) ReadFunc {
-			return func(record string, sink Sink) error { return readDovecot(record, s.Near, sink) }
+			return (&dovecotLog{near: s.Near, wrong: map[string][]string{}}).read
 		},
 	}
 }
 
-func readDovecot(record string, near time.Time, sink Sink) error {
+// A dovecotLog reads a log. It can begin anywhere: without the lines before, a use has no marks
+// of wrong passwords.
+type dovecotLog struct {
+	near  time.Time
+	wrong map[string][]string // marks of wrong passwords, by session
+}
+
+func (l *dovecotLog) read(record string, sink Sink) error {
 	_, event, ok := strings.Cut(record, "-login: ")
+	if !ok {
+		l.noteWrong(record)
+		return nil
+	}
+	session := between(event, "session=<", ">")
+	wrong := l.wrong[session]
+	delete(l.wrong, session)
 	user := between(event, "user=<", ">")
 	method := wordAfter(event, "method=")
-	if !ok || user == "" || method == "" {
+	if user == "" || method == "" {
 		return nil
 	}
 	u := tallystick.Use{Source: "dovecot", Side: tallystick.SideRelying, Level: tallystick.LevelRequest, Count: 1,
 		Credential: []string{"account:mail/" + user}, Operation: method, Address: wordAfter(event, "rip="),
-		IDs: tallystick.UseIDs{Session: between(event, "session=<", ">")}}
+		IDs: tallystick.UseIDs{Session: session}}
 	switch {
 	case strings.Contains(event, "Login: user=<"):
 		u.Outcome = tallystick.OutcomeSuccess
@@ -43,7 +59,10 @@ func readDovecot(record string, near time.Time, sink Sink) error {
 	default:
 		return nil
 	}
-	at, err := headTime(record, near)
+	if len(wrong) > 0 {
+		u.Detail = strings.TrimPrefix(u.Detail+"; wrong password "+strings.Join(wrong, " "), "; ")
+	}
+	at, err := headTime(record, l.near)
 	if err != nil {
 		return err
 	}
@@ -57,6 +76,53 @@ func readDovecot(record string, near time.Time, sink Sink) error {
 	u.RelyingParty = serverParty(protocol, wordAfter(event, "lip="), wordAfter(event, "lport="))
 	sink.Use(&u)
 	return nil
+}
+
+const (
+	// maxWrongSessions bounds what is remembered of sessions that never end, and maxWrong of one.
+	maxWrongSessions = 10_000
+	maxWrong         = 8
+	maxSession       = 100 // bytes
+)
+
+// noteWrong remembers of a line about a wrong password which one it was, where Dovecot is told to say
+// so: auth_verbose_passwords = sha1:6 has it write the first digits of the SHA-1, in a line before that
+// of the session's end. A line with more behind the digits ("trying the next passdb") says nothing yet:
+// the password may be right there. The names of users may have anything in them, so it is read from
+// behind.
+func (l *dovecotLog) noteWrong(record string) {
+	head, digits, _ := cutLast(record, " (SHA1 of given password: ")
+	digits, last := strings.CutSuffix(strings.TrimRight(digits, " \r\n"), ")")
+	head, _, _ = cutLast(head, ">): ")
+	_, session, ok := cutLast(head, ",<")
+	mark := markOf(digits)
+	if !ok || !last || session == "" || len(session) > maxSession || mark == "" {
+		return
+	}
+	if len(l.wrong) >= maxWrongSessions {
+		clear(l.wrong)
+	}
+	if marks := l.wrong[session]; len(marks) < maxWrong && !slices.Contains(marks, mark) {
+		l.wrong[strings.Clone(session)] = append(marks, mark)
+	}
+}
+
+// markOf is how a Use names a password: by the first six digits of its SHA-1; "" where there are less.
+func markOf(digits string) string {
+	const enough = 6
+	if len(digits) < enough || strings.Trim(digits, "0123456789abcdef") != "" {
+		return ""
+	}
+	return "sha1:" + digits[:enough]
+}
+
+// cutLast cuts at the last place where there is a separator.
+func cutLast(s, separator string) (before, behind string, found bool) {
+	at := strings.LastIndex(s, separator)
+	if at < 0 {
+		return s, "", false
+	}
+	return s[:at], s[at+len(separator):], true
 }
 
 // between returns the text between two marks.

@@ -33,6 +33,9 @@ func (s *Stream) Read(record string, sink Sink) error { return s.read(record, si
 // its file.
 func (s *Stream) Following() bool { return s.Format.following }
 
+// Remembering says that a record says more after those before it: one stream should read all of a file.
+func (s *Stream) Remembering() bool { return s.Format.following || s.Format.remembers }
+
 // ByLine says that each record of the log is a line that ends in a newline, so
 // that a file that grows can be read on where its last whole line ended.
 func (l *Log) ByLine() bool { return l.byLine }

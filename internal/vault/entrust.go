@@ -25,6 +25,7 @@ type Entrust struct {
 	MaxAge time.Duration // when to replace it; 0 leaves what was said
 	Origin string        // where it was brought from; "" leaves what was said
 	Value  driver.Secret // any bytes, also none
+	after  int64         // the version that it must follow; 0 is any
 }
 
 func (e Entrust) check() error {
@@ -125,6 +126,9 @@ func (v *Vault) row(ctx context.Context, k keys, actor gate.Actor, e Entrust) (s
 		s = store.EntrustedSecret{ID: strings.ToLower(rand.Text()), Customer: e.Customer, System: e.System, Account: e.Account, Kind: e.Kind}
 	case err != nil:
 		return store.Entrusting{}, err
+	}
+	if e.after > 0 && s.Version != e.after {
+		return store.Entrusting{}, errEntrustedSince(s.ID)
 	}
 	if e.Opens != "" {
 		s.Opens = e.Opens

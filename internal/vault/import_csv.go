@@ -54,6 +54,9 @@ func readCSV(name string, text []byte, like Entrust) ([]Entrust, error) {
 				return nil, fmt.Errorf("line %d: %w", line, err)
 			}
 		}
+		if e.Value.IsZero() {
+			return nil, fmt.Errorf("%w: line %d has no value: leave it out, or entrust an empty value by itself", tallystick.ErrInvalid, line)
+		}
 		list = append(list, e)
 	}
 }

@@ -74,10 +74,22 @@ LAST=no end of line`)
 func TestImportCSV(t *testing.T) {
 	f := newVault(t, "")
 	path := file(t, "\ufeffcustomer,system,account,kind,value,value_base64,max_age,holder\r\n"+
-		"initech,ldap,a,api-key,\"one,\nand more\",,90d,\n,,b,,,AAEC/w==,12h,token:7\nglobex,ldap,c,,,,,\n")
+		"initech,ldap,a,api-key,\"one,\nand more\",,90d,\n,,b,,,AAEC/w==,12h,token:7\n")
 	want := map[string]string{"initech/ldap/a api-key": "one,\nand more", "acme/app/b password": "\x00\x01\x02\xff"}
 	if diff := cmp.Diff(want, f.imported(vault.Source{Format: vault.FormatCSV, Path: path, Like: like})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestACSVRowWithoutAValueIsToldAndNothingIsTakenIn(t *testing.T) {
+	f := newVault(t, "")
+	path := file(t, "account,value\na,one\nb,\n")
+	_, err := f.Import(t.Context(), otto, vault.Source{Format: vault.FormatCSV, Path: path, Like: vault.Entrust{Name: vault.Name{Customer: "acme", System: "ldap", Kind: vault.Password}}})
+	if !errors.Is(err, tallystick.ErrInvalid) || !strings.Contains(err.Error(), "line 3 has no value") {
+		t.Error(err)
+	}
+	if sums, err := f.Sums(t.Context(), otto); err != nil || sums.Secrets != 0 {
+		t.Errorf("%d were taken in, %v", sums.Secrets, err)
 	}
 }
 

@@ -249,6 +249,14 @@ func (v *Vault) hasWitness(head store.VaultHead) bool {
 	return err == nil
 }
 
+// ForgetMissing says that what the database has lost altogether is not missed any more.
+func (v *Vault) ForgetMissing(ctx context.Context, actor gate.Actor) error {
+	if err := v.Gate.Check(ctx, actor, gate.ManageVault, "vault: miss no more what the database has lost"); err != nil {
+		return err
+	}
+	return v.DB.ForgetMissing(ctx)
+}
+
 // Accept makes a new witness of the database as it is, where the old one is lost. Whoever
 // asks for it says that the database is not an old copy.
 func (v *Vault) Accept(ctx context.Context, actor gate.Actor) error {

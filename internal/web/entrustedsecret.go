@@ -5,6 +5,7 @@ package web
 import (
 	"net/http"
 
+	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/vault"
 )
@@ -16,6 +17,7 @@ type entrustedSecretPage struct {
 	Versions []vault.Version
 	Handouts []store.Handout
 	Back     string
+	Recall   string // leads to the plan of a recall of it
 }
 
 // Entrusted is one secret, without its value.
@@ -25,7 +27,11 @@ func (s *Site) Entrusted(w http.ResponseWriter, r *http.Request) {
 		s.Error(w, r, err)
 		return
 	}
-	s.render(w, r, http.StatusOK, "entrustedsecret", &entrustedSecretPage{
+	p := &entrustedSecretPage{
 		frame: frame{Title: clip(60, l.Secret.Account), Section: "entrusted"}, Row: s.entrustedRow(l.Secret), Versions: l.Versions, Handouts: l.Handouts, Back: here(r),
-	})
+	}
+	if s.Recalls != nil {
+		p.Recall = rotateURL(tallystick.Burnt{Kind: tallystick.BurntEntrusted, Value: l.Secret.ID})
+	}
+	s.render(w, r, http.StatusOK, "entrustedsecret", p)
 }

@@ -19,6 +19,7 @@ type readablePage struct {
 	Pager    pager
 	Total    int64
 	Back     string
+	Recall   string // leads to the plan of a recall of all of it
 }
 
 // Value returns what a parameter of the question was given as.
@@ -51,6 +52,9 @@ func (s *Site) fillReadable(r *http.Request, p *readablePage) error {
 	}
 	for _, x := range list.Items {
 		p.Rows = append(p.Rows, exposureRow{x, "/entrusted/" + x.ID})
+	}
+	if s.Recalls != nil {
+		p.Recall = rotateURL(p.Question.Burnt())
 	}
 	p.Total, p.Pager = count, pagerOf(r, "after", count, list.Next)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/recall"
+
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -139,6 +140,9 @@ func burntWords(b tallystick.Burnt) string {
 	case tallystick.BurntWrapping:
 		return "everything under the wrapping key " + value
 	}
+	if b.Kind == tallystick.BurntEntrusted {
+		return b.EntrustedWords()
+	}
 	return "credential " + value
 }
 
@@ -157,8 +161,22 @@ func burntURL(b tallystick.Burnt) string {
 		if name, own := strings.CutPrefix(b.Value, "ca/"); own {
 			return "/issuers/" + url.PathEscape(name)
 		}
+	case tallystick.BurntEntrusted:
+		return entrustedURL(b)
 	}
 	return ""
+}
+
+// entrustedURL is where entrusted secrets that are burnt can be seen.
+func entrustedURL(b tallystick.Burnt) string {
+	host, from, to, isHost := b.ReadableFrom()
+	switch {
+	case isHost:
+		return "/entrusted/readable?" + url.Values{"host": {host}, "from": {from}, "to": {to}}.Encode()
+	case b.Value == "due":
+		return "/entrusted?due=true&sort=due"
+	}
+	return "/entrusted/" + url.PathEscape(b.Value)
 }
 
 // stateWord says how a recall is.

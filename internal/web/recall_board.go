@@ -193,6 +193,8 @@ func clipAll(words []string) []string {
 // whereOfTarget says where a target is.
 func whereOfTarget(t tallystick.RecallTarget) string {
 	switch {
+	case t.Entrusted():
+		return t.Subject
 	case t.Holder != "" && t.Relying != "":
 		return t.Holder + " → " + t.Relying
 	case t.Holder != "" || t.Relying != "":

@@ -38,7 +38,8 @@ func recallKinds() []recallKind {
 		{tallystick.BurntKey, "a key", "its id: every certificate of it"},
 		{tallystick.BurntIssuer, "a CA", "ca/NAME or its fingerprint: everything it signed"},
 		{tallystick.BurntPlace, "a place", "file:///etc/tls: every private key at it or beneath it"},
-		{tallystick.BurntWrapping, "a wrapping key", "its name in custody: every key that was ever under it"},
+		{tallystick.BurntWrapping, "a wrapping key", "its name in custody: every key and entrusted secret that was ever under it"},
+		{tallystick.BurntEntrusted, "entrusted secrets", "the id of one; host/NAME or host/NAME@FROM/TO: all that was readable there; due: all that is to be replaced"},
 	}
 }
 
@@ -51,6 +52,11 @@ func recallURL(key tallystick.KeyID, id tallystick.Fingerprint) string {
 		q.Set("value", string(key))
 	}
 	return "/recalls/new?" + q.Encode()
+}
+
+// rotateURL leads to the plan of a recall of entrusted secrets.
+func rotateURL(what tallystick.Burnt) string {
+	return "/recalls/new?" + url.Values{"kind": {what.Kind}, "value": {what.Value}, "plan": {"true"}}.Encode()
 }
 
 // Value is what the form has in a field.

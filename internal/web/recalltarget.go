@@ -28,6 +28,7 @@ type recallTargetPage struct {
 	LastEvent int64
 	Steps     []stepRow
 	More      int64
+	Tried     []recall.StillTried // the old one, since it was refused
 	Can       struct{ Retry, Skip, Undo, Done bool }
 }
 
@@ -95,6 +96,11 @@ func (s *Site) recallTargetPage(r *http.Request) (*recallTargetPage, error) {
 	}
 	for _, event := range last {
 		p.LastEvent = event.N
+	}
+	if t.Entrusted() {
+		if p.Tried, err = s.Recalls.StillTried(r.Context(), actorOf(r), one.ID, t.ID); err != nil {
+			return nil, err
+		}
 	}
 	p.Live = !one.State.Over()
 	p.More = int64(max(0, len(steps)-stepRows))

@@ -32,6 +32,16 @@ func (t *Tenant) AddSecret(o *Object, name, text string) Secret {
 	return secret
 }
 
+// HideHints makes the secrets of an object like those of long ago, of which nobody is shown how
+// they begin.
+func (t *Tenant) HideHints(o *Object) {
+	t.alter(o, t.administrator(), changedKeys, func(s *State) {
+		for i := range s.Secrets {
+			s.Secrets[i].Hint = ""
+		}
+	})
+}
+
 // RemoveCredential removes a key or a secret by its key id.
 func (t *Tenant) RemoveCredential(o *Object, keyID string) {
 	t.alter(o, t.administrator(), changedKeys, func(s *State) { s.remove(keyID) })

@@ -54,13 +54,9 @@ func (g *graphRequest) removeKey() (reply, *graphError) {
 	if err := g.prove(o, body.Proof); err != nil {
 		return reply{}, err
 	}
-	return g.removeCredential(o, body.KeyID)
-}
-
-func (g *graphRequest) removeCredential(o *Object, keyID string) (reply, *graphError) {
 	return noContent, g.tenant.tryAlter(o, g.actor(), changedKeys, func(s *State) *graphError {
-		if !s.remove(keyID) {
-			return errBadRequest("No credentials found to be removed with keyId '" + keyID + "'.")
+		if !s.remove(body.KeyID) {
+			return errBadRequest("No credentials found to be removed with keyId '" + body.KeyID + "'.")
 		}
 		return nil
 	})
@@ -124,6 +120,9 @@ func (g *graphRequest) addPassword() (reply, *graphError) {
 		secret.End = at.UTC()
 	}
 	secret.sum = sha256.Sum256([]byte(text))
+	if err := g.tenant.allows(secret); err != nil {
+		return reply{}, err
+	}
 	g.tenant.alter(o, g.actor(), changedKeys, func(s *State) { s.Secrets = append(s.Secrets, secret) })
 	j := g.one("microsoft.graph.passwordCredential")
 	secret.members(j, text)
@@ -131,6 +130,17 @@ func (g *graphRequest) addPassword() (reply, *graphError) {
 	return reply{http.StatusOK, j.b}, nil
 }
 
+// allows says no to a secret that is good for longer than the tenant lets any be.
+func (t *Tenant) allows(s Secret) *graphError {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.secretLife == 0 || s.End.Sub(s.Start) <= t.secretLife {
+		return nil
+	}
+	return &graphError{http.StatusBadRequest, "CredentialInvalidLifetimeAsPerAppPolicy", "Credential lifetime exceeds the max value allowed as per assigned policy '" + t.ID + "'."}
+}
+
+// removePassword takes a secret away, and no certificate.
 func (g *graphRequest) removePassword() (reply, *graphError) {
 	o, _, err := g.object()
 	if err != nil {
@@ -140,5 +150,12 @@ func (g *graphRequest) removePassword() (reply, *graphError) {
 	if err := g.decode(&body); err != nil {
 		return reply{}, err
 	}
-	return g.removeCredential(o, body.KeyID)
+	return noContent, g.tenant.tryAlter(o, g.actor(), changedKeys, func(s *State) *graphError {
+		before := len(s.Secrets)
+		s.Secrets = slices.DeleteFunc(s.Secrets, func(k Secret) bool { return strings.EqualFold(k.KeyID, body.KeyID) })
+		if len(s.Secrets) == before {
+			return errBadRequest("No password credential found with keyId '" + body.KeyID + "'.")
+		}
+		return nil
+	})
 }

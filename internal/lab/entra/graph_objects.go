@@ -191,7 +191,7 @@ func (k Secret) members(j *jsonWriter, text string) {
 	j.null("customKeyIdentifier")
 	j.textOrNull("displayName", k.DisplayName)
 	j.time("endDateTime", k.End)
-	j.text("hint", k.Hint)
+	j.textOrNull("hint", k.Hint)
 	j.text("keyId", k.KeyID)
 	j.textOrNull("secretText", text)
 	j.time("startDateTime", k.Start)

@@ -31,6 +31,7 @@ type Tenant struct {
 	mu              sync.Mutex
 	noP1            bool               // guarded by mu
 	workloadPremium bool               // guarded by mu
+	secretLife      time.Duration      // guarded by mu
 	objects         map[string]*Object // by id, guarded by mu
 	principals      map[string]*Object // service principals by appId, guarded by mu
 	order           []*Object          // in order of creation, guarded by mu
@@ -74,6 +75,14 @@ func (t *Tenant) SetLicences(p1, workloadPremium bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.noP1, t.workloadPremium = !p1, workloadPremium
+}
+
+// LimitSecrets has secrets refused from now on that are made to be good for longer (tenant
+// app management policy, passwordLifetime); 0 limits none.
+func (t *Tenant) LimitSecrets(life time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.secretLife = life
 }
 
 // Object returns the application or service principal with an object id, or nil.

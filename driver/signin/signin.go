@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package signin signs in to mail servers by the password of an account, as its holder or a
+// thief would: by IMAP (RFC 9051), POP3 (RFC 5034) and SMTP (RFC 4954), under TLS, with SASL
+// PLAIN (RFC 4616) or LOGIN. It asks for nothing else, and changes nothing.
+//
+// A password goes only to a server whose certificate is that of the server, and never without
+// TLS. An empty one is not sent. What a server says is hostile: each try ends after
+// 40 seconds and 64 KiB.
+package signin
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/installing"
+	"github.com/tallystick/tallystick/driver/probing"
+)
+
+// patience is for one try. Servers delay their answers to those who were wrong before: Dovecot
+// by 17 seconds at most.
+const patience = 40 * time.Second
+
+// A Client signs in to servers that it trusts.
+type Client struct {
+	Host driver.Host // from which machine
+	// Roots certify servers by the names that listeners have; nil is what this machine trusts.
+	Roots *x509.CertPool
+	// Pins are the SHA-256 of certificates, hex, that servers may show whoever certified
+	// them: those that a door is known to have.
+	Pins []string
+	Now  func() time.Time
+	// Counted is for accounts whose wrong passwords somebody else counts, such as a directory
+	// that the servers ask. It signs in there with New, and says whether that was right: a server
+	// that remembers New lets it in without asking, so that the count would grow from
+	// listener to listener. nil is for servers that count themselves, or not at all.
+	Counted func(ctx context.Context) bool
+}
+
+// Listeners reads the option that names where passwords are tried, such as
+// "imaps://mail.example.com:993". Errors are ErrInvalid.
+func Listeners(texts []string) ([]driver.Listener, error) {
+	listeners, err := installing.Listeners(texts)
+	if err == nil {
+		err = Check(listeners)
+	}
+	return listeners, err
+}
+
+// Roots reads the PEM file of an option that names what certifies the listeners; "" is what
+// this machine trusts.
+func Roots(ctx context.Context, h driver.Host, option, path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := h.ReadFile(ctx, path, installing.MaxFile)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read the file of the option %s: %w", option, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, invalid("option %s: there is no certificate in %s", option, path)
+	}
+	return roots, nil
+}
+
+// Speaks says whether Test signs in at listeners of a protocol.
+func Speaks(protocol string) bool { _, known := dialogueOf(protocol); return known }
+
+// Check says what is wrong with listeners that an option names. Errors are ErrInvalid.
+func Check(listeners []driver.Listener) error {
+	for _, l := range listeners {
+		if !Speaks(l.Protocol) {
+			return invalid("nobody signs in by password at %s://%s here: the protocols are imap, imaps, pop3, pop3s, smtp, smtps and submission", l.Protocol, l.Address)
+		}
+	}
+	return nil
+}
+
+// Test is driver.Rotator.TestSecret for an account that is called user at the listeners. Every
+// address of each is tried, one after the other: with New, and where that gets in with Old, and
+// with New again, of which the first is told by Tell. After a New that did not get in nothing more is
+// tried. An Old that no protocol can carry is ErrInvalid, before anything is tried.
+func (c Client) Test(ctx context.Context, request driver.SecretRequest, user string, listeners []driver.Listener) (driver.Tested, error) {
+	if err := Check(listeners); err != nil {
+		return driver.Tested{}, err
+	}
+	for what, secret := range map[string]driver.Secret{"new": request.New, "old": request.Old} {
+		if err := carried(user, secret); err != nil && (what == "new" || request.TryOld) {
+			return driver.Tested{}, fmt.Errorf("couldn't try the %s password: %w", what, err)
+		}
+	}
+	var tested driver.Tested
+	right := true // the last New
+	for _, l := range listeners {
+		addresses, err := probing.Addresses(ctx, c.Host, l.Address)
+		if err != nil {
+			tested.New = append(tested.New, driver.Attempt{Listener: l, Address: l.Address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, Answer: probing.Clean(err.Error()), At: c.Now().UTC()})
+			continue
+		}
+		for _, address := range addresses {
+			attempt := c.new(ctx, l, address, user, request.New, right)
+			right = attempt.Outcome == driver.OutcomeAccepted
+			if request.TryOld {
+				tested.Old = append(tested.Old, c.old(ctx, l, address, user, request.Old, right))
+			}
+			if request.TryOld && right {
+				Tell(request, user, attempt)
+				attempt = c.Try(ctx, l, address, user, request.New)
+				settled := c.Counted == nil || c.Counted(ctx)
+				right = settled && attempt.Outcome == driver.OutcomeAccepted
+			}
+			tested.New = append(tested.New, attempt)
+		}
+	}
+	return tested, ctx.Err()
+}
+
+// Tell takes down a sign-in that is in no attempt of a driver.Tested, under the name that the log of a mail
+// server has for the account.
+func Tell(request driver.SecretRequest, user string, attempt driver.Attempt) {
+	outcome := map[string]tallystick.Outcome{driver.OutcomeAccepted: tallystick.OutcomeSuccess, driver.OutcomeRefused: tallystick.OutcomeRefused}[attempt.Outcome]
+	if request.Used == nil || outcome == "" {
+		return
+	}
+	request.Used(tallystick.Use{
+		Time: attempt.At, Level: tallystick.LevelRequest, Credential: []string{tallystick.NormalName("account:mail/" + user)},
+		RelyingParty: strings.TrimSuffix(attempt.Listener.Protocol, "s") + ":" + attempt.Address, Outcome: outcome,
+		Operation: "rotate", Detail: "Tallystick rotates the password",
+	})
+}
+
+// old tries what may be wrong.
+func (c Client) old(ctx context.Context, l driver.Listener, address, user string, secret driver.Secret, may bool) driver.Attempt {
+	if may {
+		return c.Try(ctx, l, address, user, secret)
+	}
+	return c.NotTried(l, address)
+}
+
+// new tries what should be right.
+func (c Client) new(ctx context.Context, l driver.Listener, address, user string, secret driver.Secret, may bool) driver.Attempt {
+	if may {
+		return c.Try(ctx, l, address, user, secret)
+	}
+	return c.NotTried(l, address)
+}
+
+// NotTried is the attempt of a listener at which nothing is tried because a new password was
+// not right before.
+func (c Client) NotTried(l driver.Listener, address string) driver.Attempt {
+	return driver.Attempt{Listener: l, Address: address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, At: c.Now().UTC(),
+		Answer: "not tried: the new password did not get in at the last try, and several wrong ones in a row may lock the account"}
+}
+
+// carried says whether SASL PLAIN has room for a name and a password: it has none for a NUL.
+func carried(user string, secret driver.Secret) error {
+	switch {
+	case user == "" || strings.ContainsRune(user, 0):
+		return invalid("%q is no name to sign in with", user)
+	case secret.IsZero():
+		return invalid("it is empty, and many a server lets anybody in with none, as nobody")
+	case strings.ContainsRune(secret.Reveal(), 0):
+		return invalid("it has a NUL byte, which no mail protocol can carry")
+	}
+	return nil
+}
+
+// Try signs in once at an address of a listener. What it returns never has the password in it.
+func (c Client) Try(ctx context.Context, l driver.Listener, address, user string, password driver.Secret) driver.Attempt {
+	attempt := driver.Attempt{Listener: l, Address: address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, At: c.Now().UTC()}
+	if err := errors.Join(Check([]driver.Listener{l}), carried(user, password)); err != nil {
+		attempt.Answer = probing.Clean(err.Error())
+		return attempt
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	v, served, err := c.enter(ctx, l, address, user, password)
+	if err != nil {
+		v = verdict{driver.OutcomeFailed, err.Error()}
+		if ctx.Err() != nil {
+			v.answer = fmt.Sprintf("no answer within %s", patience)
+		}
+	}
+	attempt.Outcome, attempt.Answer, attempt.Served = v.outcome, probing.Clean(withhold(v.answer, user, password)), served
+	return attempt
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", tallystick.ErrInvalid, fmt.Sprintf(format, args...))
+}
