@@ -15,7 +15,7 @@ import (
 func keytool(t *testing.T, dir, kind, secret, command string) {
 	t.Helper()
 	args := strings.Fields(command + " -keystore store -storetype " + kind + " -storepass " + secret)
-	tool(t, dir, "keytool", append([]string{"-J-XX:TieredStopAtLevel=1", "-noprompt"}, args...)...)
+	tool(t, dir, "keytool", append([]string{"-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC", "-noprompt"}, args...)...)
 }
 
 // fill puts a key pair and a trusted certificate into a keystore, with a

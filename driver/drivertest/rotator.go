@@ -36,6 +36,10 @@ type RotatorCase struct {
 	// Down cuts the system off and Up brings it back, where there is no Relay; both may be nil.
 	Down, Up func(t *testing.T)
 
+	// Another makes a case of its own, whose Relay or FaultyHost cuts off nobody else, so that what
+	// fails goes on at once. It may stand before another system. nil: one after the other.
+	Another func(t *testing.T) RotatorCase
+
 	// Fresh makes an account that was in no test before, and returns its name and its secret. It is
 	// called some dozens of times.
 	Fresh func(t *testing.T) (account string, first driver.Secret)
@@ -67,6 +71,7 @@ type RotatorCase struct {
 func Rotator(t *testing.T, c RotatorCase) {
 	t.Run("look", func(t *testing.T) { c.begin(t).looks(t) })
 	t.Run("not there", c.notThere)
+	t.Run("drop too early", func(t *testing.T) { c.begin(t).dropsTooEarly(t) })
 	t.Run("rotation", func(t *testing.T) { c.begin(t).rotates(t) })
 	t.Run("set again", func(t *testing.T) { c.begin(t).setsAgain(t) })
 	t.Run("withdraw", func(t *testing.T) { c.begin(t).withdraws(t) })
@@ -83,13 +88,13 @@ func Rotator(t *testing.T, c RotatorCase) {
 	}
 	if c.Relay != nil {
 		c.Down, c.Up = func(*testing.T) { c.Relay.Down() }, func(*testing.T) { c.Relay.Up() }
-		t.Run("answers lost", func(t *testing.T) { c.lost(t, c.relayCut) })
+		t.Run("answers lost", func(t *testing.T) { c.lost(t, RotatorCase.relayCut) })
 	}
 	if c.Down != nil {
 		t.Run("away", func(t *testing.T) { c.begin(t).away(t) })
 	}
-	if faulty, ok := c.Host.(*FaultyHost); ok {
-		t.Run("writes fail", func(t *testing.T) { c.lost(t, c.hostCut(faulty)) })
+	if _, ok := c.Host.(*FaultyHost); ok {
+		t.Run("writes fail", func(t *testing.T) { c.lost(t, RotatorCase.hostCut) })
 	}
 }
 

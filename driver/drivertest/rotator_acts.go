@@ -40,12 +40,23 @@ func (c RotatorCase) notThere(t *testing.T) {
 	r := &rotation{RotatorCase: c, clock: Clock(), account: c.Missing, old: c.next(t), new: c.next(t)}
 	_, err := c.Rotator.LookAccount(t.Context(), driver.AccountRequest{Host: c.Host, Account: c.Missing, Now: r.now})
 	is(t, "look", err, tallystick.ErrNotFound)
-	if set, err := r.set(t.Context(), t, nil); err == nil {
-		t.Errorf("a secret of nobody is set: %+v", set)
+	_, err = r.set(t.Context(), t, nil)
+	is(t, "set", err, tallystick.ErrNotFound)
+	_, err = r.drop(t.Context(), t)
+	is(t, "drop", err, tallystick.ErrNotFound)
+}
+
+// dropsTooEarly drops Old where New does not get in yet, which would leave nobody who does.
+func (r *rotation) dropsTooEarly(t *testing.T) {
+	dropped, err := r.drop(t.Context(), t)
+	is(t, "drop", err, tallystick.ErrConflict)
+	if dropped.Changed.Changed {
+		t.Errorf("it changes something: %+v", dropped)
 	}
-	if dropped, err := r.drop(t.Context(), t); err == nil {
-		t.Errorf("a secret of nobody is dropped: %+v", dropped)
-	}
+	r.counted(t, 1)
+	r.getsIn(t, "Old", r.old)
+	r.mustSet(t, nil)
+	r.whileSet(t)
 }
 
 // rotates goes through a whole rotation, and does each step once more.
@@ -226,11 +237,8 @@ func (r *rotation) triesWrong(t *testing.T) {
 }
 
 // triesBothWrong has two secrets tried that are wrong, of an account that somebody else has given
-// a third one: a system that counts has one counted.
+// a third one: of a system that counts one is tried.
 func (r *rotation) triesBothWrong(t *testing.T) {
-	if r.standing.MayTry < 0 {
-		return // nobody counts
-	}
 	right := r.old
 	r.old, r.new = r.next(t), r.next(t)
 	tested := r.test(t, true)
@@ -243,7 +251,7 @@ func (r *rotation) triesBothWrong(t *testing.T) {
 			refused++
 		}
 	}
-	if refused != 1 {
+	if refused == 0 || refused > 1 && r.standing.MayTry >= 0 {
 		t.Errorf("of two wrong secrets %d tries are refused, want one", refused)
 	}
 	r.counted(t, 1)

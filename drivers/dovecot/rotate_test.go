@@ -110,21 +110,27 @@ func TestRotator(t *testing.T) {
 	for name, two := range map[string]bool{"two": true, "none": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := drivertest.RotatorCase{Host: host.Local(), Missing: "nobody", Refused: driver.NewSecret(strings.Repeat("longer than crypt takes ", 30))}
-			main := "auth_cache_size = 1M\n"
-			if two { // it writes more, so that its writes are those that fail
-				main = ""
-				faulty := drivertest.Faulty(c.Host)
-				faulty.Reads = func(c driver.Command) bool {
-					return c.Args[0] == "doveconf" || c.Args[0] == "doveadm" && strings.Contains(strings.Join(c.Args, " "), " who ")
-				}
-				c.Host = faulty
-			}
-			m := startMailer(t, two, main, map[string]string{})
-			c.Rotator, c.Fresh, c.SignIn = m.rotator, m.fresh, m.signIn
-			drivertest.Rotator(t, c)
+			drivertest.Rotator(t, rotatorCase(t, two))
 		})
 	}
+}
+
+// rotatorCase brings the suite a server of its own: each edit of a file waits for the one before.
+func rotatorCase(t *testing.T, two bool) drivertest.RotatorCase {
+	c := drivertest.RotatorCase{Host: host.Local(), Missing: "nobody", Refused: driver.NewSecret(strings.Repeat("longer than crypt takes ", 30))}
+	main := "auth_cache_size = 1M\n"
+	if two { // it writes more, so that its writes are those that fail
+		main = ""
+		faulty := drivertest.Faulty(c.Host)
+		faulty.Reads = func(c driver.Command) bool {
+			return c.Args[0] == "doveconf" || c.Args[0] == "doveadm" && strings.Contains(strings.Join(c.Args, " "), " who ")
+		}
+		c.Host = faulty
+		c.Another = func(t *testing.T) drivertest.RotatorCase { return rotatorCase(t, two) }
+	}
+	m := startMailer(t, two, main, map[string]string{})
+	c.Rotator, c.Fresh, c.SignIn = m.rotator, m.fresh, m.signIn
+	return c
 }
 
 // TestManyRotations rotates accounts all at once, and changes no other line, nor its end.

@@ -45,7 +45,7 @@ func door(t *testing.T, options map[string]string) *Door {
 // made makes a keystore by keytool, of one entry that is called web.
 func made(t *testing.T, path, kind string, m driver.Material) {
 	t.Helper()
-	lab.Run(t, "keytool", "-importkeystore", "-noprompt", "-srckeystore", pkcs12File(t, m), "-srcstoretype", "PKCS12", "-srcstorepass", passphrase,
+	lab.Keytool(t, "-importkeystore", "-noprompt", "-srckeystore", pkcs12File(t, m), "-srcstoretype", "PKCS12", "-srcstorepass", passphrase,
 		"-destkeystore", path, "-deststoretype", kind, "-deststorepass", passphrase)
 }
 
@@ -147,21 +147,21 @@ func TestKeytoolReadsIt(t *testing.T) {
 		p, path := lab.NewPKI(t), filepath.Join(t.TempDir(), "keystore")
 		made(t, path, kind, p.Localhost(t))
 		if kind == "JKS" {
-			lab.Run(t, "keytool", "-importcert", "-noprompt", "-alias", "partner", "-file", p.RootFile, "-keystore", path, "-storepass", passphrase)
+			lab.Keytool(t, "-importcert", "-noprompt", "-alias", "partner", "-file", p.RootFile, "-keystore", path, "-storepass", passphrase)
 		}
 		next := p.Localhost(t)
 		d := door(t, map[string]string{"path": path, "alias": "Web", "role": "client"})
 		if _, err := d.Install(t.Context(), driver.InstallRequest{Host: host.Local(), New: next, Now: time.Now}); err != nil {
 			t.Fatal(err)
 		}
-		listed := lab.Run(t, "keytool", "-list", "-rfc", "-keystore", path, "-storepass", passphrase)
+		listed := lab.Keytool(t, "-list", "-rfc", "-keystore", path, "-storepass", passphrase)
 		if !strings.Contains(listed, "Alias name: web\n") || !strings.Contains(listed, "Certificate chain length: 2") || !strings.Contains(strings.ReplaceAll(listed, "\r", ""), strings.TrimSpace(lab.CertificatePEM(next.Chain[0]))) {
 			t.Errorf("%s: keytool lists\n%s", kind, listed)
 		}
 		if kind == "JKS" && !strings.Contains(listed, "Alias name: partner\n") {
 			t.Error("the other entry is gone")
 		}
-		lab.Run(t, "keytool", "-certreq", "-alias", "web", "-keystore", path, "-storepass", passphrase) // it signs, so the key can be used
+		lab.Keytool(t, "-certreq", "-alias", "web", "-keystore", path, "-storepass", passphrase) // it signs, so the key can be used
 	}
 }
 
@@ -169,7 +169,7 @@ func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	p, path := lab.NewPKI(t), filepath.Join(t.TempDir(), "keystore")
 	made(t, path, "PKCS12", p.Localhost(t))
-	lab.Run(t, "keytool", "-genkeypair", "-alias", "second", "-keyalg", "EC", "-dname", "CN=second", "-keystore", path, "-storepass", passphrase)
+	lab.Keytool(t, "-genkeypair", "-alias", "second", "-keyalg", "EC", "-dname", "CN=second", "-keystore", path, "-storepass", passphrase)
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func writeRoot(t *testing.T, dir, file, name string) string {
 // importInto makes a trusted entry of a keystore with keytool.
 func importInto(t *testing.T, keystore, kind, alias, certificate string) {
 	t.Helper()
-	lab.Run(t, "keytool", "-importcert", "-noprompt", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-alias", alias, "-file", certificate)
+	lab.Keytool(t, "-importcert", "-noprompt", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-alias", alias, "-file", certificate)
 }
 
 // subjects returns whom the sightings are of, sorted.
@@ -118,7 +118,7 @@ func TestKeystores(t *testing.T) {
 		keystore := filepath.Join(dir, "store")
 		importInto(t, keystore, kind, "first", writeRoot(t, dir, "1.pem", "First"))
 		importInto(t, keystore, kind, "second", writeRoot(t, dir, "2.pem", "Second"))
-		lab.Run(t, "keytool", "-genkeypair", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-keypass", "changeit",
+		lab.Keytool(t, "-genkeypair", "-keystore", keystore, "-storetype", kind, "-storepass", "changeit", "-keypass", "changeit",
 			"-alias", "own", "-keyalg", "EC", "-dname", "CN=Own")
 		s := look(t, nil, keystore)
 		if d := cmp.Diff([]string{"CN=First", "CN=Second"}, subjects(s)); d != "" || len(s.Misses) > 0 {
@@ -138,7 +138,7 @@ func TestKeystores(t *testing.T) {
 func TestPassphrase(t *testing.T) {
 	dir := t.TempDir()
 	keystore := filepath.Join(dir, "store.p12")
-	lab.Run(t, "keytool", "-importcert", "-noprompt", "-keystore", keystore, "-storetype", "PKCS12", "-storepass", "a hard one", "-alias", "root",
+	lab.Keytool(t, "-importcert", "-noprompt", "-keystore", keystore, "-storetype", "PKCS12", "-storepass", "a hard one", "-alias", "root",
 		"-file", writeRoot(t, dir, "1.pem", "Hidden"))
 	s := look(t, nil, keystore)
 	if len(s.Sightings) != 0 || len(s.Misses) != 1 || s.Misses[0].Error != "sealed" {

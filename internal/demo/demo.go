@@ -75,7 +75,7 @@ type play struct {
 	thief   *thief
 	program *program
 	servers *servers
-	second  *second // nil where none of the servers is installed
+	second  *secondWave // nil where none of the servers is installed
 	result  Result
 
 	products sync.WaitGroup

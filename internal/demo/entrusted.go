@@ -70,8 +70,8 @@ func secretKey(customer, system, account string) string {
 	return strings.Join([]string{customer, system, account}, " ")
 }
 
-// A second is the second wave: what customers had entrusted.
-type second struct {
+// A secondWave is what customers had entrusted.
+type secondWave struct {
 	random   *rand.Rand // of its own: the first wave is the same without this one
 	services []*service
 	regions  []string // those that are entered first
@@ -88,14 +88,14 @@ type second struct {
 }
 
 // stop lets the products rest, and waits until they do.
-func (s *second) stop() {
+func (s *secondWave) stop() {
 	s.rest()
 	s.working.Wait()
 }
 
 // newSecond draws who entrusts what. The accounts are not there yet.
 func (p *play) newSecond() {
-	s := &second{random: rand.New(rand.NewPCG(p.Seed, 37)), services: p.servers.services(), regions: regions()}
+	s := &secondWave{random: rand.New(rand.NewPCG(p.Seed, 37)), services: p.servers.services(), regions: regions()}
 	if len(s.services) == 0 {
 		return
 	}
@@ -121,12 +121,12 @@ func (p *play) newSecond() {
 
 // readable says whether a secret was within reach of who entered, as this program knows and
 // Tallystick does not.
-func (s *second) readable(one *secret) bool {
+func (s *secondWave) readable(one *secret) bool {
 	return one != s.fresh && slices.Contains(s.regions[:enteredRegions], one.region)
 }
 
 // passwords returns those that servers start with, and of them those of routes.
-func (s *second) passwords() (accounts, routes map[string]string) {
+func (s *secondWave) passwords() (accounts, routes map[string]string) {
 	accounts, routes = map[string]string{}, map[string]string{}
 	for _, one := range s.secrets {
 		if one.service.forward != nil {
@@ -139,7 +139,7 @@ func (s *second) passwords() (accounts, routes map[string]string) {
 }
 
 // openAccounts makes the accounts at the servers that run already.
-func (s *second) openAccounts() error {
+func (s *secondWave) openAccounts() error {
 	for _, one := range s.secrets {
 		if one.service.add == nil {
 			continue
@@ -237,7 +237,7 @@ func (p *play) custody(host string) string {
 }
 
 // doors returns the doors of the servers, as the configuration has them.
-func (s *second) doors() string {
+func (s *secondWave) doors() string {
 	var text strings.Builder
 	for _, service := range s.services {
 		var systems []string

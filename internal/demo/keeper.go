@@ -30,13 +30,13 @@ type keeper struct {
 	uses, failures, given atomic.Int64
 
 	mu      sync.Mutex
-	kept    map[*secret]kept // guarded by mu
+	kept    map[*secret]given // guarded by mu
 	used    map[*secret]bool // guarded by mu
 	trouble []string         // guarded by mu; the first failures, for people
 }
 
-// A kept is a value with the time when the vault gave it.
-type kept struct {
+// A given is a value with the time when the vault gave it.
+type given struct {
 	value string
 	at    time.Time
 }
@@ -45,7 +45,7 @@ type kept struct {
 const keptFor = 2 * time.Second
 
 func newKeeper(product, title string) *keeper {
-	return &keeper{product: product, title: title, kept: map[*secret]kept{}, used: map[*secret]bool{}}
+	return &keeper{product: product, title: title, kept: map[*secret]given{}, used: map[*secret]bool{}}
 }
 
 // name is how the vault calls it.
@@ -178,7 +178,7 @@ func (k *keeper) fetch(ctx context.Context, p *program, one *secret) (string, er
 	k.given.Add(1)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.kept[one] = kept{string(value), time.Now()}
+	k.kept[one] = given{string(value), time.Now()}
 	return string(value), nil
 }
 

@@ -123,7 +123,7 @@ func (p *play) askHost(ctx context.Context, host string) error {
 const useCost = 25 * time.Millisecond
 
 // span is when the hosts were entered, for a question.
-func (s *second) span() (from, to string) {
+func (s *secondWave) span() (from, to string) {
 	return s.began.Truncate(time.Second).UTC().Format(time.RFC3339), s.read.Add(time.Second).Truncate(time.Second).UTC().Format(time.RFC3339)
 }
 

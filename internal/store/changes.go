@@ -139,6 +139,13 @@ var sides = [...]side{
 
 func (b Between) args() []any { return []any{b.From, b.To, cleanText(b.Source)} }
 
+// countChanges counts those of a side. The list is materialised because SQLite would sort the rows
+// with all that their kind is made of, such as all names of each certificate.
+func (s side) countChanges() string {
+	return `WITH changes AS MATERIALIZED (SELECT ` + s.class + ` AS kind, c.kind AS credential_kind FROM ` + sightingOfCredential + ` WHERE ` + s.where + `)
+		SELECT kind, credential_kind, COUNT(*) FROM changes GROUP BY kind, credential_kind`
+}
+
 // CountChanges counts what is different. It reads each difference.
 func (db *DB) CountChanges(ctx context.Context, b Between) (ChangeCounts, error) {
 	var n ChangeCounts
@@ -146,9 +153,7 @@ func (db *DB) CountChanges(ctx context.Context, b Between) (ChangeCounts, error)
 		ChangeNew: &n.New, ChangeRenewed: &n.Renewed, ChangeWentBack: &n.WentBack, ChangeReturned: &n.Returned, ChangeGone: &n.Gone, ChangeFacts: &n.Changed,
 	}
 	for _, side := range sides {
-		query := `SELECT kind, credential_kind, COUNT(*) FROM (SELECT ` + side.class + ` AS kind, c.kind AS credential_kind FROM ` + sightingOfCredential +
-			` WHERE ` + side.where + `) AS changes GROUP BY kind, credential_kind`
-		rows, err := db.read.QueryContext(ctx, query, b.args()...)
+		rows, err := db.read.QueryContext(ctx, side.countChanges(), b.args()...)
 		err = each(rows, err, func(rows *sql.Rows) error {
 			var kind string
 			var of tallystick.Kind
