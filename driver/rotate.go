@@ -4,6 +4,8 @@ package driver
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -25,13 +27,17 @@ type Rotator interface {
 	// SetSecret makes New get in, and leaves Old as the account's Overlap says. A policy that
 	// refuses New is ErrInvalid and changes nothing.
 	SetSecret(ctx context.Context, request SecretRequest) (SecretSet, error)
-	// DropSecret makes Old refused and leaves New as it is. When it returns nil the system
-	// refuses Old as far as it says; TestSecret finds out.
+	// DropSecret makes Old refused and leaves New as it is. Where it finds that New does not get in
+	// that is ErrConflict and changes nothing: nobody would get in any more. When it returns nil the
+	// system refuses Old as far as it says; TestSecret finds out.
 	DropSecret(ctx context.Context, request SecretRequest) (Blocked, error)
 	// TestSecret signs in by every protocol of the account with New, and with Old where TryOld
-	// asks for that: at each listener first with New, then with Old, then with New again, so that
+	// asks for that: at each address first with New, then with Old, then with New again, so that
 	// a count of wrong ones goes back to none. Where New does not get in, Old is not tried: that
-	// would be two wrong ones. What came of New is told once, as the last try of it came out.
+	// would be two wrong ones; and unless nobody counts (MayTry -1) nothing is tried at the
+	// addresses behind it either. What is not tried is OutcomeFailed and says why. What came of New
+	// is told once, as the last try of it came out; Used is told of the first. Package trying does
+	// all of that.
 	TestSecret(ctx context.Context, request SecretRequest) (Tested, error)
 }
 
@@ -130,4 +136,21 @@ type SupplyRequest struct {
 	Old     Secret // that it has now; for files where nothing else tells entries apart
 	New     Secret
 	Now     func() time.Time
+}
+
+// Unsettled makes an error of what failed after something was written. ErrInvalid, ErrDenied and
+// ErrNotFound say that nothing was, and would be the end of it. So of one of those the words are
+// kept, and it is ErrUnavailable: the next call goes on. ErrDamaged stays.
+func Unsettled(err error) error {
+	for _, kind := range []error{tallystick.ErrInvalid, tallystick.ErrDenied, tallystick.ErrNotFound} {
+		if !errors.Is(err, kind) {
+			continue
+		}
+		now := tallystick.ErrUnavailable
+		if errors.Is(err, tallystick.ErrDamaged) {
+			now = tallystick.ErrDamaged
+		}
+		return fmt.Errorf("%w: it is written, and not all is done: %s", now, err)
+	}
+	return err
 }

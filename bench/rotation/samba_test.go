@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/drivers/ad"
 	"github.com/tallystick/tallystick/internal/lab"
 )
@@ -86,10 +86,6 @@ func fillSamba(b *testing.B, s *lab.Samba) []string {
 	if err := conn.Modify(policy); err != nil {
 		b.Fatal(err)
 	}
-	var password []byte
-	for _, unit := range utf16.Encode([]rune(`"` + lab.SambaPassword + `"`)) {
-		password = append(password, byte(unit), byte(unit>>8))
-	}
 	var names []string
 	for i := range accounts {
 		name := fmt.Sprintf("svc%04d", i)
@@ -97,7 +93,7 @@ func fillSamba(b *testing.B, s *lab.Samba) []string {
 		add.Attribute("objectClass", []string{"user"})
 		add.Attribute("sAMAccountName", []string{name})
 		add.Attribute("userAccountControl", []string{"512"})
-		add.Attribute("unicodePwd", []string{string(password)})
+		add.Attribute("unicodePwd", []string{adbytes.UnicodePwd(lab.SambaPassword)})
 		if err := conn.Add(add); err != nil {
 			b.Fatal(err)
 		}

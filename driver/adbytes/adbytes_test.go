@@ -174,3 +174,12 @@ func TestMappingStrength(t *testing.T) {
 		}
 	}
 }
+
+func TestUnicodePwd(t *testing.T) {
+	t.Parallel()
+	for password, want := range map[string]string{"a1": "\"\x00a\x001\x00\"\x00", "ö𝄞": "\"\x00\xf6\x004\xd8\x1e\xdd\"\x00", "": "\"\x00\"\x00"} {
+		if d := cmp.Diff([]byte(want), []byte(adbytes.UnicodePwd(password))); d != "" {
+			t.Errorf("%q:\n%s", password, d)
+		}
+	}
+}

@@ -5,8 +5,10 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,6 +28,22 @@ func (f FullDisk) WriteFile(ctx context.Context, path string, content []byte, mo
 		return &fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
 	}
 	return f.Host.WriteFile(ctx, path, content, mode)
+}
+
+// A ClosedHost is a host that refuses commands which have a word among their arguments, with an
+// error of a kind.
+type ClosedHost struct {
+	driver.Host
+	Word string
+	Kind error
+}
+
+// Run runs the others.
+func (h ClosedHost) Run(ctx context.Context, command driver.Command) (driver.Output, error) {
+	if slices.Contains(command.Args, h.Word) {
+		return driver.Output{}, fmt.Errorf("%w: the host lets nobody in any more", h.Kind)
+	}
+	return h.Host.Run(ctx, command)
 }
 
 // A CutHost is a host whose connections to UNIX sockets are cut at the first write that is

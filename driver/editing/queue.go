@@ -4,11 +4,7 @@ package editing
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
-
-	"github.com/tallystick/tallystick"
 )
 
 // A Queue lets one of this process at a time at each file: a file that is edited is in memory
@@ -59,21 +55,4 @@ func (q *Queue) forgo(at place, t *turn) {
 	if t.wanted--; t.wanted == 0 {
 		delete(q.files, at)
 	}
-}
-
-// Unsettled makes an error of what failed after something was written. ErrInvalid, ErrDenied and
-// ErrNotFound say that nothing was, and would be the end of it. So of one of those the words are
-// kept, and it is ErrUnavailable: the next call goes on. ErrDamaged stays.
-func Unsettled(err error) error {
-	for _, kind := range []error{tallystick.ErrInvalid, tallystick.ErrDenied, tallystick.ErrNotFound} {
-		if !errors.Is(err, kind) {
-			continue
-		}
-		now := tallystick.ErrUnavailable
-		if errors.Is(err, tallystick.ErrDamaged) {
-			now = tallystick.ErrDamaged
-		}
-		return fmt.Errorf("%w: it is written, and not all is done: %s", now, err)
-	}
-	return err
 }

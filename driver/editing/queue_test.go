@@ -87,20 +87,3 @@ func TestTooLong(t *testing.T) {
 		t.Errorf("a file that is too long gives %v", err)
 	}
 }
-
-// What fails after a write does not say that nothing was done.
-func TestUnsettled(t *testing.T) {
-	t.Parallel()
-	for _, kind := range []error{tallystick.ErrInvalid, tallystick.ErrDenied, tallystick.ErrNotFound} {
-		err := editing.Unsettled(fmt.Errorf("couldn't go on: %w: why", kind))
-		if errors.Is(err, kind) || !errors.Is(err, tallystick.ErrUnavailable) || !strings.Contains(err.Error(), "why") {
-			t.Errorf("%v gives %v", kind, err)
-		}
-		if err := editing.Unsettled(errors.Join(kind, tallystick.ErrDamaged)); errors.Is(err, kind) || !errors.Is(err, tallystick.ErrDamaged) {
-			t.Errorf("%v and damage give %v", kind, err)
-		}
-	}
-	if err := editing.Unsettled(tallystick.ErrConflict); err != tallystick.ErrConflict || editing.Unsettled(nil) != nil {
-		t.Errorf("another gives %v", err)
-	}
-}

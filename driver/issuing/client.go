@@ -221,12 +221,7 @@ func (c *Client) Refused(status int, says string) error {
 // Clean makes foreign text fit for an error: bounded, printable, and without the
 // secrets of the settings, which a CA may echo.
 func (c *Client) Clean(text string) string {
-	for _, secret := range c.secrets {
-		if revealed := secret.Reveal(); revealed != "" {
-			text = strings.ReplaceAll(text, revealed, secret.String())
-		}
-	}
-	return network.Clean(strings.TrimSpace(text))
+	return network.Clean(strings.TrimSpace(driver.Redact(text, c.secrets...)))
 }
 
 // Hide adds secrets that came up during the call, such as a session token.

@@ -145,3 +145,18 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+// A directory that repeats a password does not have it printed, and its code stays.
+func TestWithheld(t *testing.T) {
+	t.Parallel()
+	password := driver.NewSecret("open sesame")
+	err := Withheld(ldap.NewError(ldap.LDAPResultConstraintViolation, errors.New("too simple: open sesame, again")), driver.Secret{}, password)
+	if said := err.Error(); strings.Contains(said, "sesame") || !strings.Contains(said, "too simple") || !ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) {
+		t.Errorf("it says %v", err)
+	}
+	for _, plain := range []error{ldap.NewError(ldap.LDAPResultConstraintViolation, errors.New("too short")), &ldap.Error{ResultCode: 1}, net.ErrClosed, nil} {
+		if got := Withheld(plain, password); got != plain {
+			t.Errorf("%v became %v", plain, got)
+		}
+	}
+}

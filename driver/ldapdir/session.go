@@ -16,6 +16,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/driver/starttls"
 )
@@ -99,8 +100,9 @@ func (l *Lobby) remember(attempt string) {
 }
 
 func turnedAway(s Server) error {
-	return fmt.Errorf("couldn't sign in as %s: %w. It is not tried again before %s is written anew, so that the account is not locked",
+	err := fmt.Errorf("couldn't sign in as %s: %w. It is not tried again before %s is written anew, so that the account is not locked",
 		network.Quote(s.Bind), ErrTurnedAway, s.PasswordFile)
+	return driver.Hint(err, "write the right password of "+network.Quote(s.Bind)+" to "+s.PasswordFile)
 }
 
 // connect reaches the server, in TLS wherever a password or a certificate is to be sent.
@@ -162,6 +164,10 @@ func (s Server) signIn(session *Session) error {
 func later(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	const do = "give its roots in the option ca, and the name in its certificate in server-name"
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return driver.Hint(fmt.Errorf("%w: %s: %s: %s", tallystick.ErrUnavailable, doing, do, network.Clean(err.Error())), do)
 	}
 	return fmt.Errorf("%w: %s: %s", tallystick.ErrUnavailable, doing, network.Clean(err.Error()))
 }

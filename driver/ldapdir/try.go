@@ -56,8 +56,17 @@ func (s Server) Enter(ctx context.Context, name string, password driver.Secret, 
 	if errors.As(err, &said) && said.ResultCode < ldap.ErrorNetwork && !locked && refused(said) {
 		attempt.Outcome = driver.OutcomeRefused
 	}
-	attempt.Answer = Printable(strings.ReplaceAll(err.Error()+policy, password.Reveal(), "[redacted]"))
+	attempt.Answer = Printable(driver.Redact(err.Error()+policy, password))
 	return nil, attempt, ctx.Err()
+}
+
+// Try signs in as Enter does, and out again.
+func (s Server) Try(ctx context.Context, name string, password driver.Secret, refused func(*ldap.Error) bool, now func() time.Time) (driver.Attempt, error) {
+	session, attempt, err := s.Enter(ctx, name, password, refused, now)
+	if session != nil {
+		session.Close()
+	}
+	return attempt, err
 }
 
 // policySays reads the answer of a directory with a password policy
@@ -101,8 +110,8 @@ func servedBy(conn net.Conn) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Change makes a modification.
-func (s *Session) Change(ctx context.Context, doing string, change *ldap.ModifyRequest) error {
+// Change makes a modification. An error has none of the secrets in it.
+func (s *Session) Change(ctx context.Context, doing string, change *ldap.ModifyRequest, secrets ...driver.Secret) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -112,7 +121,20 @@ func (s *Session) Change(ctx context.Context, doing string, change *ldap.ModifyR
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return Answered(doing, err)
+	return Answered(doing, Withheld(err, secrets...))
+}
+
+// Withheld takes secrets out of what a directory said, which may repeat them.
+func Withheld(err error, secrets ...driver.Secret) error {
+	said, is := errors.AsType[*ldap.Error](err)
+	if !is || said.Err == nil {
+		return err
+	}
+	text := said.Err.Error()
+	if clear := driver.Redact(text, secrets...); clear != text {
+		return ldap.NewError(said.ResultCode, errors.New(clear))
+	}
+	return err
 }
 
 // With has do use a session that signed in as the options say: one that is kept, or a new one.

@@ -41,8 +41,7 @@ func encode(text string) string { return base64.StdEncoding.EncodeToString([]byt
 // withhold takes out of foreign words what would tell the password: a server may repeat what
 // it was sent.
 func withhold(answer, user string, password driver.Secret) string {
-	plain := password.Reveal()
-	return strings.NewReplacer(encode("\x00"+user+"\x00"+plain), "[redacted]", encode(plain), "[redacted]", plain, "[redacted]").Replace(answer)
+	return driver.Redact(answer, password, driver.NewSecret("\x00"+user+"\x00"+password.Reveal()))
 }
 
 // exchange answers the challenges of a server. It returns the line that is none, and whether

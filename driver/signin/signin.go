@@ -21,6 +21,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/probing"
+	"github.com/tallystick/tallystick/driver/trying"
 )
 
 // patience is for one try. Servers delay their answers to those who were wrong before: Dovecot
@@ -36,11 +37,11 @@ type Client struct {
 	// them: those that a door is known to have.
 	Pins []string
 	Now  func() time.Time
-	// Counted is for accounts whose wrong passwords somebody else counts, such as a directory
+	// Forget is for accounts whose wrong passwords somebody else counts, such as a directory
 	// that the servers ask. It signs in there with New, and says whether that was right: a server
 	// that remembers New lets it in without asking, so that the count would grow from
 	// listener to listener. nil is for servers that count themselves, or not at all.
-	Counted func(ctx context.Context) bool
+	Forget func(ctx context.Context) bool
 }
 
 // Listeners reads the option that names where passwords are tried, such as
@@ -83,80 +84,42 @@ func Check(listeners []driver.Listener) error {
 	return nil
 }
 
-// Test is driver.Rotator.TestSecret for an account that is called user at the listeners. Every
-// address of each is tried, one after the other: with New, and where that gets in with Old, and
-// with New again, of which the first is told by Tell. After a New that did not get in nothing more is
-// tried. An Old that no protocol can carry is ErrInvalid, before anything is tried.
+// Test is driver.Rotator.TestSecret for an account that is called user at the listeners. After a New
+// that did not get in nothing more is tried: whether somebody counts cannot be told from here. An
+// Old that no protocol can carry is ErrInvalid, before anything is tried.
 func (c Client) Test(ctx context.Context, request driver.SecretRequest, user string, listeners []driver.Listener) (driver.Tested, error) {
+	request.Now = c.Now
+	t := trying.Trial{Request: request, Counts: true}
+	err := c.Join(ctx, &t, user, listeners)
+	return t.Tested, err
+}
+
+// Join goes on with a trial as Test does, at listeners as the machine of the client finds them.
+func (c Client) Join(ctx context.Context, t *trying.Trial, user string, listeners []driver.Listener) error {
 	if err := Check(listeners); err != nil {
-		return driver.Tested{}, err
+		return err
 	}
-	for what, secret := range map[string]driver.Secret{"new": request.New, "old": request.Old} {
-		if err := carried(user, secret); err != nil && (what == "new" || request.TryOld) {
-			return driver.Tested{}, fmt.Errorf("couldn't try the %s password: %w", what, err)
+	for what, secret := range map[string]driver.Secret{"new": t.Request.New, "old": t.Request.Old} {
+		if err := carried(user, secret); err != nil && (what == "new" || t.Request.TryOld) {
+			return fmt.Errorf("couldn't try the %s password: %w", what, err)
 		}
 	}
-	var tested driver.Tested
-	right := true // the last New
-	for _, l := range listeners {
-		addresses, err := probing.Addresses(ctx, c.Host, l.Address)
-		if err != nil {
-			tested.New = append(tested.New, driver.Attempt{Listener: l, Address: l.Address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, Answer: probing.Clean(err.Error()), At: c.Now().UTC()})
-			continue
+	return t.Everywhere(ctx, c.Host, listeners, func(l driver.Listener, address string) trying.Spot {
+		return trying.Spot{
+			Listener: l, Address: address, Forget: c.Forget,
+			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
+				return c.Try(ctx, l, address, user, secret), ctx.Err()
+			},
+			Tell: func(attempt driver.Attempt) { Tell(t.Request, user, attempt) },
 		}
-		for _, address := range addresses {
-			attempt := c.new(ctx, l, address, user, request.New, right)
-			right = attempt.Outcome == driver.OutcomeAccepted
-			if request.TryOld {
-				tested.Old = append(tested.Old, c.old(ctx, l, address, user, request.Old, right))
-			}
-			if request.TryOld && right {
-				Tell(request, user, attempt)
-				attempt = c.Try(ctx, l, address, user, request.New)
-				settled := c.Counted == nil || c.Counted(ctx)
-				right = settled && attempt.Outcome == driver.OutcomeAccepted
-			}
-			tested.New = append(tested.New, attempt)
-		}
-	}
-	return tested, ctx.Err()
+	})
 }
 
 // Tell takes down a sign-in that is in no attempt of a driver.Tested, under the name that the log of a mail
 // server has for the account.
 func Tell(request driver.SecretRequest, user string, attempt driver.Attempt) {
-	outcome := map[string]tallystick.Outcome{driver.OutcomeAccepted: tallystick.OutcomeSuccess, driver.OutcomeRefused: tallystick.OutcomeRefused}[attempt.Outcome]
-	if request.Used == nil || outcome == "" {
-		return
-	}
-	request.Used(tallystick.Use{
-		Time: attempt.At, Level: tallystick.LevelRequest, Credential: []string{tallystick.NormalName("account:mail/" + user)},
-		RelyingParty: strings.TrimSuffix(attempt.Listener.Protocol, "s") + ":" + attempt.Address, Outcome: outcome,
-		Operation: "rotate", Detail: "Tallystick rotates the password",
-	})
-}
-
-// old tries what may be wrong.
-func (c Client) old(ctx context.Context, l driver.Listener, address, user string, secret driver.Secret, may bool) driver.Attempt {
-	if may {
-		return c.Try(ctx, l, address, user, secret)
-	}
-	return c.NotTried(l, address)
-}
-
-// new tries what should be right.
-func (c Client) new(ctx context.Context, l driver.Listener, address, user string, secret driver.Secret, may bool) driver.Attempt {
-	if may {
-		return c.Try(ctx, l, address, user, secret)
-	}
-	return c.NotTried(l, address)
-}
-
-// NotTried is the attempt of a listener at which nothing is tried because a new password was
-// not right before.
-func (c Client) NotTried(l driver.Listener, address string) driver.Attempt {
-	return driver.Attempt{Listener: l, Address: address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, At: c.Now().UTC(),
-		Answer: "not tried: the new password did not get in at the last try, and several wrong ones in a row may lock the account"}
+	party := strings.TrimSuffix(attempt.Listener.Protocol, "s") + ":" + attempt.Address
+	trying.Tell(request, []string{tallystick.NormalName("account:mail/" + user)}, party, attempt)
 }
 
 // carried says whether SASL PLAIN has room for a name and a password: it has none for a NUL.

@@ -16,10 +16,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
 
+	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/drivers/ad"
 	"github.com/tallystick/tallystick/internal/lab"
 )
@@ -139,15 +139,11 @@ func dn(name string) string { return "CN=" + name + ",CN=Users," + lab.SambaBase
 // add makes an account that can sign in.
 func (e *estate) add(t *testing.T, name string, attributes map[string][]string) {
 	t.Helper()
-	var password []byte
-	for _, unit := range utf16.Encode([]rune(`"` + lab.SambaPassword + `"`)) {
-		password = append(password, byte(unit), byte(unit>>8))
-	}
 	request := ldap.NewAddRequest(dn(name), nil)
 	request.Attribute("objectClass", []string{"user"})
 	request.Attribute("sAMAccountName", []string{name})
 	request.Attribute("userAccountControl", []string{"512"})
-	request.Attribute("unicodePwd", []string{string(password)})
+	request.Attribute("unicodePwd", []string{adbytes.UnicodePwd(lab.SambaPassword)})
 	for attribute, values := range attributes {
 		request.Attribute(attribute, values)
 	}

@@ -81,7 +81,7 @@ func TestNothingToGuessFrom(t *testing.T) {
 				conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(answer))), answer...))
 			})
 			old := driver.NewSecret("Summer2019")
-			tried := trial{rotating: &rotating{standing: &standing{kdc: k, name: "svc"}, request: driver.SecretRequest{Old: old, New: old, Now: time.Now}}}
+			tried := &rotating{standing: &standing{kdc: k, name: "svc"}, request: driver.SecretRequest{Old: old, New: old, Now: time.Now}}
 			a, err := tried.enterAt(t.Context(), 1, tried.request.New) // as somebody does who looks whether Old gets in
 			if err != nil {
 				t.Fatal(err)
@@ -106,8 +106,7 @@ func TestRefusalAlone(t *testing.T) {
 	for byLDAP, want := range map[string]string{
 		driver.OutcomeFailed: driver.OutcomeFailed, driver.OutcomeRefused: driver.OutcomeRefused, driver.OutcomeAccepted: driver.OutcomeRefused,
 	} {
-		tried := trial{Tested: driver.Tested{Old: []driver.Attempt{{Outcome: byLDAP}}}}
-		got := tried.weighed(1, refused)
+		got := weighed(driver.Attempt{Outcome: byLDAP}, refused)
 		if got.Outcome != want || strings.Contains(got.Answer, "no proof") != (byLDAP != driver.OutcomeRefused) {
 			t.Errorf("where LDAP says %s: %+v, want %s", byLDAP, got, want)
 		}

@@ -4,18 +4,18 @@ package ad
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/driver/ldapdir"
 	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/driver/trying"
 )
 
 // An account has one password. For a while after a new one was set a domain controller lets the
@@ -95,14 +95,14 @@ func (d *AD) DropSecret(ctx context.Context, request driver.SecretRequest) (driv
 }
 
 // gone says whether New gets in and Old does not, as far as that can be tried. New that does not get in is
-// ErrDenied; Old is not tried then, which would be two wrong ones.
+// ErrConflict; Old is not tried then, which would be two wrong ones.
 func (a *rotating) gone(ctx context.Context) (bool, error) {
 	if a.request.Old.IsZero() || !a.tells() {
 		return false, nil
 	}
 	in, err := a.enters(ctx, a.request.New)
 	if err == nil && !in {
-		err = fmt.Errorf("%w: the new password of %s does not get in: set it first", tallystick.ErrDenied, network.Quote(a.name))
+		err = fmt.Errorf("%w: the new password of %s does not get in: set it first", tallystick.ErrConflict, network.Quote(a.name))
 	}
 	if err == nil {
 		err = a.recount(ctx)
@@ -200,15 +200,7 @@ func (a *rotating) forgive(ctx context.Context, right driver.Secret) {
 }
 
 // tell says that this driver has signed in, so that nobody takes it for a thief.
-func (a *rotating) tell(attempt driver.Attempt) {
-	outcomes := map[string]tallystick.Outcome{driver.OutcomeAccepted: tallystick.OutcomeSuccess, driver.OutcomeRefused: tallystick.OutcomeRefused}
-	if outcome := outcomes[attempt.Outcome]; outcome != "" && a.request.Used != nil {
-		a.request.Used(tallystick.Use{
-			Time: attempt.At, Level: tallystick.LevelRequest, Credential: a.names, Outcome: outcome, Operation: "sign-in",
-			Detail: "Tallystick, to see which password the account has",
-		})
-	}
-}
+func (a *rotating) tell(attempt driver.Attempt) { trying.Tell(a.request, a.names, "", attempt) }
 
 // reset sets a password, signed in as somebody who may.
 func (a *rotating) reset(ctx context.Context, secret driver.Secret) error {
@@ -218,9 +210,9 @@ func (a *rotating) reset(ctx context.Context, secret driver.Secret) error {
 	}
 	change := ldap.NewModifyRequest(a.dn, nil)
 	change.Replace(attrPassword, []string{value})
-	return withheld(a.lobby.With(ctx, a.keeper, a.writer(), func(s *ldapdir.Session) error {
-		return s.Change(ctx, "couldn't reset the password of "+network.Quote(a.name), change)
-	}), secret)
+	return a.lobby.With(ctx, a.keeper, a.writer(), func(s *ldapdir.Session) error {
+		return s.Change(ctx, "couldn't reset the password of "+network.Quote(a.name), change, secret, driver.NewSecret(value))
+	})
 }
 
 // writer is the server as it resets passwords.
@@ -268,38 +260,17 @@ func (a *rotating) change(ctx context.Context, from, to driver.Secret) error {
 	change := ldap.NewModifyRequest(a.dn, nil)
 	change.Delete(attrPassword, []string{old})
 	change.Add(attrPassword, []string{value})
-	return withheld(session.Change(ctx, "couldn't change the password of "+network.Quote(a.name), change), from, to)
-}
-
-// withheld replaces an error in which a domain controller repeats a password.
-func withheld(err error, secrets ...driver.Secret) error {
-	for _, secret := range secrets {
-		if err == nil || !strings.Contains(err.Error(), secret.Reveal()) {
-			continue
-		}
-		kind := tallystick.ErrUnavailable
-		if errors.Is(err, tallystick.ErrInvalid) {
-			kind = tallystick.ErrInvalid
-		}
-		return fmt.Errorf("%w: couldn't set a password: the domain controller repeats it in what it says, which is left out", kind)
-	}
-	return err
+	return session.Change(ctx, "couldn't change the password of "+network.Quote(a.name), change, from, to, driver.NewSecret(old), driver.NewSecret(value))
 }
 
 // maxPassword bounds passwords, in characters: what the dialogues of Windows take.
 const maxPassword = 127
 
-// encoded writes a password as unicodePwd has it ([MS-ADTS] section 3.1.1.3.1.5.1): between quotes, in
-// UTF-16.
+// encoded writes a password as unicodePwd has it.
 func encoded(secret driver.Secret) (string, error) {
 	text := secret.Reveal()
 	if text == "" || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return "", invalid("Active Directory has no such password: it wants characters, at least one, and no NUL")
 	}
-	units := utf16.Encode([]rune(`"` + text + `"`))
-	value := make([]byte, 0, 2*len(units))
-	for _, unit := range units {
-		value = append(value, byte(unit), byte(unit>>8))
-	}
-	return string(value), nil
+	return adbytes.UnicodePwd(text), nil
 }

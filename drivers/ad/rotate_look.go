@@ -49,11 +49,7 @@ func (a *standing) hasKDC() bool { return a.kdc.address != "" }
 
 // enter signs in once over LDAP.
 func (a *standing) enter(ctx context.Context, secret driver.Secret, now func() time.Time) (driver.Attempt, error) {
-	session, attempt, err := a.at.Enter(ctx, a.dn, secret, wrongPassword, now)
-	if session != nil {
-		session.Close()
-	}
-	return attempt, err
+	return a.at.Try(ctx, a.dn, secret, wrongPassword, now)
 }
 
 // kdcNone is the value of the option kdc that leaves Kerberos out.
@@ -102,7 +98,7 @@ func (d *AD) standsAt(ctx context.Context, s *ldapdir.Session, account string) (
 	if err != nil {
 		return nil, err
 	}
-	if err := d.guard(ctx, s, domain, e); err != nil {
+	if err := d.rotatable(ctx, s, domain, e); err != nil {
 		return nil, err
 	}
 	policy, err := readPolicy(ctx, s, domain, e)

@@ -131,6 +131,7 @@ func TestRotate(t *testing.T) {
 	t.Run("other ways", e.otherWays)
 	t.Run("without a KDC", e.withoutKDC)
 	t.Run("own change", e.ownChange)
+	t.Run("a drop wants the new one", e.dropWantsTheNewOne)
 	t.Run("no second wrong one", e.noSecondWrong)
 	t.Run("administrators", e.administrators)
 	t.Run("nothing over plain LDAP", e.plain)
@@ -432,6 +433,19 @@ func (e *estate) ownChange(t *testing.T) {
 	next.Old = driver.NewSecret("not-The-one-7")
 	if _, err := next.SetSecret(t.Context(), next.SecretRequest); !errors.Is(err, tallystick.ErrDenied) {
 		t.Errorf("with what is not its password: %v, want ErrDenied", err)
+	}
+}
+
+// dropWantsTheNewOne drops nothing where nobody has set the new password yet, or somebody has set
+// another one since: a reset would put it in the place of theirs.
+func (e *estate) dropWantsTheNewOne(t *testing.T) {
+	name, right := e.fresh(t)
+	turn := e.turn(t, e.rotator(t, nil), name)
+	if _, err := turn.DropSecret(t.Context(), turn.SecretRequest); !errors.Is(err, tallystick.ErrConflict) {
+		t.Errorf("%v, want ErrConflict", err)
+	}
+	if !e.signsIn(t, name, right) || e.signsIn(t, name, turn.New) {
+		t.Error("its password is another one")
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/editing"
 	"github.com/tallystick/tallystick/driver/installing"
 	"github.com/tallystick/tallystick/driver/network"
 )
@@ -66,7 +65,7 @@ func (d *door) SetSecret(ctx context.Context, request driver.SecretRequest) (dri
 		return driver.SecretSet{}, err
 	}
 	if changed || request.Again {
-		err = editing.Unsettled(d.seen(ctx, request.Host, s))
+		err = driver.Unsettled(d.seen(ctx, request.Host, s))
 	}
 	if !changed {
 		return driver.SecretSet{}, err
@@ -105,7 +104,7 @@ func (s *seat) set(ctx context.Context, request driver.SecretRequest, line []byt
 		return withEntry(text, s.name, withPassword(line, hash)), nil
 	})
 	if kept {
-		err = editing.Unsettled(err)
+		err = driver.Unsettled(err)
 	}
 	return changed, err
 }
@@ -158,7 +157,7 @@ func (s *seat) withdraw(ctx context.Context, request driver.SecretRequest, _ []b
 	}
 	forgot, err := s.forget(ctx, request.Old)
 	if changed {
-		err = editing.Unsettled(err)
+		err = driver.Unsettled(err)
 	}
 	return changed || forgot, err
 }
@@ -220,14 +219,14 @@ func (d *door) DropSecret(ctx context.Context, request driver.SecretRequest) (dr
 		blocked.Changed = driver.Changed{Changed: true, How: []string{"files"}, Detail: "took it out of " + s.old.Path}
 	}
 	if err := d.seen(ctx, h, s); err != nil || !d.Kick {
-		return blocked, editing.Unsettled(err)
+		return blocked, driver.Unsettled(err)
 	}
 	ended, err := d.end(ctx, h, s.user)
 	blocked.Closed, blocked.Left = ended.Closed, ended.Left
 	if ended.Closed > 0 {
 		blocked.How = append(blocked.How, "kick")
 	}
-	return blocked, editing.Unsettled(err)
+	return blocked, driver.Unsettled(err)
 }
 
 // TestSecret signs in by IMAP, POP3 and what else the options name.

@@ -3,12 +3,9 @@
 package dovecot_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,20 +17,6 @@ import (
 	"github.com/tallystick/tallystick/drivers/dovecot"
 	"github.com/tallystick/tallystick/internal/lab"
 )
-
-// A closed host refuses commands that have a word.
-type closed struct {
-	driver.Host
-	word string
-	kind error
-}
-
-func (c closed) Run(ctx context.Context, command driver.Command) (driver.Output, error) {
-	if slices.Contains(command.Args, c.word) {
-		return driver.Output{}, fmt.Errorf("%w: the host lets nobody in any more", c.kind)
-	}
-	return c.Host.Run(ctx, command)
-}
 
 // knows looks which passwords get in.
 func (m *mailer) knows(t *testing.T, name string, want map[string]bool) {
@@ -90,7 +73,7 @@ func TestFailuresAfterTheWrite(t *testing.T) {
 		m.knows(t, name, map[string]bool{old.Reveal(): true})
 		good := driver.SecretRequest{Host: host.Local(), Account: name, Old: old, New: driver.NewSecret("the next"), Now: time.Now}
 		bad := good
-		bad.Host = closed{good.Host, "flush", kind}
+		bad.Host = drivertest.ClosedHost{Host: good.Host, Word: "flush", Kind: kind}
 		_, err := m.rotator.SetSecret(t.Context(), bad)
 		after("set without a flush", err)
 		bad.Again, good.Again = true, true
@@ -101,7 +84,7 @@ func TestFailuresAfterTheWrite(t *testing.T) {
 		}
 		m.knows(t, name, map[string]bool{old.Reveal(): false, "the next": true})
 		for _, word := range []string{"flush", "who"} {
-			bad.Host = closed{good.Host, word, kind}
+			bad.Host = drivertest.ClosedHost{Host: good.Host, Word: word, Kind: kind}
 			_, err = m.rotator.DropSecret(t.Context(), bad)
 			after("drop without "+word, err)
 		}

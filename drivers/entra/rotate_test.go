@@ -393,7 +393,7 @@ func TestSignInsBySecretsAreNamed(t *testing.T) {
 			t.Errorf("the sign-in %s with %d is told as %q, and logged as %s", s.ID, s.ErrorCode, told[s.ID], name)
 		}
 	}
-	if len(signIns) != len(told) || len(told) != 6 {
-		t.Errorf("%d sign-ins, %d told, want 6", len(signIns), len(told))
+	if len(signIns) != len(told) || len(told) != 8 {
+		t.Errorf("%d sign-ins, %d told, want 8", len(signIns), len(told))
 	}
 }

@@ -264,7 +264,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"v":1,"error":{"kind":"denied","text":"\u001b[31m"}}`))
 	f.Add([]byte(`{"v":1,"changed":true,"how":["a"],"detail":"b","closed":-1,"left":["c"],"attempts":[{"listener":9}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		a, err := decode(text, hidden{"s3cret"}, nil)
+		a, err := decode(text, []driver.Secret{driver.NewSecret("s3cret")}, nil)
 		if err == nil && a.Error != nil {
 			err = a.Error.error()
 		}

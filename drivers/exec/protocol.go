@@ -128,10 +128,10 @@ func (d *Door) ask(ctx context.Context, h driver.Host, r request, now func() tim
 	if err != nil {
 		return answer{}, fmt.Errorf("couldn't %s by %s: %w", r.Verb, d.command[0], err)
 	}
-	hidden := r.hidden()
+	secrets := r.secrets()
 	switch output.Exit {
 	case 0:
-		a, err := decode(output.Stdout, hidden, known)
+		a, err := decode(output.Stdout, secrets, known)
 		if err != nil {
 			return answer{}, r.unknown(err)
 		}
@@ -140,9 +140,9 @@ func (d *Door) ask(ctx context.Context, h driver.Host, r request, now func() tim
 		}
 		return a, nil
 	case later:
-		return answer{}, fmt.Errorf("%w: %s says: %s", tallystick.ErrUnavailable, d.command[0], complaint(output, hidden))
+		return answer{}, fmt.Errorf("%w: %s says: %s", tallystick.ErrUnavailable, d.command[0], complaint(output, secrets))
 	}
-	return answer{}, fmt.Errorf("%s ended with exit status %d: %s", d.command[0], output.Exit, complaint(output, hidden))
+	return answer{}, fmt.Errorf("%s ended with exit status %d: %s", d.command[0], output.Exit, complaint(output, secrets))
 }
 
 // unknown makes an error of an answer that makes no sense. A program that was to write may have
@@ -160,26 +160,27 @@ const maxSaid = 1 << 20
 
 // complaint is what a program said of its failure, without what it was not to say. Its standard
 // output is an answer, which may hold a key, and is quoted nowhere.
-func complaint(output driver.Output, hidden hidden) string {
+func complaint(output driver.Output, secrets []driver.Secret) string {
 	if len(output.Stderr) >= maxSaid {
 		return "it said more than is kept" // the end of which may be half a secret
 	}
-	return installing.Said(driver.Output{Stderr: []byte(hidden.strip(string(output.Stderr)))})
+	return installing.Said(driver.Output{Stderr: []byte(driver.Redact(string(output.Stderr), secrets...))})
 }
 
 // decode reads an answer. Its errors are ErrInvalid and quote nothing of it but names of members,
-// and nothing that is shown of it is hidden or made by the system.
-func decode(text []byte, hidden hidden, known []string) (answer, error) {
+// and nothing that is shown of it has one of the secrets, or what the system has made.
+func decode(text []byte, secrets []driver.Secret, known []string) (answer, error) {
 	var a answer
+	redact := driver.Redactor(secrets...)
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&a); err != nil {
 		var kind *json.UnmarshalTypeError
 		switch {
 		case errors.As(err, &kind):
-			return answer{}, invalid("the answer of the program is of another form: %s is a %s", network.Quote(hidden.strip(kind.Field)), kind.Value)
+			return answer{}, invalid("the answer of the program is of another form: %s is a %s", network.Quote(redact(kind.Field)), kind.Value)
 		case strings.HasPrefix(err.Error(), "json: unknown field "):
-			return answer{}, invalid("the answer of the program has a member that the protocol does not know: %s", network.Clean(hidden.strip(strings.TrimPrefix(err.Error(), "json: unknown field "))))
+			return answer{}, invalid("the answer of the program has a member that the protocol does not know: %s", network.Clean(redact(strings.TrimPrefix(err.Error(), "json: unknown field "))))
 		}
 		return answer{}, invalid("the answer of the program is not one JSON object of at most 1 MiB")
 	}
@@ -194,9 +195,9 @@ func decode(text []byte, hidden hidden, known []string) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		hidden = hidden.and(made)
+		redact = driver.Redactor(append(secrets, made)...)
 	}
-	a.hide(hidden, known)
+	a.hide(redact, known)
 	return a, nil
 }
 

@@ -3,14 +3,8 @@
 package exec
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/base64"
-	"encoding/json"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/tallystick/tallystick/driver"
@@ -54,81 +48,28 @@ func (s *secret) read() (driver.Secret, error) {
 	return driver.NewSecret(text), nil
 }
 
-// hidden are texts that a program may know and that are shown nowhere: the longest first, in
-// each form in which programs quote what they were given.
-type hidden []string
-
-// hidden are those of a request.
-func (r request) hidden() hidden {
-	var h hidden
+// secrets are those of a request, which a program may repeat.
+func (r request) secrets() []driver.Secret {
+	all := []driver.Secret{driver.NewSecret(r.Key)}
 	for _, s := range []*secret{r.OldSecret, r.NewSecret} {
 		if s != nil {
 			if read, err := s.read(); err == nil {
-				h = h.and(read)
+				all = append(all, read)
 			}
 		}
 	}
-	return h.and(driver.NewSecret(r.Key))
+	return all
 }
 
-// and adds those of a secret. Of one that has lines, such as a key, each line is one: programs
-// show a line where something is wrong with it.
-func (h hidden) and(s driver.Secret) hidden {
-	const words = 8 // a line that is shorter may be part of anything
-	text := s.Reveal()
-	if text == "" {
-		return h
-	}
-	all := append(slices.Clone(h), text, base64.StdEncoding.EncodeToString([]byte(text)), url.QueryEscape(text), url.PathEscape(text))
-	for _, quoted := range []string{strconv.Quote(text), strconv.QuoteToASCII(text), marshalled(text, true), marshalled(text, false)} {
-		all = append(all, strings.Trim(strings.TrimSpace(quoted), `"`))
-	}
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); len(line) >= words && !strings.HasPrefix(line, "-----") {
-			all = append(all, line)
-		}
-	}
-	all = slices.DeleteFunc(all, func(one string) bool { return one == "" })
-	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
-	return slices.Compact(all)
-}
-
-// marshalled writes a text as JSON does, which may escape what means something to HTML.
-func marshalled(text string, html bool) string {
-	var written bytes.Buffer
-	encoder := json.NewEncoder(&written)
-	encoder.SetEscapeHTML(html)
-	if encoder.Encode(text) != nil {
-		return ""
-	}
-	return written.String()
-}
-
-// strip takes what is hidden out of a text. A secret of a few letters would show by where it is
-// left out, and so all of the text is.
-func (h hidden) strip(text string) string {
-	const few = 4
-	var pairs []string
-	for _, one := range h {
-		if len(one) < few && strings.Contains(text, one) {
-			return redacted
-		}
-		pairs = append(pairs, one, redacted)
-	}
-	return strings.NewReplacer(pairs...).Replace(text)
-}
-
-const redacted = "[redacted]"
-
-// hide takes what is hidden out of everything that is shown of an answer; in listeners and
+// hide takes secrets out of everything that is shown of an answer; in listeners and
 // addresses texts that are known stay. Words of which the protocol knows a few are checked, and
 // need not be hidden.
-func (a *answer) hide(h hidden, known []string) {
+func (a *answer) hide(redact func(string) string, known []string) {
 	unknown := func(text string) string {
 		if slices.Contains(known, text) {
 			return text
 		}
-		return h.strip(text)
+		return redact(text)
 	}
 	texts := slices.Concat([]*string{&a.Detail}, pointers(a.How), pointers(a.Left))
 	if a.Error != nil {
@@ -151,7 +92,7 @@ func (a *answer) hide(h hidden, known []string) {
 		}
 	}
 	for _, text := range texts {
-		*text = h.strip(*text)
+		*text = redact(*text)
 	}
 }
 

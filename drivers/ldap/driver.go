@@ -5,9 +5,10 @@
 // rotates passwords. For Active Directory there is the driver ad.
 //
 // It reads changes by the change numbers of OpenLDAP (entryCSN), or by the time of the last
-// change (modifyTimestamp, RFC 4512 section 3.4.4) where there are none. It never
-// reads a password, nor a hash of one, but those of an account whose password it rotates. Where the directory does not take the password of the account that it
-// signs in with, it is not tried again before it is written anew.
+// change (modifyTimestamp, RFC 4512 section 3.4.4) where there are none. It never reads a password,
+// nor a hash of one, but those of an account whose password it rotates. Where the directory does not
+// take the password of the account that it signs in with, it is not tried again before it is written
+// anew.
 //
 // Between calls it keeps connections for some minutes, and who was turned away, in memory.
 package ldap

@@ -212,7 +212,7 @@ func (e *estate) signsIn(t *testing.T) {
 		t.Errorf("who does not sign in sees %d accounts, and %+v", len(nobody.Sightings), nobody.Misses)
 	}
 	other := drivertest.Find(t, ldap.Driver(), e.options(map[string]string{"ca": e.write(t, "other.pem", lab.CertificatePEM(lab.NewPKI(t).Root.Raw))}))
-	if len(other.Misses) != 1 || other.Misses[0].Error != "unavailable" {
+	if len(other.Misses) != 1 || other.Misses[0].Error != "unavailable" || !strings.Contains(other.Misses[0].Detail, "give its roots in the option ca") {
 		t.Errorf("a directory that shows a certificate of another CA: %+v", other.Misses)
 	}
 }

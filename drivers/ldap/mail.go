@@ -59,27 +59,17 @@ func (d *LDAP) mailClient(ctx context.Context, request driver.SecretRequest) (si
 	return signin.Client{Host: request.Host, Roots: roots, Now: request.Now}, err
 }
 
-// atMail tries at the mail servers, once everybody at the directory has let New in.
+// atMail goes on at the mail servers, which may count as well.
 func (t *trial) atMail(ctx context.Context, servers []ldapdir.Server) error {
-	client, err := t.mailClient(ctx, t.request)
+	client, err := t.mailClient(ctx, t.Request)
 	if err != nil {
 		return err
 	}
-	if t.wrong {
-		for _, l := range t.mail {
-			t.New = append(t.New, client.NotTried(l, l.Address))
-			if t.request.TryOld {
-				t.Old = append(t.Old, client.NotTried(l, l.Address))
-			}
-		}
-		return nil
+	if t.Counts {
+		client.Forget = func(ctx context.Context) bool { return t.settle(ctx, servers) }
 	}
-	if t.counts {
-		client.Counted = func(ctx context.Context) bool { return t.settle(ctx, servers) }
-	}
-	tested, err := client.Test(ctx, t.request, t.account.mailName, t.mail)
-	t.Old, t.New = append(t.Old, tested.Old...), append(t.New, tested.New...)
-	return err
+	t.Counts = true
+	return client.Join(ctx, &t.Trial, t.account.mailName, t.mail)
 }
 
 // settle signs in with New at every server of the directory, each of which may have a count of its
@@ -91,11 +81,8 @@ func (t *trial) settle(ctx context.Context, servers []ldapdir.Server) bool {
 			return false
 		}
 		for _, server.Address = range addresses {
-			session, attempt, err := server.Enter(ctx, t.account.dn, t.request.New, refusedBy, t.request.Now)
-			if session != nil {
-				session.Close()
-			}
-			tell(t.request, t.account, attempt)
+			attempt, err := t.enterAs(ctx, server, t.Request.New)
+			tell(t.Request, t.account, attempt)
 			if err != nil || attempt.Outcome != driver.OutcomeAccepted {
 				return false
 			}

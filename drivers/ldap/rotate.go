@@ -4,9 +4,7 @@ package ldap
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
@@ -92,7 +90,7 @@ func (c change) beside(ctx context.Context, s *ldapdir.Session, a *account) (dri
 	if len(done) == 0 {
 		return driver.Changed{}, nil
 	}
-	if err := s.Change(ctx, "couldn't change userPassword of "+network.Quote(a.dn), modify); err != nil {
+	if err := s.Change(ctx, "couldn't change userPassword of "+network.Quote(a.dn), modify, c.from, c.to); err != nil {
 		return driver.Changed{}, err
 	}
 	return driver.Changed{Changed: true, How: []string{howModify}, Detail: "userPassword of " + network.Clean(a.dn) + ": " + strings.Join(done, ", ")}, nil
@@ -129,14 +127,14 @@ func (c change) inPlace(ctx context.Context, s *ldapdir.Session, a *account) (dr
 // write sets the password, and says as whom.
 func (c change) write(ctx context.Context, s *ldapdir.Session, a *account) (as string, err error) {
 	if !a.self {
-		old := ""
+		var old driver.Secret
 		if a.policy != nil && a.policy.wantsOld {
-			old = c.from.Reveal()
+			old = c.from
 		}
-		err := extend(ctx, s, a, old, c.to.Reveal())
-		if ldap.IsErrorWithCode(err, ldap.LDAPResultInsufficientAccessRights) && old == "" && !c.from.IsZero() && a.policy != nil {
+		err := extend(ctx, s, a, old, c.to)
+		if ldap.IsErrorWithCode(err, ldap.LDAPResultInsufficientAccessRights) && old.IsZero() && !c.from.IsZero() && a.policy != nil {
 			// Its policy may be one that cannot be read, and wants the old one. A wrong one is not counted here.
-			err = extend(ctx, s, a, c.from.Reveal(), c.to.Reveal())
+			err = extend(ctx, s, a, c.from, c.to)
 		}
 		return "", err
 	}
@@ -159,39 +157,30 @@ func (c change) write(ctx context.Context, s *ldapdir.Session, a *account) (as s
 		return "", fmt.Errorf("%w: couldn't sign in as %s: %s", tallystick.ErrUnavailable, network.Quote(a.dn), attempt.Answer)
 	}
 	defer own.Close()
-	return ", signed in as that account", extend(ctx, own, a, c.from.Reveal(), c.to.Reveal())
+	return ", signed in as that account", extend(ctx, own, a, c.from, c.to)
 }
 
 // extend is the extended operation of RFC 3062.
-func extend(ctx context.Context, s *ldapdir.Session, a *account, old, new string) error {
+func extend(ctx context.Context, s *ldapdir.Session, a *account, old, new driver.Secret) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	stop := context.AfterFunc(ctx, func() { s.Conn.Close() })
 	defer stop()
-	_, err := s.PasswordModify(ldap.NewPasswordModifyRequest(a.dn, old, new))
-	err = withhold(err, old, new)
+	_, err := s.PasswordModify(ldap.NewPasswordModifyRequest(a.dn, old.Reveal(), new.Reveal()))
+	err = ldapdir.Withheld(err, old, new)
 	doing := "couldn't set the password of " + network.Quote(a.dn)
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && old != "":
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !old.IsZero():
 		return fmt.Errorf("%w: %s: the directory wants the old one as well, and does not take it: %s", tallystick.ErrDenied, doing, network.Clean(err.Error()))
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) && strings.Contains(err.Error(), "too young"):
 		return fmt.Errorf("%w: %s: its policy wants the one of now to be older (pwdMinAge): %s", tallystick.ErrUnavailable, doing, network.Clean(err.Error()))
 	}
 	return ldapdir.Answered(doing, err)
-}
-
-// withhold takes the words of a directory away that repeat a password.
-func withhold(err error, passwords ...string) error {
-	var said *ldap.Error
-	if errors.As(err, &said) && slices.ContainsFunc(passwords, func(p string) bool { return p != "" && strings.Contains(err.Error(), p) }) {
-		return ldap.NewError(said.ResultCode, errors.New("its answer has the password in it"))
-	}
-	return err
 }
 
 // free lets the account work at once. A policy with pwdMustChange has whoever gets a password from
@@ -277,7 +266,7 @@ func (c change) drop(ctx context.Context, s *ldapdir.Session, a *account) (drive
 	if len(news) == 0 { // it may be among those that go
 		modify.Add("userPassword", []string{store(a.stored, c.New.Reveal())})
 	}
-	if err := s.Change(ctx, "couldn't take the old password of "+network.Quote(a.dn)+" away", modify); err != nil {
+	if err := s.Change(ctx, "couldn't take the old password of "+network.Quote(a.dn)+" away", modify, c.Old, c.New); err != nil {
 		return driver.Changed{}, err
 	}
 	return driver.Changed{Changed: true, How: []string{howModify}, Detail: fmt.Sprintf("took %d values from userPassword of %s", len(olds), network.Clean(a.dn))}, nil

@@ -3,12 +3,8 @@
 package ldap
 
 import (
-	"errors"
 	"slices"
-	"strings"
 	"testing"
-
-	wire "github.com/go-ldap/ldap/v3"
 )
 
 // FuzzHeld reads what a directory may have stored: never more than what is there, and what
@@ -43,16 +39,5 @@ func TestStoresAsStrongAsBefore(t *testing.T) {
 		if got, _ := schemeOf(store([]string{had}, "secret")); got != want {
 			t.Errorf("beside %q it is stored as %s, want %s", had, got, want)
 		}
-	}
-}
-
-func TestWithholdsWhatIsRepeated(t *testing.T) {
-	err := withhold(wire.NewError(wire.LDAPResultConstraintViolation, errors.New("too simple: open sesame")), "", "open sesame")
-	if strings.Contains(err.Error(), "sesame") || !wire.IsErrorWithCode(err, wire.LDAPResultConstraintViolation) {
-		t.Errorf("it says %v", err)
-	}
-	plain := wire.NewError(wire.LDAPResultConstraintViolation, errors.New("too short"))
-	if got := withhold(plain, "", "open sesame"); got != plain {
-		t.Errorf("%v became %v", plain, got)
 	}
 }

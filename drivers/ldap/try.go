@@ -3,6 +3,7 @@
 package ldap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/ldapdir"
 	"github.com/tallystick/tallystick/driver/network"
+	"github.com/tallystick/tallystick/driver/trying"
 )
 
 // listeners are the directory and its replicas.
@@ -37,9 +39,8 @@ func refusedBy(said *ldap.Error) bool {
 }
 
 // TestSecret signs in by a simple bind at the directory and at each replica, at every address of
-// each, and then at the mail servers that ask them. Once New was not let in, Old is tried no more,
-// and nothing is where a policy counts. Each server counts wrong ones for itself, so that the count
-// is read there, before each try that may be wrong.
+// each, and then at the mail servers that ask them. Each server counts wrong ones for itself, so that
+// the count is read there, before each try that may be wrong.
 func (d *LDAP) TestSecret(ctx context.Context, request driver.SecretRequest) (driver.Tested, error) {
 	if request.New.IsZero() || request.TryOld && request.Old.IsZero() {
 		return driver.Tested{}, invalid("an empty password is not tried: whoever signs in over LDAP with none is let in as nobody")
@@ -48,14 +49,14 @@ func (d *LDAP) TestSecret(ctx context.Context, request driver.SecretRequest) (dr
 	if err != nil {
 		return driver.Tested{}, err
 	}
-	t := trial{LDAP: d, request: request}
+	t := trial{LDAP: d, Trial: trying.Trial{Request: request}}
 	err = d.with(ctx, request.Account, func(_ *ldapdir.Session, a *account) error {
-		t.account, t.counts = a, a.mayTry(request.Now()) >= 0
+		t.account, t.Counts = a, a.mayTry(request.Now()) >= 0
 		return a.guard(request.Now())
 	})
 	for _, server := range listeners {
 		if err == nil {
-			err = t.at(ctx, server)
+			err = t.atServer(ctx, server)
 		}
 	}
 	if err == nil && len(d.mail) > 0 {
@@ -67,60 +68,31 @@ func (d *LDAP) TestSecret(ctx context.Context, request driver.SecretRequest) (dr
 // A trial is a TestSecret.
 type trial struct {
 	*LDAP
-	driver.Tested
-	request driver.SecretRequest
+	trying.Trial
 	account *account
-	counts  bool // wrong ones lock the account
-	wrong   bool // New was not let in
 }
 
-// at tries at every address of one server.
-func (t *trial) at(ctx context.Context, server ldapdir.Server) error {
+// atServer tries at every address of one server.
+func (t *trial) atServer(ctx context.Context, server ldapdir.Server) error {
 	addresses, err := addressesOf(ctx, server)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		t.New = append(t.New, t.untried(server, err.Error()))
-		if t.request.TryOld {
-			t.Old = append(t.Old, t.untried(server, err.Error()))
-		}
-		return nil
+		return t.Unfound(ctx, server.Listener(), err)
 	}
-	for _, server.Address = range addresses {
-		attempt, err := t.try(ctx, server, t.request.New, t.wrong && t.counts)
+	for _, address := range addresses {
+		server.Address = address
+		err := t.At(ctx, trying.Spot{
+			Listener: server.Listener(), Address: cmp.Or(address, server.Host()),
+			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
+				return t.enterAs(ctx, server, secret)
+			},
+			MayTry: func(ctx context.Context) error { return t.guardAt(ctx, server) },
+			Tell:   func(attempt driver.Attempt) { tell(t.Request, t.account, attempt) },
+		})
 		if err != nil {
 			return err
 		}
-		t.wrong = t.wrong || attempt.Outcome != driver.OutcomeAccepted
-		if t.request.TryOld {
-			old, err := t.try(ctx, server, t.request.Old, t.wrong)
-			if err != nil {
-				return err
-			}
-			t.Old = append(t.Old, old)
-		}
-		if t.request.TryOld && !t.wrong {
-			tell(t.request, t.account, attempt)
-			if attempt, err = t.enterAs(ctx, server, t.request.New); err != nil {
-				return err
-			}
-			t.wrong = attempt.Outcome != driver.OutcomeAccepted
-		}
-		t.New = append(t.New, attempt)
 	}
 	return nil
-}
-
-// try tries a password that may be wrong, where that locks nobody out.
-func (t *trial) try(ctx context.Context, server ldapdir.Server, secret driver.Secret, spared bool) (driver.Attempt, error) {
-	if spared {
-		return t.untried(server, "not tried: the new password was not let in, or not tried, before this, and another wrong one could lock the account"), nil
-	}
-	if err := t.guardAt(ctx, server); err != nil {
-		return t.untried(server, "not tried: "+err.Error()), ctx.Err()
-	}
-	return t.enterAs(ctx, server, secret)
 }
 
 // guardAt is guard by what a server has counted. Where none counts, as far as the directory says, one that
@@ -133,8 +105,8 @@ func (t *trial) guardAt(ctx context.Context, server ldapdir.Server) error {
 	})
 	switch {
 	case err == nil:
-		return a.guard(t.request.Now())
-	case t.counts:
+		return a.guard(t.Request.Now())
+	case t.Counts:
 		return fmt.Errorf("couldn't read how many wrong passwords are counted there: %w", err)
 	}
 	return ctx.Err()
@@ -142,21 +114,7 @@ func (t *trial) guardAt(ctx context.Context, server ldapdir.Server) error {
 
 // enterAs signs in as the account.
 func (t *trial) enterAs(ctx context.Context, server ldapdir.Server, secret driver.Secret) (driver.Attempt, error) {
-	session, attempt, err := server.Enter(ctx, t.account.dn, secret, refusedBy, t.request.Now)
-	if session != nil {
-		session.Close()
-	}
-	return attempt, err
-}
-
-func (t *trial) untried(server ldapdir.Server, why string) driver.Attempt {
-	address := server.Address
-	if address == "" {
-		address = server.Host()
-	}
-	return driver.Attempt{
-		Listener: server.Listener(), Address: address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, Answer: ldapdir.Printable(why), At: t.request.Now().UTC(),
-	}
+	return server.Try(ctx, t.account.dn, secret, refusedBy, t.Request.Now)
 }
 
 // addressesOf returns every host:port behind the name of a server: each may be another machine.
@@ -187,10 +145,7 @@ func (c change) getsIn(ctx context.Context, a *account, secret driver.Secret) (b
 	if err != nil {
 		return false, err
 	}
-	session, attempt, err := server.Enter(ctx, a.dn, secret, refusedBy, c.Now)
-	if session != nil {
-		session.Close()
-	}
+	attempt, err := server.Try(ctx, a.dn, secret, refusedBy, c.Now)
 	tell(c.SecretRequest, a, attempt)
 	if err == nil && attempt.Outcome == driver.OutcomeFailed {
 		err = fmt.Errorf("%w: couldn't sign in as %s: %s", tallystick.ErrUnavailable, network.Quote(a.dn), attempt.Answer)
@@ -200,12 +155,5 @@ func (c change) getsIn(ctx context.Context, a *account, secret driver.Secret) (b
 
 // tell says that the account has signed in here, or was refused, where no attempt of a driver.Tested does.
 func tell(request driver.SecretRequest, a *account, attempt driver.Attempt) {
-	outcome := map[string]tallystick.Outcome{driver.OutcomeAccepted: tallystick.OutcomeSuccess, driver.OutcomeRefused: tallystick.OutcomeRefused}[attempt.Outcome]
-	if request.Used == nil || outcome == "" {
-		return
-	}
-	request.Used(tallystick.Use{
-		Time: attempt.At, Level: tallystick.LevelRequest, Credential: []string{tallystick.NormalName("account:ldap/" + a.dn)},
-		RelyingParty: "ldap:" + attempt.Listener.Address, Outcome: outcome, Operation: "rotate", Detail: "Tallystick rotates the password",
-	})
+	trying.Tell(request, []string{tallystick.NormalName("account:ldap/" + a.dn)}, "ldap:"+attempt.Listener.Address, attempt)
 }

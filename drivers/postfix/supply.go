@@ -47,7 +47,7 @@ func (d *door) SupplySecret(ctx context.Context, request driver.SupplyRequest) (
 		s := supply{door: d, host: request.Host, table: t, picker: which}
 		changed, has, err := s.do(ctx)
 		if len(names) > 0 {
-			err = editing.Unsettled(err)
+			err = driver.Unsettled(err)
 		}
 		if err != nil {
 			return driver.Changed{}, err
@@ -67,7 +67,7 @@ func (d *door) SupplySecret(ctx context.Context, request driver.SupplyRequest) (
 	if done.Changed {
 		done.How, done.Detail = []string{"files", "postmap"}, "wrote "+strings.Join(names, ", ")
 	}
-	return done, editing.Unsettled(d.tryAgain(ctx, request.Host))
+	return done, driver.Unsettled(d.tryAgain(ctx, request.Host))
 }
 
 // source is the file that a table is made from.
@@ -200,7 +200,7 @@ func (s supply) do(ctx context.Context) (changed, has bool, err error) {
 		return false, false, err
 	}
 	changed, err = s.reread(ctx, picked, changed)
-	return changed, true, editing.Unsettled(err)
+	return changed, true, driver.Unsettled(err)
 }
 
 // reread has the table read once it was written, also by a call that was killed then, and says

@@ -3,13 +3,11 @@
 package postfix_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,8 +51,8 @@ func TestSupply(t *testing.T) {
 				t.Errorf("the table (-want +got):\n%s", d)
 			}
 			r.from.AwaitDelivery(t)
-			got, err := filepath.Glob(filepath.Join(r.dovecot.Mail, "inbox", "new", "*"))
-			if r.to.AwaitDelivery(t); err != nil || len(got) != 1 {
+			r.to.AwaitDelivery(t)
+			if got, err := filepath.Glob(filepath.Join(r.dovecot.Mail, "inbox", "new", "*")); err != nil || len(got) != 1 {
 				t.Errorf("%d messages are delivered, want 1: %v", len(got), err)
 			}
 			r.tidy(t)
@@ -209,34 +207,20 @@ func TestManySupplies(t *testing.T) {
 	r.tidy(t)
 }
 
-// A closed host refuses commands that have a word.
-type closed struct {
-	driver.Host
-	word string
-	kind error
-}
-
-func (c closed) Run(ctx context.Context, command driver.Command) (driver.Output, error) {
-	if slices.Contains(command.Args, c.word) {
-		return driver.Output{}, fmt.Errorf("%w: the host lets nobody in any more", c.kind)
-	}
-	return c.Host.Run(ctx, command)
-}
-
 // What fails once a table is written does not say that nothing was changed, and the next call
 // completes it. A table that cannot be read is found out before.
 func TestSupplyFailsAfterTheWrite(t *testing.T) {
 	t.Parallel()
 	r := startRoute(t, "hash", false, "")
 	r.fill(t, fmt.Sprintf(relays, r.hop(), "outdated"))
-	for word, kind := range map[string]error{ // what makes the index, what asks it, and what has mail tried again
-		"hash": tallystick.ErrInvalid, "-q": tallystick.ErrDenied, "postqueue": tallystick.ErrNotFound,
-	} {
+	for _, word := range []string{"hash", "-q", "postqueue"} { // what makes the index, what asks it, and what has mail tried again
 		request := r.request("without " + word)
-		request.Host = closed{host.Local(), word, kind}
-		for call := range 2 {
-			if _, err := r.supplier.SupplySecret(t.Context(), request); err == nil || errors.Is(err, kind) {
-				t.Errorf("call %d without %s gives %v", call+1, word, err)
+		for _, kind := range []error{tallystick.ErrInvalid, tallystick.ErrDenied, tallystick.ErrNotFound} {
+			request.Host = drivertest.ClosedHost{Host: host.Local(), Word: word, Kind: kind}
+			for call := range 2 {
+				if _, err := r.supplier.SupplySecret(t.Context(), request); err == nil || errors.Is(err, kind) {
+					t.Errorf("call %d without %s (%v) gives %v", call+1, word, kind, err)
+				}
 			}
 		}
 		if !strings.Contains(lab.Read(t, r.table), request.New.Reveal()) {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/editing"
 	"github.com/tallystick/tallystick/driver/network"
 )
 
@@ -211,7 +210,7 @@ func (d *door) DropSecret(ctx context.Context, request driver.SecretRequest) (dr
 	if _, err := conn.Exec(ctx, "ALTER ROLE "+pgx.Identifier{r.name}.Sanitize()+" RESET "+rotated); err != nil {
 		err = answered("couldn't forget when the password of the role "+network.Quote(r.name)+" was changed", err)
 		if blocked.Changed.Changed { // sessions have ended
-			err = editing.Unsettled(err)
+			err = driver.Unsettled(err)
 		}
 		return driver.Blocked{}, err
 	}

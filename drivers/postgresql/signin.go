@@ -19,53 +19,44 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/blocking"
 	"github.com/tallystick/tallystick/driver/network"
-	"github.com/tallystick/tallystick/driver/probing"
+	"github.com/tallystick/tallystick/driver/trying"
 )
 
 // tryTime bounds one sign-in.
 const tryTime = 20 * time.Second
 
-// TestSecret signs in as the role at each address, from the machine of the server, under TLS, with
-// Old where New gets in. The
+// TestSecret signs in as the role at each address, from the machine of the server, under TLS. The
 // password goes only to a server that shows the certificate of ssl_cert_file.
 func (d *door) TestSecret(ctx context.Context, request driver.SecretRequest) (driver.Tested, error) {
 	now, err := d.settings(ctx, request.Host)
 	if err != nil {
 		return driver.Tested{}, err
 	}
-	t := trial{door: d, host: request.Host, role: request.Account, now: request.Now}
+	r := trial{door: d, host: request.Host, role: request.Account, now: request.Now}
 	if now.ssl {
 		certificates, err := blocking.AuthoritiesAt(ctx, request.Host, now.cert)
 		if err != nil || len(certificates) == 0 {
 			return driver.Tested{}, fmt.Errorf("couldn't read which certificate PostgreSQL shows from %s: %w", now.cert, errors.Join(err, tallystick.ErrInvalid))
 		}
-		t.pin = string(tallystick.FingerprintOf(certificates[0].Raw))
+		r.pin = string(tallystick.FingerprintOf(certificates[0].Raw))
 	}
 	listeners := d.rolesAt(now, request.Account)
 	if len(listeners) == 0 {
 		return driver.Tested{}, invalid("PostgreSQL listens at no address (listen_addresses): passwords cannot be tried over its socket")
 	}
-	var tested driver.Tested
-	for _, listener := range listeners {
-		addresses, err := probing.Addresses(ctx, request.Host, listener.Address)
-		if err != nil {
-			return tested, fmt.Errorf("couldn't find the addresses of %s: %w", listener.Address, err)
+	t := trying.Trial{Request: request}
+	err = t.Everywhere(ctx, request.Host, listeners, func(l driver.Listener, address string) trying.Spot {
+		return trying.Spot{
+			Listener: l, Address: address,
+			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
+				return r.try(ctx, l, address, secret), ctx.Err()
+			},
+			Tell: func(attempt driver.Attempt) {
+				trying.Tell(request, []string{tallystick.NormalName("account:postgres/" + request.Account)}, "postgres:", attempt)
+			},
 		}
-		for _, address := range addresses {
-			right := t.try(ctx, listener, address, request.New)
-			switch {
-			case request.TryOld && right.Outcome != driver.OutcomeAccepted:
-				untried := right
-				untried.Outcome, untried.Answer = driver.OutcomeFailed, "not tried: the new password does not get in"
-				tested.Old = append(tested.Old, untried)
-			case request.TryOld:
-				tested.Old = append(tested.Old, t.try(ctx, listener, address, request.Old))
-				right = t.try(ctx, listener, address, request.New)
-			}
-			tested.New = append(tested.New, right)
-		}
-	}
-	return tested, ctx.Err()
+	})
+	return t.Tested, err
 }
 
 // A trial is how passwords of a role are tried.
@@ -100,7 +91,7 @@ func (t trial) try(ctx context.Context, listener driver.Listener, address string
 	default:
 		attempt.Answer = err.Error()
 	}
-	attempt.Answer = network.Clean(attempt.Answer)
+	attempt.Answer = network.Clean(driver.Redact(attempt.Answer, password))
 	return attempt
 }
 

@@ -17,12 +17,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/driver/host"
 	"github.com/tallystick/tallystick/internal/lab"
@@ -138,15 +138,11 @@ func dn(name string) string { return "CN=" + name + ",CN=Users," + lab.SambaBase
 // addAccount makes one that can sign in.
 func addAccount(t *testing.T, s *lab.Samba, name string, attributes map[string][]string) {
 	t.Helper()
-	var password []byte
-	for _, unit := range utf16.Encode([]rune(`"` + lab.SambaPassword + `"`)) {
-		password = append(password, byte(unit), byte(unit>>8))
-	}
 	request := ldap.NewAddRequest(dn(name), nil)
 	request.Attribute("objectClass", []string{"user"})
 	request.Attribute(attrName, []string{name})
 	request.Attribute(attrUPN, []string{name + "@lab.test"})
-	request.Attribute("unicodePwd", []string{string(password)})
+	request.Attribute("unicodePwd", []string{adbytes.UnicodePwd(lab.SambaPassword)})
 	request.Attribute(attrControl, []string{"512"})
 	for attribute, values := range attributes {
 		request.Attribute(attribute, values)

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/editing"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
@@ -38,7 +37,7 @@ func (d *Door) Block(ctx context.Context, r driver.BlockRequest) (driver.Blocked
 		return blocked, nil
 	}
 	if err := d.endSessions(ctx, r.Host, s, key, &blocked); err != nil {
-		return driver.Blocked{}, editing.Unsettled(fmt.Errorf("the key is refused; its open sessions could not be looked for: %w", err))
+		return driver.Blocked{}, driver.Unsettled(fmt.Errorf("the key is refused; its open sessions could not be looked for: %w", err))
 	}
 	return blocked, nil
 }

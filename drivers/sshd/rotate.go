@@ -3,6 +3,7 @@
 package sshd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/editing"
 )
 
 // accountOf reads what counts for one account.
@@ -129,7 +129,7 @@ func (d *Door) SetSecret(ctx context.Context, r driver.SecretRequest) (driver.Se
 		added, like = old, next
 	}
 	if revoked, err := s.refuses(ctx, r.Host, added); err != nil || revoked {
-		return driver.SecretSet{}, errOr(err, invalid("the key %s is on the list of revoked keys of sshd (RevokedKeys)", ssh.FingerprintSHA256(added)))
+		return driver.SecretSet{}, cmp.Or(err, invalid("the key %s is on the list of revoked keys of sshd (RevokedKeys)", ssh.FingerprintSHA256(added)))
 	}
 	found := false
 	changed, err := d.edit(ctx, r.Host, s, a, func(f *keyFile) {
@@ -158,14 +158,14 @@ func (d *Door) DropSecret(ctx context.Context, r driver.SecretRequest) (driver.B
 	old, next := publicOf(t.old), publicOf(t.new)
 	in, err := a.lets(ctx, r.Host, next)
 	if err != nil || !in {
-		return driver.Blocked{}, errOr(err, fmt.Errorf("%w: sshd does not let the new key in as %s: set it first", tallystick.ErrConflict, a.name))
+		return driver.Blocked{}, cmp.Or(err, fmt.Errorf("%w: sshd does not let the new key in as %s: set it first", tallystick.ErrConflict, a.name))
 	}
 	var blocked driver.Blocked
 	if blocked.Changed, err = d.edit(ctx, r.Host, s, a, func(f *keyFile) { f.remove(old) }); err != nil || !d.options.Close {
 		return blocked, err
 	}
 	if err := d.endSessions(ctx, r.Host, s, old, &blocked); err != nil {
-		return driver.Blocked{}, editing.Unsettled(fmt.Errorf("the key is refused; its open sessions could not be looked for: %w", err))
+		return driver.Blocked{}, driver.Unsettled(fmt.Errorf("the key is refused; its open sessions could not be looked for: %w", err))
 	}
 	return blocked, nil
 }
@@ -188,12 +188,4 @@ func publicOf(m driver.Material) ssh.PublicKey {
 		panic(err) // it was written by package ssh
 	}
 	return key
-}
-
-// errOr returns an error, or another one where there is none.
-func errOr(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
 }

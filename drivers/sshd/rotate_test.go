@@ -3,13 +3,10 @@
 package sshd
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,14 +56,19 @@ func nextKey(t *testing.T) driver.Secret {
 
 func TestRotator(t *testing.T) {
 	t.Parallel()
+	drivertest.Rotator(t, rotatorCase(t))
+}
+
+// rotatorCase brings the suite a server of its own: two would write the one file of keys.
+func rotatorCase(t *testing.T) drivertest.RotatorCase {
 	d := &rotating{Sshd: lab.StartSshd(t, lab.SshdSettings{HostCertificate: true})}
-	door := drivertest.Open[*Door](t, Driver(), map[string]string{"program": lab.Program(t, "sshd"), "config": d.Config, "log": d.Log, "patience": "5s"})
 	h := drivertest.Faulty(host.Local())
 	h.Reads = reads
-	drivertest.Rotator(t, drivertest.RotatorCase{
-		Rotator: door, Host: h, SignIn: d.signIn, Next: nextKey, Missing: "no-such-account",
+	return drivertest.RotatorCase{
+		Rotator: drivertest.Open[*Door](t, Driver(), map[string]string{"program": lab.Program(t, "sshd"), "config": d.Config, "log": d.Log, "patience": "5s"}),
+		Host:    h, Another: rotatorCase, SignIn: d.signIn, Next: nextKey, Missing: "no-such-account",
 		Fresh: func(t *testing.T) (string, driver.Secret) { return d.Account, d.authorize(t, "") },
-	})
+	}
 }
 
 // The next key gets the options of the one before, the sessions of that are ended, and what
@@ -119,20 +121,6 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A closed host refuses commands that have a word.
-type closed struct {
-	driver.Host
-	word string
-	kind error
-}
-
-func (c closed) Run(ctx context.Context, command driver.Command) (driver.Output, error) {
-	if slices.Contains(command.Args, c.word) {
-		return driver.Output{}, fmt.Errorf("%w: the host lets nobody in any more", c.kind)
-	}
-	return c.Host.Run(ctx, command)
-}
-
 // What fails once the old key is refused does not say that nothing was changed, and the next call
 // completes it. Sessions of which a log says too much are left, and named.
 func TestDropFailsAfterTheWrite(t *testing.T) {
@@ -146,7 +134,7 @@ func TestDropFailsAfterTheWrite(t *testing.T) {
 	hers := held(t, d.Sshd, old)
 	for _, kind := range []error{tallystick.ErrInvalid, tallystick.ErrDenied, tallystick.ErrNotFound} {
 		bad := request
-		bad.Host = closed{request.Host, "ss", kind}
+		bad.Host = drivertest.ClosedHost{Host: request.Host, Word: "ss", Kind: kind}
 		if _, err := door.DropSecret(t.Context(), bad); err == nil || errors.Is(err, kind) {
 			t.Errorf("without ss it gives %v", err)
 		}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
-	"github.com/tallystick/tallystick/driver/editing"
 	"github.com/tallystick/tallystick/driver/installing"
 )
 
@@ -158,7 +157,7 @@ func write(ctx context.Context, change installing.Change, how ...string) (driver
 	}
 	done, err := change.Do(ctx)
 	if len(done) > 0 || errors.Is(err, tallystick.ErrDamaged) { // else all is as it was
-		err = editing.Unsettled(err)
+		err = driver.Unsettled(err)
 	}
 	if err != nil || len(done) == 0 {
 		return driver.Changed{}, err

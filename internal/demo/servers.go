@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
 	"github.com/google/uuid"
 
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
@@ -177,7 +177,7 @@ func (s *servers) domain() *service {
 			request.Attribute("objectClass", []string{"user"})
 			request.Attribute("sAMAccountName", []string{account})
 			request.Attribute("userAccountControl", []string{"512"}) // an account that can sign in
-			request.Attribute("unicodePwd", []string{inUTF16(`"` + password + `"`)})
+			request.Attribute("unicodePwd", []string{adbytes.UnicodePwd(password)})
 			return at.add(lab.SambaAdmin, lab.SambaPassword, request)
 		},
 		door: func() string {
@@ -255,15 +255,6 @@ func (s server) add(name, password string, request *ldap.AddRequest) error {
 		return fmt.Errorf("couldn't make an account: %w", err)
 	}
 	return nil
-}
-
-// inUTF16 writes a text as Active Directory has passwords.
-func inUTF16(text string) string {
-	var bytes []byte
-	for _, unit := range utf16.Encode([]rune(text)) {
-		bytes = append(bytes, byte(unit), byte(unit>>8))
-	}
-	return string(bytes)
 }
 
 // newPassword makes one that every policy takes.

@@ -147,7 +147,7 @@ func (p *Postgres) roles(t TB, programs string, names []string) {
 		if out, err = psql.CombinedOutput(); err == nil {
 			return
 		}
-		if !strings.Contains(string(out), "starting up") && !strings.Contains(string(out), "No such file") {
+		if !strings.Contains(string(out), "starting up") && !strings.Contains(string(out), "No such file") && !strings.Contains(string(out), "refused") {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)

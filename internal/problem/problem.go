@@ -108,8 +108,11 @@ func Of(err error) Problem {
 		}
 	}
 	p.Detail = err.Error()
-	if h, ok := errors.AsType[*hinted](err); ok {
-		p.Hint = h.hint
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok { // of With, or of a driver, which knows nothing of this package
+		p.Hint = h.Hint()
 	}
 	return p
 }
@@ -146,3 +149,4 @@ type hinted struct {
 
 func (h *hinted) Error() string { return h.err.Error() }
 func (h *hinted) Unwrap() error { return h.err }
+func (h *hinted) Hint() string  { return h.hint }

@@ -16,11 +16,11 @@ import (
 	"github.com/tallystick/tallystick/driver/network"
 )
 
-// guard says ErrDenied of an account whose password is not rotated: one that is outside of the
+// rotatable says ErrDenied of an account whose password is not rotated: one that is outside of the
 // domain, or of the base that url names, and one of an administrator without the option admins, because
 // who may entrust the accounts of services would get the whole domain by it. One that this driver
 // signs in as is ErrInvalid: nobody would change the password in the file.
-func (d *AD) guard(ctx context.Context, s *ldapdir.Session, in domain, account *ldap.Entry) error {
+func (d *AD) rotatable(ctx context.Context, s *ldapdir.Session, in domain, account *ldap.Entry) error {
 	server, err := d.server(d.URL)
 	if err != nil {
 		return err
