@@ -4,14 +4,18 @@ package rule
 
 import (
 	"net/netip"
+	"strings"
 	"time"
+
+	"github.com/tallystick/tallystick"
 )
 
-// How much a Profile holds of each, so that one takes at most 3 kB.
+// How much a Profile holds of each, so that one takes at most 4 kB.
 const (
 	MaxNetworks = 16
 	MaxStays    = 8
 	MaxHours    = 4
+	MaxWays     = 8
 )
 
 // A Profile is how a credential was used so far, in bounded memory. The zero
@@ -36,6 +40,10 @@ type Profile struct {
 	// Stays are the last times at which it was used from one network without a
 	// break, the newest last.
 	Stays []Stay
+
+	// Ways are how relying parties saw it sign in, in no order. Where there are MaxWays, one that
+	// is not among them need not be new.
+	Ways []Way
 
 	// Hours are the newest hours in which relying parties saw it, the newest last.
 	Hours  []Hour
@@ -65,6 +73,52 @@ type Stay struct {
 type Hour struct {
 	Start   time.Time // UTC
 	Parties Sketch
+}
+
+// A Way is how a credential signs in: a protocol, and by what method of it.
+type Way struct {
+	Protocol string // of the relying party: "ldap", "kerberos", "pop3", "entra"
+	Method   string // "SIMPLE", "PK-INIT(ietf) Pre-authentication", "publickey"; "" is not told
+	First    time.Time
+	Uses     int64
+}
+
+// maxWord bounds what of a protocol and of a method counts, in bytes.
+const maxWord = 40
+
+// WayOf returns how a relying party saw a use sign in, without First and Uses; false where its
+// record does not say, or is not of a sign-in.
+func WayOf(u *tallystick.Use) (Way, bool) {
+	protocol, _, named := strings.Cut(u.RelyingParty, ":")
+	if u.Side != tallystick.SideRelying || !named || protocol == "" || u.Level.Rank() == tallystick.LevelSignature.Rank() || u.Level == tallystick.LevelCall {
+		return Way{}, false
+	}
+	way := Way{Protocol: word(protocol)}
+	switch protocol {
+	case "imap", "kerberos", "ldap", "pop3", "postgres", "smtp", "ssh": // elsewhere an operation is what was asked for
+		way.Method = word(strings.TrimPrefix(u.Operation, "SASL ")) // as Postfix writes what Dovecot calls PLAIN
+	}
+	if strings.Trim(way.Method, "0123456789") == "" {
+		way.Method = "" // the number of an event of Windows
+	}
+	return way, true
+}
+
+func word(text string) string {
+	if len(text) <= maxWord {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxWord], "")
+}
+
+// Way returns what is known of a way; nil when nothing is.
+func (p *Profile) Way(way Way) *Way {
+	for i := range p.Ways {
+		if p.Ways[i].Protocol == way.Protocol && strings.EqualFold(p.Ways[i].Method, way.Method) {
+			return &p.Ways[i]
+		}
+	}
+	return nil
 }
 
 // A Rhythm has the most relying parties of an hour, for each hour of a weekday and

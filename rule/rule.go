@@ -8,12 +8,12 @@
 // credential with everything known about it; it is called again when something
 // about the credential changes and when time alone could change the answer, at
 // the instants that rules.Recheck names. Survey judges many credentials against
-// each other. Use judges one use of a credential, Book the book of one source, and
-// Change one change of who gets in. All are pure: the same input gives the same
+// each other. Use judges one use of a credential, Book the book of one source,
+// Change one change of who gets in, and Wrapping one wrapping key. All are pure: the same input gives the same
 // hits, whatever a survey has kept, and time comes in as Now. Package ruletest
 // holds rules to that.
 //
-// What Check, Survey and Book find is closed when it no longer holds. What Use and
+// What Check, Survey, Book and Wrapping find is closed when it no longer holds. What Use and
 // Change find has happened, and stays until somebody has seen to it.
 //
 // A rule imports the root package, package parse and this one.
@@ -43,9 +43,10 @@ type Rule struct {
 	Use    func(UseSubject) []Hit
 	// Foreign says that Use finds uses that turned out to be foreign: what it found
 	// is closed when all of them are taken back.
-	Foreign bool
-	Book    func(BookSubject) []Hit
-	Change  func(ChangeSubject) []Hit
+	Foreign  bool
+	Book     func(BookSubject) []Hit
+	Change   func(ChangeSubject) []Hit
+	Wrapping func(WrappingSubject) []Hit
 }
 
 // A Subject is one credential with all that is known about it now.
@@ -64,6 +65,21 @@ type Subject struct {
 	// browser vendors trust, so that the rules of the public web hold.
 	Public bool
 	Now    time.Time
+}
+
+// A WrappingSubject is one wrapping key of custody, as it is on record.
+type WrappingSubject struct {
+	ID     string
+	Origin string // for people: "a passphrase, by Argon2id with 1 passes over 8 MiB and a salt of 16 bytes"
+	// Weak is what is weak about it, each with what to do; it names no time that goes by.
+	Weak []string
+	// Leaves says that it is in the memory or in a file of whoever uses it, and can be copied.
+	Leaves bool
+	// Kept is how many secrets are under it now.
+	Kept int64
+	// Safer is a key that never leaves what holds it and came into use after this one; "" is none.
+	Safer string
+	Now   time.Time
 }
 
 // A Hit is one match of a rule.

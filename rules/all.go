@@ -32,5 +32,6 @@ func All() []rule.Rule {
 		useHabitRules(),
 		useLifeRules(),
 		weakRules(),
+		wrappingRules(),
 	)
 }

@@ -34,6 +34,7 @@ type fixture struct {
 	FiringUse, SilentUse       func() rule.UseSubject
 	FiringBook, SilentBook     rule.BookSubject
 	FiringChange, SilentChange rule.ChangeSubject
+	FiringKey, SilentKey       rule.WrappingSubject
 	// Evidence is a text that the evidence of the firing one contains.
 	Evidence string
 }

@@ -45,6 +45,7 @@ func fixtures(t testing.TB) map[string]fixture {
 		useHabitFixtures(),
 		useLifeFixtures(),
 		weakFixtures(),
+		wrappingFixtures(),
 	} {
 		for name := range family {
 			if _, ok := all[name]; ok {
@@ -105,6 +106,8 @@ func judge(t *testing.T, r rule.Rule, f fixture) (firing, silent []rule.Hit) {
 		return ruletest.Book(t, r, f.FiringBook), ruletest.Book(t, r, f.SilentBook)
 	case r.Change != nil:
 		return ruletest.Change(t, r, f.FiringChange), ruletest.Change(t, r, f.SilentChange)
+	case r.Wrapping != nil:
+		return ruletest.Wrapping(t, r, f.FiringKey), ruletest.Wrapping(t, r, f.SilentKey)
 	}
 	return ruletest.Survey(t, r, f.FiringEstate(t)), ruletest.Survey(t, r, f.SilentEstate(t))
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func useHabitRules() []rule.Rule {
-	return []rule.Rule{dormantAwakes(), impossibleConcurrency(), partySweep(), useNewNetwork(), useOutsideNetworks()}
+	return []rule.Rule{dormantAwakes(), impossibleConcurrency(), partySweep(), useNewNetwork(), useNewWay(), useOutsideNetworks()}
 }
 
 // How long, and from how many uses, a habit is learned before it is spoken of.
@@ -106,6 +106,53 @@ func judgeNewNetwork(s *rule.UseSubject) []rule.Hit {
 func isLearned(s *rule.UseSubject) bool {
 	first, uses := s.Profile.Located()
 	return uses >= learnUses && s.Use.Time.Sub(first) >= learnTime
+}
+
+func useNewWay() rule.Rule {
+	return rule.Rule{
+		Name:  "use-new-way",
+		Title: "Signed in in a new way",
+		About: "After a week and 50 sign-ins or more it signed in by a protocol, or by a method of it, by which it never did before: by POP3 where it was " +
+			"SMTP, by a simple bind where it was Kerberos, by a certificate where it was a password. A program does not change its ways by itself; whoever " +
+			"has taken what it signs in with has other programs.",
+		Severity:  tallystick.SeverityMedium,
+		Citation:  atypical,
+		URL:       atypicalURL,
+		Effective: day(2020, time.December, 10),
+		Do: "Ask the owner what was changed in the holder. If it was, this is not told again for that way; if nothing was, take the credential for stolen, " +
+			"and see what else can be opened with it in that way. Where the relying party can, turn off the ways that nobody needs.",
+		Use: onArrival(judgeNewWay),
+	}
+}
+
+func judgeNewWay(s *rule.UseSubject) []rule.Hit {
+	way, ok := rule.WayOf(s.Use)
+	if !ok || s.Profile == nil || s.Use.Outcome == tallystick.OutcomeAttempt || len(s.Profile.Ways) == rule.MaxWays || s.Profile.Way(way) != nil {
+		return nil
+	}
+	var usual rule.Way
+	var first time.Time
+	uses := int64(0)
+	for _, known := range s.Profile.Ways {
+		if first.IsZero() || known.First.Before(first) {
+			first = known.First
+		}
+		if uses += known.Uses; known.Uses > usual.Uses {
+			usual = known
+		}
+	}
+	if uses < learnUses || s.Use.Time.Sub(first) < learnTime {
+		return nil
+	}
+	return one(0, "first signed in by %s on %s, and mostly by %s before", wayName(way), s.Use.Time.UTC().Format(time.DateOnly), wayName(usual))
+}
+
+// wayName writes a way for people.
+func wayName(w rule.Way) string {
+	if w.Method == "" {
+		return w.Protocol
+	}
+	return w.Protocol + " (" + w.Method + ")"
 }
 
 // When a credential counts as dormant.

@@ -153,6 +153,10 @@ func useHabitFixtures() map[string]fixture {
 			FiringUse: used(habit(8, time.Hour), from("198.51.100.9")), SilentUse: used(habit(6, time.Hour), from("198.51.100.9")),
 			Evidence: "first used from 198.51.100.0/24 on 2026-11-22",
 		},
+		"use-new-way": {
+			FiringUse: used(habit(8, 3*time.Hour), by("pop3:mail.lab.test:110", "PLAIN")), SilentUse: used(habit(6, time.Hour), by("pop3:mail.lab.test:110", "PLAIN")),
+			Evidence: "first signed in by pop3 (PLAIN) on 2026-11-22, and mostly by entra before",
+		},
 		"dormant-awakes":      {FiringUse: used(sleepy(61)), SilentUse: used(sleepy(59)), Evidence: "before that last on 2026-09-22"},
 		"relying-party-sweep": {FiringUse: used(habit(15, time.Hour, walk...)), SilentUse: used(habit(15, time.Hour, walk[:9]...)), Evidence: "2026-11-22"},
 		"impossible-concurrency": {

@@ -41,6 +41,18 @@ func (d *Directory) Changes(ctx context.Context, actor gate.Actor, f store.Acces
 	return list, total, err
 }
 
+// Change returns one change; ErrNotFound when there is none.
+func (d *Directory) Change(ctx context.Context, actor gate.Actor, id int64) (store.AccessChange, error) {
+	if err := d.Gate.Check(ctx, actor, gate.ReadInventory, "access changes"); err != nil {
+		return store.AccessChange{}, err
+	}
+	c, err := d.DB.AccessChange(ctx, id)
+	if err != nil {
+		return c, err
+	}
+	return d.witnessed(ctx, c)
+}
+
 // Known returns the credential of the inventory that a log means by a name; ""
 // when there is none.
 func (d *Directory) Known(ctx context.Context, actor gate.Actor, name string) (tallystick.Fingerprint, error) {

@@ -15,8 +15,13 @@ import (
 	"github.com/tallystick/tallystick/internal/store"
 )
 
-// undoTime is for how long the change that takes another one back is expected.
-const undoTime = 2 * time.Minute
+const (
+	// undoTime is for how long the change that takes another one back is expected.
+	undoTime = 2 * time.Minute
+	// undoPatience is for how long a directory is asked: shorter than a server waits for its own
+	// answer, so that one that says nothing is told, too.
+	undoPatience = 45 * time.Second
+)
 
 // An Undone is what came of taking a change back.
 type Undone struct {
@@ -27,7 +32,8 @@ type Undone struct {
 // Undo takes a change back in the directory in which it was made, by the driver of the source
 // that saw it: the values that it added are taken away, those that it removed are put back, and
 // what others have changed since stays. With try it only looks and says what would be done. Open
-// makes the driver of a source ready.
+// makes the driver of a source ready. Who asked, and whether they may, is in the audit log before the
+// directory is asked.
 //
 // That the very values go or come back is expected, so that it alarms nobody, until it fails or undoTime
 // is over; anything else that is done to the target alarms. The change itself stays on record, with
@@ -40,16 +46,22 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 	if err != nil {
 		return Undone{}, err
 	}
-	if err := d.Gate.Check(ctx, actor, gate.UndoChange, fmt.Sprintf("%d of %s", id, c.Target)); err != nil {
+	object := fmt.Sprintf("%d of %s", id, c.Target)
+	if try {
+		object += ", only to look"
+	}
+	if err := d.Gate.Check(ctx, actor, gate.UndoChange, object); err != nil {
 		return Undone{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, undoPatience)
+	defer cancel()
 	u, err := d.undoer(ctx, c, open)
 	if err != nil {
 		return Undone{}, err
 	}
 	tried, err := u.Undo(ctx, driver.UndoRequest{Values: *c.Values, Try: true})
 	if err != nil || try || !tried.Changed {
-		return Undone{c, tried}, err
+		return Undone{c, tried}, answered(c.Source, err)
 	}
 	now := d.Now()
 	expected, err := d.DB.ExpectAccessChange(ctx, store.AccessExpectation{
@@ -64,7 +76,30 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 		err = errors.Join(err, d.DB.EndAccessExpectation(context.WithoutCancel(ctx), expected.ID))
 	}
 	done.Before = tried.Before
-	return Undone{c, done}, err
+	return Undone{c, done}, answered(c.Source, err)
+}
+
+// Opener makes ready the driver of a source, of those in a list, for Undo.
+func Opener(list []driver.Driver) func(store.Source) (any, error) {
+	return func(s store.Source) (any, error) {
+		for _, one := range list {
+			if one.Name() == s.Driver {
+				return one.Open(s.Options)
+			}
+		}
+		return nil, problem.With(fmt.Errorf("%w: the source %q is read by no driver", tallystick.ErrInvalid, s.Name), "what files tell has to be taken back by hand")
+	}
+}
+
+// answered says what to do about what a directory, or the way to it, has answered.
+func answered(source string, err error) error {
+	switch {
+	case errors.Is(err, tallystick.ErrDenied):
+		return problem.With(err, fmt.Sprintf("who signs in there may not do that: remove the source %q and add it again, with write-bind and write-password-file of somebody who may", source))
+	case errors.Is(err, tallystick.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return problem.With(err, fmt.Sprintf("see that this machine reaches the directory as the options of the source %q say; then look again, because what was begun may have been done", source))
+	}
+	return err
 }
 
 // undoer opens the driver that saw a change.

@@ -59,7 +59,7 @@ func TestAChangeIsSeenAndTakenBack(t *testing.T) {
 			t.Fatal(page, err)
 		}
 		id := page.Items[0].ID
-		open := func(s store.Source) (any, error) { return ldap.Driver().Open(s.Options) }
+		open := directory.Opener([]driver.Driver{ldap.Driver()})
 		if _, err := d.Undo(t.Context(), gate.Actor{Name: "olga", Role: gate.Operator}, id, true, open); !errors.Is(err, tallystick.ErrDenied) {
 			t.Errorf("an operator gets %v", err)
 		}

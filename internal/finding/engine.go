@@ -6,7 +6,8 @@
 // A credential is judged when something about it changes, and again when time
 // alone may change the answer; never otherwise, so that the work follows the
 // changes and not the size of the estate. Surveys, which compare everything
-// with everything, run after a look has ended.
+// with everything, run after a look has ended. Wrapping keys are few and hang on no
+// look, so they are judged every minute.
 package finding
 
 import (
@@ -70,11 +71,14 @@ func (e *Engine) Wake(survey bool) {
 func (e *Engine) Run(ctx context.Context, failed func(error)) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	survey := true
+	survey, keys := true, true
 	for {
 		err := e.round(ctx, survey)
+		if err == nil && keys {
+			err = e.JudgeWrappings(ctx)
+		}
 		if err == nil {
-			survey = false
+			survey, keys = false, false
 		} else if ctx.Err() == nil {
 			failed(err)
 		}
@@ -84,6 +88,7 @@ func (e *Engine) Run(ctx context.Context, failed func(error)) error {
 		case wanted := <-e.wake:
 			survey = survey || wanted
 		case <-tick.C:
+			keys = true
 		}
 	}
 }

@@ -13,8 +13,11 @@ import (
 	"github.com/tallystick/tallystick/rule"
 )
 
-// version begins what Encode writes.
-const version = 1
+// version begins what Encode writes. What was written before, in version 1, has no ways.
+const (
+	version = 2
+	wayless = 1
+)
 
 // dense is from how many bits on a sketch is written whole.
 const dense = 96
@@ -48,6 +51,12 @@ func Encode(b []byte, p *rule.Profile) []byte {
 		for _, most := range p.Rhythm[i] {
 			b = binary.AppendUvarint(b, uint64(most))
 		}
+	}
+	b = append(b, byte(len(p.Ways)))
+	for _, w := range p.Ways {
+		b = append(append(b, byte(len(w.Protocol))), w.Protocol...)
+		b = append(append(b, byte(len(w.Method))), w.Method...)
+		b = binary.AppendUvarint(appendTimes(b, w.First), uint64(w.Uses))
 	}
 	return b
 }
@@ -109,7 +118,8 @@ type decoder struct {
 }
 
 func (d *decoder) profile() (p rule.Profile) {
-	if d.byte() != version {
+	written := d.byte()
+	if written != version && written != wayless {
 		d.wrong = true
 		return p
 	}
@@ -139,6 +149,12 @@ func (d *decoder) profile() (p rule.Profile) {
 			p.Rhythm[i][j] = uint16(d.uvarint(1<<16 - 1))
 		}
 	}
+	if written == wayless {
+		return p
+	}
+	for range d.most(rule.MaxWays) {
+		p.Ways = append(p.Ways, rule.Way{Protocol: d.word(), Method: d.word(), First: d.time(), Uses: int64(d.uvarint(1<<63 - 1))})
+	}
 	return p
 }
 
@@ -158,6 +174,8 @@ func (d *decoder) byte() byte {
 	}
 	return 0
 }
+
+func (d *decoder) word() string { return string(d.bytes(int(d.byte()))) }
 
 // most reads a byte that is no more than n.
 func (d *decoder) most(n byte) byte {

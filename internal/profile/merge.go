@@ -3,7 +3,9 @@
 package profile
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick/rule"
@@ -22,6 +24,7 @@ func Merge(a, b *rule.Profile) rule.Profile {
 		m.LastRefused = b.LastRefused
 	}
 	mergeNetworks(&m, a.Networks, b.Networks)
+	mergeWays(&m, a.Ways, b.Ways)
 	for i := range m.Rhythm {
 		for j := range m.Rhythm[i] {
 			m.Rhythm[i][j] = max(a.Rhythm[i][j], b.Rhythm[i][j])
@@ -65,6 +68,14 @@ func mergeNetworks(m *rule.Profile, a, b []rule.Network) {
 		all, m.Forgotten = slices.Clip(all[:rule.MaxNetworks]), true
 	}
 	m.Networks = all
+}
+
+func mergeWays(m *rule.Profile, lists ...[]rule.Way) {
+	for _, way := range slices.SortedFunc(slices.Values(slices.Concat(lists...)), func(a, b rule.Way) int {
+		return cmp.Or(a.First.Compare(b.First), strings.Compare(a.Protocol, b.Protocol), strings.Compare(a.Method, b.Method))
+	}) {
+		learnWay(m, way)
+	}
 }
 
 // mergeStays lets those that overlap stand beside each other: from here on, only

@@ -10,7 +10,8 @@
 // kept, and the parties of the newest hours are the same in whatever order records
 // come. These are not: Pause and Stays pass over records that come after a later
 // one; an hour that is older than the newest four is not counted any more; of
-// networks that are too many, those that were not seen for longest are forgotten.
+// networks that are too many, those that were not seen for longest are forgotten,
+// and of ways that are too many, those that came last are not kept.
 // Nothing notices repetition: records that are already in the ledger are not to
 // be learned from again, and neither are those that are dated ahead of the clock
 // by more than lateness explains, because they would make the present look old.
@@ -20,6 +21,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -52,6 +54,10 @@ func Learn(p *rule.Profile, u *tallystick.Use) {
 	}
 	if u.RelyingParty != "" {
 		learnParty(p, u.Time, u.RelyingParty)
+	}
+	if way, ok := rule.WayOf(u); ok {
+		way.First, way.Uses = u.Time, count
+		learnWay(p, way)
 	}
 	if address, err := netip.ParseAddr(u.Address); err == nil {
 		network := rule.Network{Prefix: rule.NetworkOf(address), First: u.Time, Last: until, Uses: count}
@@ -97,6 +103,19 @@ func learnNetwork(p *rule.Profile, n rule.Network) {
 	}
 	if oldest.Last.Before(n.Last) {
 		*oldest = n
+	}
+}
+
+// learnWay keeps a copy of what it has not met: the words are parts of a record.
+func learnWay(p *rule.Profile, way rule.Way) {
+	if known := p.Way(way); known != nil {
+		if way.First.Before(known.First) {
+			known.First = way.First
+		}
+		known.Uses = sum(known.Uses, way.Uses)
+	} else if len(p.Ways) < rule.MaxWays {
+		way.Protocol, way.Method = strings.Clone(way.Protocol), strings.Clone(way.Method)
+		p.Ways = append(p.Ways, way)
 	}
 }
 

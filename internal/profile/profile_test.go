@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,8 @@ func traffic(n int) []tallystick.Use {
 	uses := make([]tallystick.Use, n)
 	for i := range uses {
 		at := noon.Add(time.Duration(i) * 10 * 24 * time.Hour / time.Duration(n)).Truncate(time.Microsecond)
-		uses[i] = use(at, fmt.Sprintf("10.0.%d.7", random.IntN(6)), fmt.Sprintf("entra:%d/graph", random.IntN(500)))
+		uses[i] = use(at, fmt.Sprintf("10.0.%d.7", random.IntN(6)), fmt.Sprintf("%s:%d/graph", []string{"entra", "ldap", "smtp"}[i%3], random.IntN(500)))
+		uses[i].Operation = []string{"SIMPLE", "EXTERNAL"}[i%2]
 		if i%3 == 0 {
 			uses[i].Side = tallystick.SideHolder
 		}
@@ -57,6 +59,7 @@ var compare = cmp.Options{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmpopts.EquateEmpty(),
 	cmpopts.SortSlices(func(a, b rule.Network) bool { return a.Prefix.String() < b.Prefix.String() }),
+	cmpopts.SortSlices(func(a, b rule.Way) bool { return a.Protocol+" "+a.Method < b.Protocol+" "+b.Method }),
 }
 
 func TestAttemptsTeachNothing(t *testing.T) {
@@ -91,6 +94,7 @@ func TestLearn(t *testing.T) {
 		},
 		Stays: []rule.Stay{{Prefix: v4, From: noon, To: noon.Add(time.Minute)}, {Prefix: v6, From: noon.Add(2 * time.Minute), To: noon.Add(4 * time.Minute)}},
 		Hours: []rule.Hour{hour},
+		Ways:  []rule.Way{{Protocol: "https", First: noon, Uses: 7}},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -178,6 +182,49 @@ func TestMerge(t *testing.T) {
 	var none rule.Profile
 	if diff := cmp.Diff(a, profile.Merge(&none, &a), compare); diff != "" {
 		t.Errorf("with nothing (-want +got):\n%s", diff)
+	}
+}
+
+// TestWays keeps as many as there is room for, and a word of a stranger no longer than it must be.
+func TestWays(t *testing.T) {
+	var uses []tallystick.Use
+	for i := range 20 {
+		u := use(noon.Add(time.Duration(i)*time.Minute), "10.0.0.7", "ldap:dc1")
+		u.Operation = fmt.Sprint(strings.Repeat("é", 50*(i%2)), "method ", i/2)
+		uses = append(uses, u)
+	}
+	p := learned(uses)
+	if len(p.Ways) != rule.MaxWays {
+		t.Errorf("%d ways", len(p.Ways))
+	}
+	long := p.Ways[1]
+	if long.Method != strings.Repeat("é", 20) || long.Uses != 10 || !long.First.Equal(noon.Add(time.Minute)) {
+		t.Errorf("%+v", long)
+	}
+	if size := len(profile.Encode(nil, &p)); size > 2048 {
+		t.Errorf("%d bytes", size)
+	}
+	if diff := cmp.Diff(p.Ways, profile.Merge(&p, &rule.Profile{}).Ways, compare); diff != "" {
+		t.Errorf("with nothing (-want +got):\n%s", diff)
+	}
+	both := profile.Merge(&p, &p)
+	if len(both.Ways) != rule.MaxWays || both.Way(long).Uses != 20 {
+		t.Errorf("with itself: %+v", both.Ways)
+	}
+}
+
+// TestDecodeWayless reads what was written before ways were learned.
+func TestDecodeWayless(t *testing.T) {
+	p := learned(traffic(100))
+	p.Ways = nil
+	text := profile.Encode(nil, &p)
+	text[0] = 1
+	got, err := profile.Decode(text[:len(text)-1]) // without the number of ways
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(p, got, compare); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -77,3 +77,14 @@ func (a *api) expectAccessChange(ctx context.Context, actor gate.Actor, in *expe
 		Target: b.Target, Kind: tallystick.ChangeKind(b.Kind), Actor: b.Actor, Until: b.Until, Reason: b.Reason,
 	})
 }
+
+type undoInput struct {
+	ID   int64 `path:"id" doc:"as /access-changes has it"`
+	Body struct {
+		Try bool `json:"try,omitempty" doc:"only look, and say what would be written"`
+	}
+}
+
+func (a *api) undoAccessChange(ctx context.Context, actor gate.Actor, in *undoInput) (directory.Undone, error) {
+	return a.Directory.Undo(ctx, actor, in.ID, in.Body.Try, directory.Opener(a.Sources.Watchers()))
+}

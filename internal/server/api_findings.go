@@ -50,7 +50,7 @@ type ruleBody struct {
 	Effective time.Time           `json:"effective,omitzero"`
 	Do        string              `json:"do,omitempty"`
 	Survey    bool                `json:"survey" doc:"whether it compares credentials with each other"`
-	Judges    string              `json:"judges" enum:"credential,estate,use,book,change" doc:"what it looks at: one credential, all of them, one use, the book of a source, or a change of who gets in"`
+	Judges    string              `json:"judges" enum:"credential,estate,use,book,change,wrapping" doc:"what it looks at: one credential, all of them, one use, the book of a source, a change of who gets in, or a wrapping key"`
 }
 
 func ruleBodyOf(r rule.Rule) ruleBody {
@@ -68,6 +68,8 @@ func judges(r rule.Rule) string {
 		return "book"
 	case r.Change != nil:
 		return "change"
+	case r.Wrapping != nil:
+		return "wrapping"
 	}
 	return "credential"
 }

@@ -3,7 +3,9 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,5 +54,35 @@ func TestAccessChanges(t *testing.T) {
 	}
 	if got := get[expectationsBody](f, gate.Viewer, "/api/v1/access-changes/expectations"); len(got.Items) != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A change is taken back by whoever may, where a driver has seen it; internal/directory has that with a real directory.
+func TestUndoOfAccessChanges(t *testing.T) {
+	f := onSQLite(t)
+	values := &tallystick.ChangedValues{Object: "1", DN: "cn=x", Attribute: "description", Added: [][]byte{[]byte("x")}}
+	must(t, f.Directory.Take(t.Context(), []tallystick.Change{
+		{ID: "1", Source: "log", Time: now, Kind: tallystick.ChangeSetting, Target: "ad:lab.test/cn=x", Existing: -1},
+		{ID: "2", Source: "gone", Time: now.Add(time.Minute), Kind: tallystick.ChangeSetting, Target: "ad:lab.test/cn=x", Existing: -1, Values: values},
+	}))
+	_, err := f.DB.AddSource(t.Context(), store.Source{Name: "file", Kind: store.SourceFile, Side: tallystick.SideRelying, Path: "/x"})
+	must(t, err)
+	must(t, f.Directory.Take(t.Context(), []tallystick.Change{
+		{ID: "3", Source: "file", Time: now.Add(2 * time.Minute), Kind: tallystick.ChangeSetting, Target: "ad:lab.test/cn=x", Existing: -1, Values: values},
+	}))
+	all := get[list[store.AccessChange]](f, gate.Viewer, "/api/v1/access-changes").Items // the newest first
+	undo := func(role gate.Role, id int64, body string, want int, text string) {
+		t.Helper()
+		w := f.ask(role, http.MethodPost, fmt.Sprintf("/api/v1/access-changes/%d/undo", id), body)
+		if w.Code != want || !strings.Contains(w.Body.String(), text) {
+			t.Errorf("%s: status %d, want %d: %s", body, w.Code, want, w.Body)
+		}
+	}
+	for _, body := range []string{`{"try":true}`, `{}`} {
+		undo(gate.Operator, all[0].ID, body, http.StatusForbidden, "undo-change needs the role admin")
+		undo(gate.Admin, all[0].ID, body, http.StatusBadRequest, "is read by no driver")
+		undo(gate.Admin, all[1].ID, body, http.StatusNotFound, "add it again under that name")
+		undo(gate.Admin, all[2].ID, body, http.StatusBadRequest, "does not say what stood there before")
+		undo(gate.Admin, 4711, body, http.StatusNotFound, "there is no change 4711")
 	}
 }

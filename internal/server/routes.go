@@ -56,6 +56,7 @@ func (s *Server) routes() *http.ServeMux {
 	call(a, "GET", "/access-changes", "access-changes", "List changes of who gets in, the newest first", a.listAccessChanges)
 	call(a, "GET", "/access-changes/expectations", "expected-access-changes", "List the changes that are expected and not over", a.listExpectations)
 	call(a, "POST", "/access-changes/expectations", "expect-access-change", "Say that a change is expected, so that it alarms nobody", a.expectAccessChange)
+	call(a, "POST", "/access-changes/{id}/undo", "undo-access-change", "Take a change back in the directory in which it was made", a.undoAccessChange)
 	call(a, "GET", "/sources", "sources", "List where uses are read from", a.listSources)
 	call(a, "POST", "/sources", "add-source", "Add a source; the token of its sender is shown this once", a.addSource)
 	call(a, "POST", "/sources/{name}/pause", "pause-source", "Keep a source from being read", a.pauseSource)

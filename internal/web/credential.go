@@ -240,15 +240,18 @@ func (s *Site) cards(r *http.Request, rows []store.FindingRow, about bool) []fin
 	return list
 }
 
-// aboutPlace says what a finding without a credential is about, a source or an
+// aboutPlace says what a finding without a credential is about, a source, a wrapping key or an
 // account of a directory, and where that can be seen.
 func aboutPlace(place tallystick.Place) (words, address string) {
 	kind, name, _ := strings.Cut(string(place), ":")
-	if kind != "book" {
-		return shortPlace(string(place), 96), ""
+	switch kind {
+	case "book":
+		side, source, _ := strings.Cut(name, "/")
+		return fmt.Sprintf("book %s (%s)", shortPlace(source, 80), clip(20, side)), "/books"
+	case "wrapping":
+		return "wrapping key " + shortPlace(name, 80), "/entrusted"
 	}
-	side, source, _ := strings.Cut(name, "/")
-	return fmt.Sprintf("book %s (%s)", shortPlace(source, 80), clip(20, side)), "/books"
+	return shortPlace(string(place), 96), ""
 }
 
 // AnnotateCredential replaces what is said about one credential.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/directory"
+	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -107,7 +108,11 @@ func (s *Site) fillDirectory(r *http.Request, p *directoryPage, f store.AccessFi
 		if err := s.knownOf(r, known, c.Credential); err != nil {
 			return err
 		}
-		p.Changes = append(p.Changes, viewChange(c, known))
+		v := viewChange(c, known)
+		if c.Values != nil && !c.Failed && gate.May(actor, gate.UndoChange) {
+			v.UndoURL = undoPath(c.ID)
+		}
+		p.Changes = append(p.Changes, v)
 	}
 	if p.Ever = count > 0; !p.Ever {
 		_, ever, err := s.Directory.Changes(ctx, actor, store.AccessFilter{}, store.PageRequest{Limit: 1})
@@ -182,6 +187,7 @@ type changeView struct {
 	TargetURL string
 	ActorURL  string
 	NextURL   string // the form that expects the next one
+	UndoURL   string // the page that takes it back; "" for what cannot be, and for whoever may not
 	By, For   string // who expected it, and why
 }
 

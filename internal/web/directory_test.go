@@ -144,6 +144,7 @@ func TestHostileChangesAreHarmless(t *testing.T) {
 		c := tallystick.Change{
 			ID: text, Source: text, Time: testNow.Add(-time.Duration(i+1) * time.Hour), Kind: tallystick.ChangeKind(text), Actor: text, ActorKind: text, Address: text, Agent: text,
 			Target: text, TargetName: text, Credential: list, Grants: list, Accounts: list, Operation: text, Correlation: text, Before: text, After: text, Detail: text,
+			Values: &tallystick.ChangedValues{Object: text, DN: text, Attribute: text, Added: [][]byte{[]byte(text)}},
 		}
 		awaited := c
 		awaited.ID, awaited.Kind, awaited.Target = "awaited"+text, tallystick.ChangeCredentialAdded, strings.ToLower("a:"+text)
@@ -160,6 +161,11 @@ func TestHostileChangesAreHarmless(t *testing.T) {
 		if _, err := h.db.UseAccessChange(t.Context(), fresh[0].ID, testNow, text); err != nil {
 			t.Fatal(err)
 		}
+		undo := h.ask(admin, fmt.Sprintf("/directory/changes/%d/undo", fresh[0].ID), nil)
+		if undo.Code != http.StatusNotFound || undo.Body.Len() > 50_000 {
+			t.Errorf("%.40q: status %d, %d bytes", text, undo.Code, undo.Body.Len())
+		}
+		h.lacks(undo.Body.String(), dangers...)
 	}
 	h.at(testNow.Add(time.Hour))
 	addresses := []string{"/directory", "/directory?range=day", "/directory?from=0001-01-01&to=9999-12-31"}

@@ -123,3 +123,15 @@ func TestBrowserShowsEntrusted(t *testing.T) {
 	b.signIn()
 	b.shows([]string{"/entrusted", "/entrusted?due=true&sort=due", "/entrusted/readable?host=hub", "/entrusted/" + list[1].ID})
 }
+
+// A wrapping key that has grown old is a finding, which leads to what is kept.
+func TestOldWrappingKeyIsAFinding(t *testing.T) {
+	h := newHouse(t)
+	h.entrusted()
+	h.at(testNow.AddDate(3, 0, 0))
+	if err := h.engine.JudgeWrappings(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page := h.page(viewer, "/findings?rule=wrapping-key-weak")
+	h.contains(page, "A wrapping key is weak", `<a href="/entrusted">wrapping key file:`, "in use for more than two years", "tally custody rewrap")
+}

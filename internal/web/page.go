@@ -117,6 +117,7 @@ var notices = map[string]string{
 	"resumed":          "The look goes on where it stood.",
 	"disabled":         "They can no longer sign in, and their sessions have ended.",
 	"expected":         "It is expected: until then such changes alarm nobody.",
+	"taken-back":       "The change is taken back. It stays on this list with its findings: who made it is still to be asked.",
 	"to-replace":       "It is on the list of what is to be replaced, until its new value is entrusted.",
 	"source-added":     "The source is added. It is read within 2 seconds.",
 	"source-paused":    "The source is paused: its files wait, and its senders are told to come again.",

@@ -14,7 +14,6 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/recall"
-
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -80,7 +79,11 @@ func (s *Site) recallPage(r *http.Request) (*recallPage, error) {
 		StateWord: stateWord(one.State), Live: !one.State.Over(), Over: one.State.Over(), Stopped: one.State == tallystick.RecallStopped,
 		Wanted: status.Wanted, WantedBy: status.WantedBy, Needs: status.Needs, Budget: budgetWords(one.Waves),
 	}
-	p.count(status)
+	waits, err := s.waits(r, status)
+	if err != nil {
+		return nil, err
+	}
+	p.count(status, waits)
 	p.clock(s.Now())
 	p.buttons(r)
 	if p.Stragglers, p.MoreLeft, err = s.stragglers(r, status); err != nil {

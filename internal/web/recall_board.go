@@ -19,11 +19,13 @@ import (
 
 // A phaseColumn is one of the five columns of a recall.
 type phaseColumn struct {
-	Title         string
-	Through, Here int64 // targets that are through the phase, and that are at it
-	All           int64
-	Percent       int64
-	URL           string
+	Title   string
+	Through int64 // targets that are through the phase
+	At      int64 // that somebody works at in the phase
+	Waits   int64 // that are in it and wait
+	All     int64
+	Percent int64
+	URL     string
 }
 
 // A waveRow is one wave.
@@ -35,8 +37,9 @@ type waveRow struct {
 	URL                 string
 }
 
-// count fills the columns, the waves and the sentence.
-func (p *recallPage) count(status recall.Status) {
+// count fills the columns, the waves and the sentence; waits are the targets of each phase that
+// nobody works at.
+func (p *recallPage) count(status recall.Status, waits map[tallystick.Phase]int64) {
 	by := map[string]int64{}
 	waves := map[int]*waveRow{}
 	for _, c := range status.Targets {
@@ -59,12 +62,12 @@ func (p *recallPage) count(status recall.Status) {
 	aside := by[tallystick.TargetSkipped] + by[tallystick.TargetUndone]
 	through := by[tallystick.TargetProven]
 	for _, phase := range slices.Backward(phasesOf(p.Recall)) {
-		c := phaseColumn{Title: phaseTitle(p.Recall, phase), All: p.All - aside, Through: through, Here: by[string(phase)]}
+		c := phaseColumn{Title: phaseTitle(p.Recall, phase), All: p.All - aside, Through: through, At: by[string(phase)] - waits[phase], Waits: waits[phase]}
 		c.URL = withParameter(p.Path+"/targets", "state", string(phase))
 		if c.All > 0 {
 			c.Percent = c.Through * 100 / c.All
 		}
-		through += c.Here
+		through += by[string(phase)]
 		p.Columns = append(p.Columns, c)
 	}
 	slices.Reverse(p.Columns)

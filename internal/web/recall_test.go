@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/internal/evidence"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/recall"
+	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/web"
 )
 
@@ -149,7 +150,7 @@ func TestRehearsalSaysWhoBroke(t *testing.T) {
 	h := newHouse(t)
 	what := h.stolen(3, 1)
 	h.recalls.Uses = usedAt{"ldap-2": 4}
-	r, err := h.recalls.Open(t.Context(), operator, recall.Request{Name: "drill", What: what, Rehearse: 2 * time.Second})
+	r, err := h.recalls.Open(t.Context(), operator, recall.Request{Name: "drill", What: what, Rehearse: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +158,7 @@ func TestRehearsalSaysWhoBroke(t *testing.T) {
 	h.contains(h.page(viewer, "/recalls/drill"), "0 of 3 rehearsed.", "<h2>Block</h2>", "<h2>Let in again</h2>", "when the rehearsal is over")
 	h.work(r, tallystick.RecallDone)
 	page := h.page(viewer, "/recalls/drill")
-	h.contains(page, "All 3 were rehearsed, and are as they were. 1 would have been left without one.", "mail-sync → ldap-2</a> used it 4 times while it was blocked", "undoes itself after 2s")
+	h.contains(page, "All 3 were rehearsed, and are as they were. 1 would have been left without one.", "mail-sync → ldap-2</a> used it 4 times while it was blocked", "undoes itself after 1m")
 	h.lacks(page, "<h2>Prepare</h2>", "<h2>Drain</h2>", "<h2>Not proven", "mail-sync → ldap-1</a> used it", "At the deadline")
 	h.contains(h.page(viewer, "/recalls/drill/targets"), "rehearsed", ">let in again<")
 }
@@ -186,6 +187,60 @@ func TestRecallSaysThatNobodyWorksAtIt(t *testing.T) {
 	h.post(operator, "/recalls/mail-2026/pause", url.Values{})
 	h.at(h.clock().Add(2 * time.Minute))
 	h.lacks(h.page(viewer, "/recalls/mail-2026"), "No server works at it")
+}
+
+// Nobody is said to be at work who waits: for approval, for the beginning, for a gate, or behind a pause.
+func TestRecallSaysWhoWaits(t *testing.T) {
+	h := newHouse(t)
+	r := h.opened("mail-2026", h.stolen(4, 2))
+	const path, atIt = "/recalls/mail-2026", "at it now"
+	idle := func(when string) {
+		t.Helper()
+		page := h.page(viewer, path)
+		if !strings.Contains(page, ">6 wait</a>") || strings.Contains(page, atIt) || strings.Contains(page, `card busy`) {
+			t.Errorf("%s: somebody works, or nobody waits:\n%s", when, page)
+		}
+	}
+	idle("before it is approved")
+	if err := h.recalls.Approve(t.Context(), admin, r.ID, r.Deadline); err != nil {
+		t.Fatal(err)
+	}
+	idle("before it has begun")
+	h.post(operator, path+"/start", url.Values{})
+	h.contains(h.page(viewer, path), ">1 at it now, 5 wait</a>") // the gate of the canary is shut
+	h.post(operator, path+"/pause", url.Values{"reason": {"lunch"}})
+	idle("while it is paused")
+	h.post(operator, path+"/cancel", url.Values{"reason": {"a false alarm"}})
+	cancelled := h.page(viewer, path)
+	h.contains(cancelled, ">6 got no further</a>")
+	h.lacks(cancelled, atIt, " wait</a>")
+}
+
+// Where only a person can go on nobody is at work, and what is behind them waits, too.
+func TestRecallThatWaitsForAPerson(t *testing.T) {
+	h := newHouse(t)
+	plan := store.RecallPlan{
+		Recall: tallystick.Recall{Name: "by-hand", State: tallystick.RecallApproved, What: h.stolen(1, 0), Waves: tallystick.Waves{Canary: 1, Growth: 1}, Deadline: h.clock().Add(time.Hour), Opened: h.clock()},
+		Targets: []store.PlannedTarget{
+			{RecallTarget: tallystick.RecallTarget{Kind: tallystick.TargetPerson, Wave: 1, Instructions: "Call the vendor."}},
+			{RecallTarget: tallystick.RecallTarget{Kind: tallystick.TargetConnection, Wave: 1, Holder: "mail-sync", Relying: "ldap-1"}},
+		},
+		Steps: []store.PlannedStep{
+			{Act: tallystick.ActPerson, Phase: tallystick.PhaseActivate, Targets: []int{0}, From: -1},
+			{Act: tallystick.ActBlock, Phase: tallystick.PhaseRevoke, Targets: []int{1}, Door: "ldap-1", From: -1, After: []int{0}},
+		},
+	}
+	r, err := h.db.InsertRecall(t.Context(), plan, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.recalls.Start(t.Context(), operator, r.ID); err != nil {
+		t.Fatal(err)
+	}
+	page := h.page(viewer, "/recalls/by-hand")
+	if n := strings.Count(page, ">1 waits</a>"); n != 2 || strings.Contains(page, "at it now") {
+		t.Errorf("%d phases wait:\n%s", n, page)
+	}
 }
 
 func TestRecallOfOneConnection(t *testing.T) {

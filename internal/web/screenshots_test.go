@@ -31,9 +31,11 @@ func TestScreenshots(t *testing.T) {
 	h.changed(credential)
 	first := h.issued()
 	used := "/credentials/" + string(credential.ID)
-	b := h.newBrowser()
-	b.signIn()
 	fought := h.war()
+	b := h.newBrowser()
+	h.at(fought) // later than all others: the session must last until then
+	b.signIn()
+	h.at(testNow)
 	one := firstMatch(h, h.page(admin, "/credentials?q=mail1&kind=certificate&scheme=tls"), `href="(/credentials/[0-9a-f]{64})"`)
 	incident := firstMatch(h, h.page(admin, "/uses"), `href="(/incidents/\d+)"`)
 	use := firstMatch(h, h.page(admin, "/uses?verdict=foreign"), `href="(/uses/[^"]+)"`)
@@ -79,6 +81,9 @@ func (b *browser) take(one picture, dir string) {
 		b.in("dark")
 	}
 	b.open(one.path)
+	if title := evaluate[string](b, `document.querySelector(".letter h1")?.textContent ?? ""`); title != "" {
+		b.Errorf("the picture of %s says %q", one.path, title)
+	}
 	png := run(b, one.name, chromedp.CaptureScreenshot())
 	if len(png) < 10_000 {
 		b.Errorf("the picture of %s has %d bytes", one.path, len(png))

@@ -141,7 +141,7 @@ func newHouse(t *testing.T, drivers ...driver.Driver) *house {
 	h.furnishRecalls(g, log)
 	h.site, err = web.New(web.Features{
 		Issuing: h.issuing, Recalls: h.recalls, Streams: &web.Streamer{Recalls: h.recalls},
-		Directory: h.directory, Vault: h.vault, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock}),
+		Directory: h.directory, Vault: h.vault, Sources: sources.New(sources.Config{DB: db, Gate: g, Now: h.clock, Drivers: drivers}),
 		Usage:     &usage.Usage{DB: db, Ledger: book, Gate: g, Live: h.watch, Raw: h.received, Now: h.clock},
 		Inventory: inventory.New(db, g, h.clock), Findings: h.engine, Discovery: h.look, Access: h.access, Audit: log, Gate: g, Now: h.clock,
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s: %v", r.Method, r.URL, err) },

@@ -16,7 +16,7 @@ var pages = map[string]page{
 	"access": &accessPage{}, "audit": &auditPage{}, "credential": &credentialPage{}, "credentials": &credentialsPage{},
 	"error": &errorPage{}, "findings": &findingsPage{}, "overview": &overviewPage{}, "place": &placePage{}, "places": &placesPage{},
 	"bookmap": &bookMapPage{}, "books": &booksPage{}, "incident": &incidentPage{}, "use": &usePage{}, "uses": &usesPage{},
-	"directory": &directoryPage{}, "entrusted": &entrustedPage{}, "entrustedsecret": &entrustedSecretPage{}, "readable": &readablePage{}, "sources": &sourcesPage{}, "network": &networkPage{}, "networks": &networksPage{},
+	"directory": &directoryPage{}, "undo": &undoPage{}, "entrusted": &entrustedPage{}, "entrustedsecret": &entrustedSecretPage{}, "readable": &readablePage{}, "sources": &sourcesPage{}, "network": &networkPage{}, "networks": &networksPage{},
 	"issuers": &issuersPage{}, "issuer": &issuerPage{}, "issued": &issuedPage{}, "certificate": &certificatePage{}, "requests": &requestsPage{},
 	"policies": &policiesPage{}, "orders": &ordersPage{}, "renewals": &renewalsPage{},
 	"recalls": &recallsPage{}, "recall": &recallPage{}, "recalltargets": &recallTargetsPage{}, "recalltarget": &recallTargetPage{}, "recallplan": &recallPlanPage{}, "recallevidence": &recallEvidencePage{},

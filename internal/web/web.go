@@ -94,7 +94,7 @@ type Route struct {
 
 // Routes returns every page and action.
 func (s *Site) Routes() []Route {
-	return append(s.entrustedRoutes(), []Route{
+	return append(append(s.entrustedRoutes(), s.directoryRoutes()...), []Route{
 		{"GET /{$}", s.Overview, false},
 		{"GET /credentials", s.Credentials, false},
 		{"POST /credentials", s.AmendCredentials, false},
@@ -118,8 +118,6 @@ func (s *Site) Routes() []Route {
 		{"GET /incidents/{id}/relying-parties.csv", s.IncidentParties, false},
 		{"GET /books", s.Books, false},
 		{"GET /books/map", s.BookMap, false},
-		{"GET /directory", s.ListAccessChanges, false},
-		{"POST /directory/expect", s.ExpectAccessChange, false},
 		{"GET /sources", s.ListSources, false},
 		{"POST /sources", s.AddSource, false},
 		{"POST /sources/{name}/pause", s.PauseSource, false},
@@ -182,6 +180,16 @@ func (s *Site) entrustedRoutes() []Route {
 		{"GET /entrusted/readable", s.ListReadable, false},
 		{"POST /entrusted/rotate", s.RotateEntrusted, false},
 		{"GET /entrusted/{id}", s.Entrusted, false},
+	}
+}
+
+// directoryRoutes are the pages about who changed who gets in.
+func (s *Site) directoryRoutes() []Route {
+	return []Route{
+		{"GET /directory", s.ListAccessChanges, false},
+		{"POST /directory/expect", s.ExpectAccessChange, false},
+		{"GET /directory/changes/{id}/undo", s.ConfirmUndo, false},
+		{"POST /directory/changes/{id}/undo", s.UndoAccessChange, false},
 	}
 }
 

@@ -5,6 +5,7 @@ package ruletest
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,13 +15,14 @@ import (
 )
 
 // Use judges a use and checks that the rule is pure, and that it speaks of one
-// cause once: a use of the same kind a minute later at another relying party is
+// cause once: a use of the same kind at another relying party of the same protocol is
 // judged, and if the day is the same the text is too.
 func Use(t testing.TB, r rule.Rule, s rule.UseSubject) []rule.Hit {
 	t.Helper()
 	hits := event(t, r, func() []rule.Hit { return r.Use(s) }, s.Use, s.Profile, s.Credential, s.Networks)
 	again := *s.Use
-	again.ID, again.Seq, again.RelyingParty = again.ID+"-again", again.Seq+1, "https://elsewhere.example:443"
+	protocol, _, _ := strings.Cut(again.RelyingParty, ":")
+	again.ID, again.Seq, again.RelyingParty = again.ID+"-again", again.Seq+1, protocol+":elsewhere.example:443"
 	s.Use = &again
 	if diff := cmp.Diff(hits, r.Use(s)); diff != "" {
 		t.Errorf("%s: one cause has two texts, so findings churn (-first +second use):\n%s", r.Name, diff)
@@ -36,6 +38,19 @@ func Book(t testing.TB, r rule.Rule, s rule.BookSubject) []rule.Hit {
 	later := s
 	later.Now = s.Now.Add(time.Minute)
 	if diff := cmp.Diff(hits, r.Book(later)); diff != "" && len(hits) > 0 {
+		t.Errorf("%s: the text churns as time goes by (-first +a minute later):\n%s", r.Name, diff)
+	}
+	return hits
+}
+
+// Wrapping judges a wrapping key and checks that the rule is pure, and that its text stays the
+// same a minute later.
+func Wrapping(t testing.TB, r rule.Rule, s rule.WrappingSubject) []rule.Hit {
+	t.Helper()
+	hits := event(t, r, func() []rule.Hit { return r.Wrapping(s) }, s)
+	later := s
+	later.Now = s.Now.Add(time.Minute)
+	if diff := cmp.Diff(hits, r.Wrapping(later)); diff != "" && len(hits) > 0 {
 		t.Errorf("%s: the text churns as time goes by (-first +a minute later):\n%s", r.Name, diff)
 	}
 	return hits
@@ -62,7 +77,7 @@ func event(t testing.TB, r rule.Rule, judge func() []rule.Hit, shown ...any) []r
 	for _, hit := range hits {
 		wellFormed(t, r, hit)
 		if hit.Credential != "" {
-			t.Errorf("%s: whom a use, a book or a change is about is known: leave Hit.Credential empty", r.Name)
+			t.Errorf("%s: whom a use, a book, a change or a wrapping key is about is known: leave Hit.Credential empty", r.Name)
 		}
 		if key := fmt.Sprint(hit.Place, hit.Evidence); seen[key] {
 			t.Errorf("%s: two hits of one text: %q", r.Name, hit.Evidence)

@@ -53,7 +53,7 @@ func Described(t testing.TB, r rule.Rule) {
 		t.Errorf("%s: the effective date %v is not a day in UTC", r.Name, r.Effective)
 	}
 	functions := 0
-	for _, set := range []bool{r.Check != nil, r.Survey != nil, r.Use != nil, r.Book != nil, r.Change != nil} {
+	for _, set := range []bool{r.Check != nil, r.Survey != nil, r.Use != nil, r.Book != nil, r.Change != nil, r.Wrapping != nil} {
 		if set {
 			functions++
 		}
