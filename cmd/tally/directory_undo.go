@@ -13,7 +13,6 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/directory"
-	"github.com/tallystick/tallystick/internal/store"
 )
 
 func (p *program) directoryUndo() *cobra.Command {
@@ -39,7 +38,7 @@ this with the options write-bind and write-password-file.
 				return misuse(fmt.Errorf("%q is not the number of a change", clean(args[0])), `run "tally directory changes" to see them`)
 			}
 			return p.inside(cmd.Context(), flags, func(ctx context.Context, h *house) error {
-				undone, err := h.directory.Undo(ctx, h.actor, id, !yes, openSource)
+				undone, err := h.directory.Undo(ctx, h.actor, id, !yes, directory.Opener(drivers.All()))
 				if err != nil {
 					return err
 				}
@@ -80,14 +79,4 @@ func shownValues(values []string) string {
 		shown = append(shown, clean(value))
 	}
 	return strings.Join(shown, ", ")
-}
-
-// openSource makes the driver of a source ready.
-func openSource(s store.Source) (any, error) {
-	for _, d := range drivers.All() {
-		if d.Name() == s.Driver {
-			return d.Open(s.Options)
-		}
-	}
-	return nil, misuse(fmt.Errorf("the source %q is read by no driver", clean(s.Name)), "what files tell has to be taken back by hand")
 }

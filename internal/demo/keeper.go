@@ -31,8 +31,8 @@ type keeper struct {
 
 	mu      sync.Mutex
 	kept    map[*secret]given // guarded by mu
-	used    map[*secret]bool // guarded by mu
-	trouble []string         // guarded by mu; the first failures, for people
+	used    map[*secret]bool  // guarded by mu
+	trouble []string          // guarded by mu; the first failures, for people
 }
 
 // A given is a value with the time when the vault gave it.
