@@ -3,7 +3,7 @@
 GO ?= go
 export CGO_ENABLED = 0
 
-.PHONY: help build run test servers lint generate fuzz bench screenshots
+.PHONY: help build run test tools lint generate fuzz bench screenshots
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,15 +15,15 @@ run: build ## build and start Tallystick on https://127.0.0.1:8443
 	./tally up
 
 test: need-go ## everything that must pass before a commit
-	@$(MAKE) --no-print-directory -j2 servers lint
+	@$(MAKE) --no-print-directory -j2 tools lint
 # Most of them wait for real servers most of the time, so that four at once keep two processors busy.
 	$(GO) test -p 4 -parallel 4 -timeout 12m ./...
 	CGO_ENABLED=1 $(GO) test -race -tags pkcs11 -timeout 10m -run 'TestToken|TestManyAtOnce|TestAway|TestCache|TestSettings' ./internal/custody
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./internal/discovery ./internal/finding ./internal/audit
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m -run 'TestRuns|TestFindings|TestIDs' ./internal/watch
 
-# What tests need beside Go is fetched while the code is read.
-servers:
+# What tests need beside Go is fetched while vet and staticcheck run.
+tools:
 	./scripts/test-tools
 
 lint:

@@ -11,7 +11,7 @@ var (
 	ErrInvalid   = errors.New("invalid input")
 	ErrDenied    = errors.New("not allowed")
 	ErrUnsigned  = errors.New("not signed in")
-	ErrConflict  = errors.New("changed by somebody else meanwhile")
+	ErrConflict  = errors.New("not as things stand") // it may be that somebody else has changed them
 	ErrNewerData = errors.New("the data was written by a newer version")
 	ErrInUse     = errors.New("in use by another process")
 	ErrNoSpace   = errors.New("no space left")

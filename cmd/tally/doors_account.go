@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,8 @@ still gets in once a new one is set, how long a new one may be, how many wrong t
 there are before it is locked out, and where it would be tried. It only reads, and
 tries no secret. docs/rotation.md is the manual.
 
-` + doorStatuses(),
+` + exitStatuses("0 done", "1 something failed, or there is no such door or account", "2 bad usage, or a configuration that cannot be used",
+			"3 nobody gets in by the account: it is disabled, locked out, or its password has expired"),
 		Example: "  tally doors account acme-ldap uid=sync,dc=acme,dc=example --config tally.yaml", Args: exactly(2, "a door and an account"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withDoors(flags, func(set *doors.Set) error { return p.lookAccount(cmd.Context(), set, args[0], args[1], flags.json) })
@@ -39,13 +39,17 @@ func (p *program) lookAccount(ctx context.Context, set *doors.Set, door, name st
 		return err
 	}
 	if asJSON {
-		text, err := json.Marshal(account)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(p.out, string(text))
+		err = writeJSON(p.out, account)
+	} else {
+		err = p.writeAccount(door, account)
+	}
+	if err != nil || account.Barred == "" {
 		return err
 	}
+	return &statusError{err: fmt.Errorf("nobody gets in by this account: %s", account.Barred), status: problem.ExitFindings, hint: "a recall leaves it to people"}
+}
+
+func (p *program) writeAccount(door string, account driver.Account) error {
 	s := &sheet{out: p.out}
 	s.print("Account %s at the door %s\n", clean(account.Name), clean(door))
 	s.put("The old one", overlapWords(account))
@@ -58,9 +62,8 @@ func (p *program) lookAccount(ctx context.Context, set *doors.Set, door, name st
 	}
 	s.list("Tried at", at)
 	s.list("Note", account.Notes)
-	if s.err == nil && account.Barred != "" {
+	if account.Barred != "" {
 		s.put("Barred", account.Barred)
-		return &statusError{err: fmt.Errorf("nobody gets in by this account: %s", account.Barred), status: problem.ExitFailed, hint: "a recall leaves it to people"}
 	}
 	return s.err
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -19,9 +18,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
-	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/recall"
-	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // withoutReason fits a verb that takes no reason among those that do.
@@ -207,6 +204,7 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 		fmt.Fprintf(p.out, "%s asks for the deadline %s\n", clean(s.WantedBy), s.Wanted.Format(time.RFC3339))
 	}
 	fmt.Fprintln(p.out, phaseLine(s))
+	p.sayWaiting(s.Waiting)
 	stuck, err := stuckTargets(ctx, h, e, id)
 	if err != nil {
 		return err
@@ -223,42 +221,27 @@ func (p *program) sayRecall(ctx context.Context, h *house, e *recall.Engine, id 
 	return p.sayBroken(ctx, h, e, s)
 }
 
+// mostWaiting is how many holders the status names that a recall waits for.
+const mostWaiting = 20
+
+// sayWaiting names the holders that have not been given new values.
+func (p *program) sayWaiting(list []recall.Waiting) {
+	for _, one := range list[:min(len(list), mostWaiting)] {
+		fmt.Fprintf(p.out, "waits for %s, which has not asked the vault for %s\n", clean(one.Holder), plural(int(one.Targets), "new value"))
+	}
+	if more := len(list) - mostWaiting; more > 0 {
+		fmt.Fprintf(p.out, "and for %s more (--json names all)\n", plural(more, "holder"))
+	}
+}
+
 // sayStillTried says who goes on with passwords that are proven dead, as far as the ledger beside the
 // inventory knows.
 func (p *program) sayStillTried(ctx context.Context, h *house, e *recall.Engine, r tallystick.Recall) error {
-	if r.What.Kind != tallystick.BurntEntrusted && r.What.Kind != tallystick.BurntWrapping {
-		return nil
-	}
-	book, err := ledger.Open(ledgerDir(h.config.Data), ledger.Options{ReadOnly: true, Now: p.now})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // nobody records uses here
-	}
-	if err != nil {
-		return err
-	}
-	defer book.Close()
-	before := e.Uses
-	defer func() { e.Uses = before }()
-	e.Uses = books{&usage.Usage{DB: h.db, Ledger: book, Gate: h.gate, Now: p.now}}
 	found, err := e.StillTried(ctx, h.actor, r.ID, 0)
 	for _, one := range found {
 		fmt.Fprintf(p.out, "target %d: %s\n", one.Target, clean(one.String()))
 	}
 	return err
-}
-
-// Marked tells a recall who has tried an old password.
-func (b books) Marked(ctx context.Context, questions []recall.MarkQuestion) ([]recall.MarkAnswer, error) {
-	asked := make([]usage.MarkedQuestion, len(questions))
-	for i, q := range questions {
-		asked[i] = usage.MarkedQuestion{Names: q.Account, Mark: q.Mark, Since: q.Since}
-	}
-	found, err := b.usage.Marked(ctx, asked)
-	answers := make([]recall.MarkAnswer, len(found))
-	for i, f := range found {
-		answers[i] = recall.MarkAnswer{Times: f.Times, Last: f.Last.Time, Address: f.Last.Address, RelyingParty: f.Last.RelyingParty}
-	}
-	return answers, err
 }
 
 // stuckTargets returns what has failed, and what people have to do: a page of each.

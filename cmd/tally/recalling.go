@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/internal/agent"
 	"github.com/tallystick/tallystick/internal/doors"
+	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/order"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/recall"
@@ -69,8 +71,9 @@ func (p *program) openRecalling(h *house, with recallWith) (*recalling, error) {
 		Issuers: issuersFor(own, issuers), Account: renewals.Account, Defaults: recallDefaults(h), BooksElsewhere: with.elsewhere,
 		Connect: doors.ReachOf(h.config.Recall.Connect), Vault: h.vault, Accounts: r.doors,
 	}
+	c.Marks = lateMarks{h}
 	if with.uses != nil {
-		c.Uses = books{with.uses}
+		c.Uses, c.Marks = books{with.uses}, with.uses
 	}
 	if r.engine, err = recall.New(c); err != nil {
 		return nil, errors.Join(err, r.doors.Close())
@@ -134,6 +137,21 @@ func (b books) Quiet(ctx context.Context, q recall.DrainQuestion) (recall.DrainA
 		Books: len(a.Books), Closed: a.ClosedTo, Open: a.Silent, Uses: a.HolderUses, Last: a.LastHolder, Refused: a.Refused,
 		Others: a.Foreign, OthersLast: a.LastForeign,
 	}, err
+}
+
+// lateMarks are those of the ledger beside the inventory, which is opened when somebody asks.
+type lateMarks struct{ h *house }
+
+func (m lateMarks) Marked(ctx context.Context, questions []usage.MarkedQuestion) ([]usage.Marked, error) {
+	book, err := ledger.Open(ledgerDir(m.h.config.Data), ledger.Options{ReadOnly: true, Now: m.h.now})
+	if errors.Is(err, fs.ErrNotExist) {
+		return make([]usage.Marked, len(questions)), nil // nobody records uses here
+	}
+	if err != nil {
+		return nil, err
+	}
+	answers, err := (&usage.Usage{Ledger: book, Now: m.h.now}).Marked(ctx, questions)
+	return answers, errors.Join(err, book.Close())
 }
 
 // openServing is openRecalling for a server, which has everything at hand.

@@ -100,6 +100,9 @@ destroyed. Only the holder that is named here is ever given the value.
 			if err != nil {
 				return err
 			}
+			if err := p.doubtHolder(ctx, h, flags.one.Holder); err != nil {
+				return err
+			}
 			if flags.asJSON {
 				return showAll(p, true, []store.EntrustedSecret{s}, nil, nil)
 			}
@@ -109,6 +112,15 @@ destroyed. Only the holder that is named here is ever given the value.
 		})
 	}
 	return cmd
+}
+
+// doubtHolder warns of a holder whom nobody knows, or who is let in no more.
+func (p *program) doubtHolder(ctx context.Context, h *house, holder string) error {
+	why, err := h.vault.Doubt(ctx, holder)
+	if why != "" {
+		p.say("warning: %s; the value is kept for that holder all the same", clean(why))
+	}
+	return err
 }
 
 // readValue reads a value from a file, standard input or a terminal.

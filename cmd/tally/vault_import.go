@@ -82,6 +82,9 @@ func (p *program) importSecrets(ctx context.Context, h *house, s vault.Source, a
 	if err := p.showOld(old, asJSON); err != nil {
 		return err
 	}
+	if err := p.doubtHolder(ctx, h, s.Like.Holder); err != nil {
+		return err
+	}
 	p.say("%s taken in, %d kept already", plural(fresh, "value"), len(old)-fresh)
 	p.say("hint: the values are still where they were: take out what is listed, and run this again with --check")
 	return nil

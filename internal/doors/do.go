@@ -52,7 +52,8 @@ type job struct {
 
 // Do does a task. A door that is not of this Set is ErrNotFound; an act that its driver
 // cannot do is ErrInvalid. An error of an act that writes says nothing about whether it
-// happened: the same task may be done again.
+// happened: the same task may be done again. Beside an error the Result has nothing but what was
+// tried until then, which is for the record: wrong tries count at the other side.
 func (s *Set) Do(ctx context.Context, t Task) (Result, error) {
 	d, err := s.find(t.Door)
 	if err != nil {
@@ -82,7 +83,7 @@ func (s *Set) Do(ctx context.Context, t Task) (Result, error) {
 	}
 	result, err := one.do(s, ctx, job{t, d, host})
 	if err != nil {
-		return Result{}, fmt.Errorf("couldn't %s at the door %s: %w", t.Act, d.Name, err)
+		return Result{Attempts: result.Attempts, NewAttempts: result.NewAttempts}, fmt.Errorf("couldn't %s at the door %s: %w", t.Act, d.Name, err)
 	}
 	return result, nil
 }

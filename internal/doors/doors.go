@@ -16,7 +16,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -115,7 +114,7 @@ type Result struct {
 	Installed *driver.Installed `json:"installed,omitempty"`
 	Changed   *driver.Changed   `json:"changed,omitempty"` // of trust
 	Blocked   *driver.Blocked   `json:"blocked,omitempty"`
-	// Attempts are tries of New (probe) or of Old (hold, prove); where nothing is signed in
+	// Attempts are tries of New (probe) or of Old (hold, prove, key of a secret); where nothing is signed in
 	// (prove of a place), looks at what is served.
 	Attempts []driver.Attempt `json:"attempts,omitempty"`
 	// NewAttempts are the tries of New by prove.
@@ -128,6 +127,8 @@ type Result struct {
 	// the first digits of its SHA-1, as servers write down what was tried, those are found who
 	// still try it.
 	OldMark string `json:"old_mark,omitempty"`
+	// OldNames are what such servers may call the account, as uses have it: "account:mail/alice".
+	OldNames []string `json:"old_names,omitempty"`
 }
 
 // Keys keeps secrets under names, which are parts between slashes: "recall/7/new/3". Its
@@ -180,7 +181,7 @@ type Set struct {
 	Config
 	doors []*door
 	hosts *hosts
-	turns *turns // of entrusted secrets
+	turns turns // of entrusted secrets
 
 	mu   sync.Mutex
 	open map[string][]*openConnection // guarded by mu; by SessionName
@@ -197,7 +198,7 @@ type door struct {
 // Open opens the drivers of all doors. Nothing is connected to yet. A driver that is not
 // there, that cannot look, or that does not take its options is ErrInvalid.
 func Open(c Config) (*Set, error) {
-	s := &Set{Config: c, open: map[string][]*openConnection{}, turns: &turns{seed: maphash.MakeSeed()}}
+	s := &Set{Config: c, open: map[string][]*openConnection{}}
 	var err error
 	if s.hosts, err = newHosts(c.Hosts); err != nil {
 		return nil, err

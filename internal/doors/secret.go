@@ -4,8 +4,6 @@ package doors
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -110,8 +108,9 @@ type rotation struct {
 	old, new driver.Secret
 }
 
-// rotate does a task about an entrusted secret. The values are there and durable before
-// anything is changed, so that none is ever known to the system alone.
+// rotate does a task about an entrusted secret. Both values are there and durable before anything is
+// changed. Only a new one that the system makes itself (FormMade) is not: the name of its order is,
+// by which what was made for it is taken away, and made again, when the answer was lost.
 func (s *Set) rotate(ctx context.Context, j job) (Result, error) {
 	do, known := secretActs[j.Act]
 	rotator, is := j.at.verbs.(driver.Rotator)
@@ -123,11 +122,12 @@ func (s *Set) rotate(ctx context.Context, j job) (Result, error) {
 	if !j.at.Opens(j.Secret.Customer, j.Secret.System) {
 		return Result{}, fmt.Errorf("%w: the door %s is not for %s of %s", tallystick.ErrDenied, j.Door, j.Secret.System, j.Secret.Customer)
 	}
-	turn := s.turnOf(j.Secret.ID)
-	turn.Lock()
-	defer turn.Unlock()
+	leave, err := s.turns.enter(ctx, j.Secret.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	defer leave()
 	r := rotation{job: j, Rotator: rotator}
-	var err error
 	if r.old, err = s.oldSecret(ctx, j); err == nil {
 		r.new, err = s.newSecret(ctx, j)
 	}
@@ -137,38 +137,53 @@ func (s *Set) rotate(ctx context.Context, j job) (Result, error) {
 	return do(s, ctx, r)
 }
 
-// prepareSecret makes sure, before anything is changed, that the value which is about to be
-// replaced is the account's: whoever may entrust a value could name any account otherwise, and
-// be given its next one.
+// prepareSecret looks, before anything is changed, whether the value that is about to be replaced is
+// the account's: whoever may entrust a value could name any account otherwise, and be given its next
+// one.
 func (s *Set) prepareSecret(ctx context.Context, r rotation) (Result, error) {
+	attempts, err := s.checkOld(ctx, r)
+	return Result{Attempts: attempts}, err
+}
+
+// checkOld is an error unless the old value gets in everywhere, or did so before. It returns what was
+// tried, also beside an error.
+func (s *Set) checkOld(ctx context.Context, r rotation) ([]driver.Attempt, error) {
 	name := r.OldKeyName + "/right"
 	if _, err := s.keptSecret(ctx, r.job, name); !errors.Is(err, tallystick.ErrNotFound) {
-		return Result{}, err
+		return nil, err
 	}
 	if r.old.IsZero() {
-		return Result{}, fmt.Errorf("%w: the value that is kept is empty, so that nobody can show that it is the account's", tallystick.ErrInvalid)
+		return nil, fmt.Errorf("%w: the value that is kept is empty, so that nobody can show that it is the account's", tallystick.ErrInvalid)
 	}
 	request := s.secretRequest(r)
 	request.New = r.old
 	tested, err := r.TestSecret(ctx, request)
-	if err != nil {
-		return Result{}, err
-	}
 	s.usedSecret(r, tested.New)
-	for _, a := range tested.New {
+	if err == nil {
+		err = getsIn(tested.New)
+	}
+	if err == nil {
+		err = s.keepSecret(ctx, r.job, name, r.old)
+	}
+	return tested.New, err
+}
+
+// getsIn is an error unless the old value was let in wherever it was tried.
+func getsIn(attempts []driver.Attempt) error {
+	for _, a := range attempts {
 		switch a.Outcome {
 		case driver.OutcomeAccepted:
 		case driver.OutcomeRefused:
-			return Result{}, problem.With(fmt.Errorf("%w: the value that is kept does not get in at %s, and nothing was changed: %s", tallystick.ErrInvalid, a.Address, a.Answer),
-				"Skip the target with a reason, entrust the value that does get in, and recall it anew; or replace it by hand.")
+			return problem.With(fmt.Errorf("%w: the value that is kept does not get in at %s, and nothing was changed: %s", tallystick.ErrInvalid, a.Address, a.Answer),
+				"skip the target with a reason, entrust the value that does get in, and recall it anew; or replace it by hand")
 		default:
-			return Result{}, fmt.Errorf("%w: the value that is kept could not be tried at %s: %s", tallystick.ErrUnavailable, a.Address, a.Answer)
+			return fmt.Errorf("%w: the value that is kept could not be tried at %s: %s", tallystick.ErrUnavailable, a.Address, a.Answer)
 		}
 	}
-	if len(tested.New) == 0 {
-		return Result{}, fmt.Errorf("%w: the value that is kept could be tried nowhere", tallystick.ErrInvalid)
+	if len(attempts) == 0 {
+		return fmt.Errorf("%w: the value that is kept could be tried nowhere", tallystick.ErrInvalid)
 	}
-	return Result{}, s.keepSecret(ctx, r.job, name, r.old)
+	return nil
 }
 
 func (s *Set) secretRequest(r rotation) driver.SecretRequest {
@@ -177,36 +192,62 @@ func (s *Set) secretRequest(r rotation) driver.SecretRequest {
 	}
 }
 
-// set makes the new value get in at the door. in says whether it does, also beside an error: what
-// failed after the change must not keep it from its holder.
-func (s *Set) set(ctx context.Context, r *rotation) (changed driver.Changed, in bool, err error) {
-	if _, err := s.prepareSecret(ctx, *r); err != nil {
-		return changed, false, err
+// A setting is a new value that gets in.
+type setting struct {
+	value   driver.Secret
+	changed driver.Changed
+	// failed is what failed after the value was set, which must not keep it from its holder; nil is nothing.
+	failed error
+}
+
+// set makes the new value get in at the door. An error says that it does not, as far as is known.
+func (s *Set) set(ctx context.Context, r rotation) (setting, error) {
+	if _, err := s.checkOld(ctx, r); err != nil {
+		return setting{}, err
 	}
 	if err := s.Vault.Holds(ctx, r.Secret.ID, r.old, r.newest()); err != nil {
-		return changed, false, err
+		return setting{}, err
 	}
-	request := s.secretRequest(*r)
+	request := s.secretRequest(r)
+	var err error
 	if request.Order, err = s.orderOf(ctx, r.job); err != nil {
-		return changed, false, err
+		return setting{}, err
 	}
 	if err := s.Vault.Permit(ctx, r.Name, "set the new value of", r.Secret.ID, r.Door); err != nil {
-		return changed, false, err
+		return setting{}, err
 	}
 	done, err := r.SetSecret(ctx, request)
 	switch {
 	case err == nil && !done.Made.IsZero():
-		r.new = done.Made
-		err := s.keepSecret(ctx, r.job, r.KeyName, r.new)
-		return done.Changed, err == nil, err // what nobody keeps is given to nobody
+		if err := s.keepMade(ctx, r, done.Made); err != nil {
+			return setting{}, err
+		}
+		return setting{value: done.Made, changed: done.Changed}, nil
+	case err == nil && !r.new.IsZero():
+		return setting{value: r.new, changed: done.Changed}, nil
 	case err == nil:
-		return done.Changed, true, nil
+		return setting{}, fmt.Errorf("%w: the door made a secret and does not say which", tallystick.ErrInvalid)
 	case passes(err) || r.new.IsZero():
-		return done.Changed, false, err
+		return setting{}, err
 	}
-	tested, tryErr := r.TestSecret(ctx, s.secretRequest(*r))
-	others := slices.ContainsFunc(tested.New, func(a driver.Attempt) bool { return a.Outcome != driver.OutcomeAccepted })
-	return done.Changed, tryErr == nil && len(tested.New) > 0 && !others, err
+	tested, tryErr := r.TestSecret(ctx, s.secretRequest(r))
+	s.usedSecret(r, tested.New)
+	if tryErr != nil || !cameAll(tested.New, driver.OutcomeAccepted) {
+		return setting{}, err
+	}
+	return setting{value: r.new, changed: done.Changed, failed: err}, nil
+}
+
+// keepMade keeps a value that the system made: what nobody keeps is given to nobody. When it is another
+// one than before, that one gets in no more, and the vault must not have it any longer: it would be
+// taken for what somebody has entrusted meanwhile.
+func (s *Set) keepMade(ctx context.Context, r rotation, made driver.Secret) error {
+	if !r.new.IsZero() && r.new.Reveal() != made.Reveal() {
+		if _, err := s.Vault.Hand(ctx, r.Name, r.Secret.ID, r.new, r.old); err != nil {
+			return err
+		}
+	}
+	return s.keepSecret(ctx, r.job, r.KeyName, made)
 }
 
 // newest is what the vault may have beside the old value: the new one, once there is any.
@@ -228,15 +269,18 @@ func (s *Set) installSecret(ctx context.Context, r rotation) (Result, error) {
 	if r.Undo {
 		return s.uninstallSecret(ctx, r)
 	}
-	changed, in, err := s.set(ctx, &r)
-	if !in {
+	set, err := s.set(ctx, r)
+	if err != nil {
 		return Result{}, err
 	}
-	version, handErr := s.Vault.Hand(ctx, r.Name, r.Secret.ID, r.old, r.new)
-	if handErr == nil {
-		handErr = s.supplyAll(ctx, r, r.old, r.new)
+	version, err := s.Vault.Hand(ctx, r.Name, r.Secret.ID, r.old, set.value)
+	if err == nil {
+		err = s.supplyAll(ctx, r, r.old, set.value)
 	}
-	return Result{Changed: &changed, Version: version}, errors.Join(err, handErr)
+	if err = errors.Join(set.failed, err); err != nil {
+		return Result{}, err
+	}
+	return Result{Changed: &set.changed, Version: version}, nil
 }
 
 // uninstallSecret makes the door take the old value again, and gives that to holders.
@@ -270,7 +314,10 @@ func (s *Set) uninstallSecret(ctx context.Context, r rotation) (Result, error) {
 	if err == nil && r.Secret.Form == driver.FormMade { // another try has another one made
 		err = s.Keys.Forget(ctx, r.KeyName)
 	}
-	return Result{Changed: &done.Changed, Version: version}, err
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Changed: &done.Changed, Version: version}, nil
 }
 
 // supplyAll gives a value to the programs that a driver can give it to.
@@ -327,13 +374,14 @@ func (s *Set) blockSecret(ctx context.Context, r rotation) (Result, error) {
 	var left []string
 	if !r.Active {
 		r.Again = true
-		_, in, err := s.set(ctx, &r)
-		if !in {
+		set, err := s.set(ctx, r)
+		if err != nil {
 			return Result{}, err
 		}
-		if _, err := s.Vault.Hand(ctx, r.Name, r.Secret.ID, r.old, r.new); err != nil {
+		if _, err := s.Vault.Hand(ctx, r.Name, r.Secret.ID, r.old, set.value); err != nil {
 			return Result{}, err
 		}
+		r.new = set.value
 		// A program that is away keeps no stolen value alive.
 		if err := s.supplyAll(ctx, r, r.old, r.new); err != nil {
 			left = append(left, err.Error())
@@ -343,8 +391,11 @@ func (s *Set) blockSecret(ctx context.Context, r rotation) (Result, error) {
 		return Result{}, err
 	}
 	blocked, err := r.DropSecret(ctx, s.secretRequest(r))
+	if err != nil {
+		return Result{}, err
+	}
 	blocked.Left = append(blocked.Left, left...)
-	return Result{Blocked: &blocked}, err
+	return Result{Blocked: &blocked}, nil
 }
 
 // proveSecret tries both. An empty value cannot be tried: many a protocol lets anybody in
@@ -352,30 +403,22 @@ func (s *Set) blockSecret(ctx context.Context, r rotation) (Result, error) {
 func (s *Set) proveSecret(ctx context.Context, r rotation) (Result, error) {
 	request := s.secretRequest(r)
 	request.TryOld = !r.old.IsZero()
+	names := named{list: mailNames(r.Secret.Account), tell: request.Used}
+	request.Used = names.used
 	tested, err := r.TestSecret(ctx, request)
-	s.usedSecret(r, append(tested.Old, tested.New...))
+	s.usedSecret(r, slices.Concat(tested.Old, tested.New))
 	if err == nil { // what holders are given must be what was tried
 		err = s.Vault.Holds(ctx, r.Secret.ID, r.new, r.new)
 	}
 	result := Result{Attempts: tested.Old, NewAttempts: tested.New, OldEmpty: r.old.IsZero()}
-	if err == nil && r.Secret.Form == driver.FormText && refusedEverywhere(tested.Old) {
-		result.OldMark = markOf(r.old)
+	if err == nil && r.Secret.Form == driver.FormText && cameAll(tested.Old, driver.OutcomeRefused) {
+		result.OldMark, result.OldNames = markOf(r.old), names.all()
 	}
 	return result, err
 }
 
-// refusedEverywhere says whether an old value was tried and opens nothing.
-func refusedEverywhere(attempts []driver.Attempt) bool {
-	others := slices.ContainsFunc(attempts, func(a driver.Attempt) bool { return a.Outcome != driver.OutcomeRefused })
+// cameAll says whether something was tried, and came out the same everywhere.
+func cameAll(attempts []driver.Attempt, outcome string) bool {
+	others := slices.ContainsFunc(attempts, func(a driver.Attempt) bool { return a.Outcome != outcome })
 	return len(attempts) > 0 && !others
-}
-
-// markOf names a value by 24 bits of its SHA-1, as Dovecot logs what was tried
-// (auth_verbose_passwords = sha1:6). Of a value that was made by chance they say nothing. A word that
-// a person has thought of can be guessed, and they tell a good guess from 16 million others: so they
-// are written down of a value that opens nothing any more, and never before. A longer digest would
-// prove a guess, and a salted one could not be compared with what others log.
-func markOf(value driver.Secret) string {
-	sum := sha1.Sum([]byte(value.Reveal()))
-	return "sha1:" + hex.EncodeToString(sum[:3])
 }

@@ -78,7 +78,7 @@ var kinds = [...]kind{
 	{tallystick.ErrUnavailable, false, Problem{Kind: "unavailable", Status: http.StatusServiceUnavailable, Exit: ExitFailed,
 		Sentence: "Something that is needed for this cannot be reached now.", Hint: "Try again in a minute; nothing was lost. The log says what did not answer."}},
 	{tallystick.ErrConflict, false, Problem{Kind: "conflict", Status: http.StatusConflict, Exit: ExitFailed,
-		Sentence: "Somebody else changed it meanwhile.", Hint: "Look at it again and repeat what you wanted to do."}},
+		Sentence: "That cannot be done as things stand.", Hint: "Look at it again: somebody else may have changed it meanwhile. Then repeat what you still want to do."}},
 	{tallystick.ErrInvalid, true, Problem{Kind: "invalid", Status: http.StatusBadRequest, Exit: ExitUsage,
 		Sentence: "The input cannot be used as it is."}},
 	{tallystick.ErrNotFound, true, Problem{Kind: "not-found", Status: http.StatusNotFound, Exit: ExitFailed,

@@ -47,6 +47,11 @@ func entrustedName(s store.EntrustedSecret) string {
 	return tallystick.EntrustedPrefix + s.ID
 }
 
+// ofSecrets says whether entrusted secrets may be among what a recall is about.
+func ofSecrets(what tallystick.Burnt) bool {
+	return what.Kind == tallystick.BurntEntrusted || what.Kind == tallystick.BurntWrapping
+}
+
 // rotations makes groups of the entrusted secrets that are burnt, and tasks for people of
 // those that no door can rotate.
 func (e *Engine) rotations(ctx context.Context, what tallystick.Burnt, all []*seen) ([]*group, []manual, error) {
@@ -66,8 +71,8 @@ func (e *Engine) rotations(ctx context.Context, what tallystick.Burnt, all []*se
 	room := make(chan struct{}, looksAtOnce)
 	var wg sync.WaitGroup
 	for i, s := range list {
+		room <- struct{}{}
 		wg.Go(func() {
-			room <- struct{}{}
 			defer func() { <-room }()
 			groups[i], why[i] = e.rotation(ctx, s, rotating)
 		})
@@ -194,8 +199,19 @@ func (e *Engine) drainSecret(ctx context.Context, s store.ClaimedStep, t doors.T
 		return outcome{err: fmt.Errorf("couldn't look whether its holder has the new value: %w", err)}
 	}
 	if taken.Version != version {
+		// Whoever names another holder entrusts the same value again.
+		other, err := e.Vault.Replaced(ctx, t.Secret.ID, version)
+		if err == nil && !other {
+			version = taken.Version
+			taken, err = e.Vault.Taken(ctx, t.Secret.ID, version)
+		}
+		if err != nil {
+			return outcome{err: fmt.Errorf("couldn't look whether its holder has the new value: %w", err)}
+		}
+	}
+	if taken.Version != version {
 		err := fmt.Errorf("%w: somebody has entrusted version %d since version %d was set at the system", tallystick.ErrConflict, taken.Version, version)
-		return outcome{err: problem.With(err, "See which of them gets in. When it is the later one, skip the target; otherwise roll it back"), final: true}
+		return outcome{err: problem.With(err, "See which of them gets in. When it is the later one, skip the target; otherwise roll it back."), final: true}
 	}
 	now := e.Now()
 	from := s.Began // programs that are supplied had it before this began
@@ -263,10 +279,14 @@ func notRefused(a driver.Attempt) error {
 	return fmt.Errorf("%w: the old one could not be tried", tallystick.ErrUnavailable)
 }
 
-// anyRefused says whether something was refused: to try it again would count as one more wrong try. Where
-// tokens are asked for nobody counts, and some servers know a new secret later than others.
-func anyRefused(attempts []driver.Attempt) bool {
-	return slices.ContainsFunc(attempts, func(a driver.Attempt) bool {
+// spent says whether the new value of a secret was refused: to try it again would count as one more wrong
+// try. Where tokens are asked for nobody counts, and some servers know a new secret later than others.
+func spent(t doors.Task, r doors.Result) bool {
+	tries := r.NewAttempts
+	if t.Act == tallystick.ActProbe {
+		tries = r.Attempts
+	}
+	return t.Secret != nil && slices.ContainsFunc(tries, func(a driver.Attempt) bool {
 		return a.Outcome == driver.OutcomeRefused && a.Listener.Protocol != "oauth"
 	})
 }

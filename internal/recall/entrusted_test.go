@@ -29,8 +29,10 @@ import (
 // no real server can be made to have at will; drivers are tested with their servers.
 type bank struct {
 	overlap string
+	makes   bool // it makes the secrets itself, one for each order
 
 	mu       sync.Mutex
+	orders   map[string]string                       // guarded by mu; what was made last, by order
 	accounts map[string][]string                     // guarded by mu; who gets in by what
 	wrong    map[string]int                          // guarded by mu; tries in a row
 	worst    int                                     // guarded by mu; the most of wrong that ever was
@@ -46,7 +48,11 @@ func (b *bank) LookAccount(_ context.Context, r driver.AccountRequest) (driver.A
 	if len(b.accounts[r.Account]) == 0 {
 		return driver.Account{}, tallystick.ErrNotFound
 	}
-	return driver.Account{Name: r.Account, Overlap: b.overlap, MayTry: 1, Listeners: []driver.Listener{bankAt}}, nil
+	account := driver.Account{Name: r.Account, Overlap: b.overlap, MayTry: 1, Listeners: []driver.Listener{bankAt}}
+	if b.makes {
+		account.Form = driver.FormMade
+	}
+	return account, nil
 }
 
 // faulty calls fn between the two times at which it may fail.
@@ -74,6 +80,10 @@ func (b *bank) SetSecret(_ context.Context, r driver.SecretRequest) (driver.Secr
 	}
 	var set driver.SecretSet
 	err := b.faulty("set", r.Account, func() error {
+		if b.makes {
+			set.Made = b.make(r)
+			return nil
+		}
 		if b.refuses != nil && b.refuses(next) {
 			return fmt.Errorf("%w: it is too easy", tallystick.ErrInvalid)
 		}
@@ -89,6 +99,25 @@ func (b *bank) SetSecret(_ context.Context, r driver.SecretRequest) (driver.Secr
 		return nil
 	})
 	return set, err
+}
+
+// make makes a secret for an order, or takes back what was made for it. What was made before is gone
+// then. The caller holds mu.
+func (b *bank) make(r driver.SecretRequest) driver.Secret {
+	if !r.Withdraw && slices.Contains(b.accounts[r.Account], r.New.Reveal()) {
+		return r.New
+	}
+	b.accounts[r.Account] = slices.DeleteFunc(slices.Clone(b.accounts[r.Account]), func(one string) bool { return one == b.orders[r.Order] })
+	if r.Withdraw {
+		return driver.Secret{}
+	}
+	made := fmt.Sprintf("made %d for %s", len(b.orders), r.Account)
+	if b.orders[r.Order] != "" {
+		made = b.orders[r.Order] + " again"
+	}
+	b.orders[r.Order] = made
+	b.accounts[r.Account] = append(b.accounts[r.Account], made)
+	return driver.NewSecret(made)
 }
 
 func (b *bank) DropSecret(_ context.Context, r driver.SecretRequest) (driver.Blocked, error) {
@@ -153,7 +182,7 @@ func newSafeWith(t testing.TB, db *store.DB, overlap string, supplied bool) *saf
 	if supplied {
 		settings = append(settings, config.Door{Name: "relay", Driver: "relay", Systems: []string{"bank.acme.example"}})
 	}
-	s := &safe{bank: &bank{overlap: overlap, accounts: map[string][]string{}, wrong: map[string]int{}}, ids: map[string]string{}}
+	s := &safe{bank: &bank{overlap: overlap, accounts: map[string][]string{}, wrong: map[string]int{}, orders: map[string]string{}}, ids: map[string]string{}}
 	s.house = newHouse(t, db, func(c *recall.Config) {
 		s.vault = vaulttest.New(t, db, c.Gate, c.Now)
 		keys, err := doors.OpenFileKeys(filepath.Join(t.TempDir(), "keys"))
@@ -361,6 +390,11 @@ func entrustsMeanwhile(t *testing.T, overlap string) {
 	}
 	if state := s.status(r.ID).State; state.Over() {
 		t.Errorf("the recall is %s", state)
+	}
+	list, err := s.Targets(t.Context(), vera, r.ID, recall.Filter{State: tallystick.TargetFailed}, 0, 100)
+	s.must(err)
+	if len(list) != 1 || !strings.Contains(list[0].Error, ". See which value the system takes: skip the target when that one is right, or entrust the right one. Then retry the target") {
+		t.Errorf("it says %+v", list)
 	}
 }
 

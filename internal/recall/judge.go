@@ -21,7 +21,7 @@ func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r
 		return e.judgeHold(ctx, s, r, err)
 	}
 	if err != nil {
-		return outcome{err: err, final: refused(err), asks: asks(s, t, err)}
+		return failedAct(s, t, r, err)
 	}
 	o := outcome{result: r}
 	switch s.Act {
@@ -48,16 +48,24 @@ func (e *Engine) judge(ctx context.Context, s store.ClaimedStep, t doors.Task, r
 		}
 	case tallystick.ActProbe:
 		o.err = allAccepted(t.Listeners, r.Attempts)
-		o.final = t.Secret != nil && anyRefused(r.Attempts)
+		o.final = spent(t, r)
 	case tallystick.ActBlock:
 		o.said = blockedWords(s, r)
 	case tallystick.ActLift:
 		o.said = fmt.Sprintf("%s lets the old one in again.", s.Door)
 	case tallystick.ActProve:
 		if o.err = proven(t, r); t.Secret != nil {
-			o.err = provenSecret(t, r)
-			o.final = anyRefused(r.NewAttempts)
+			o.err, o.final = provenSecret(t, r), spent(t, r)
 		}
+	}
+	return o
+}
+
+// failedAct is the outcome of an act that came to an error, with what was tried until then.
+func failedAct(s store.ClaimedStep, t doors.Task, r doors.Result, err error) outcome {
+	o := outcome{err: err, final: refused(err) || spent(t, r), asks: asks(s, t, err)}
+	if len(r.Attempts)+len(r.NewAttempts) > 0 {
+		o.result = r
 	}
 	return o
 }

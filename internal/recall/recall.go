@@ -112,6 +112,7 @@ type Config struct {
 	Account func(ctx context.Context, issuer string) (crypto.Signer, error)
 	CA      Revoker // nil without a CA of our own
 	Uses    Ledger  // nil: nobody records uses
+	Marks   Marks   // nil: nobody records which passwords are tried
 	// Vault knows entrusted secrets, and Accounts how the doors stand that rotate them
 	// (*doors.Set); nil: nothing was entrusted.
 	Vault    Vault

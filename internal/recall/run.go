@@ -287,6 +287,11 @@ func (e *Engine) watchDeadline(ctx context.Context, r store.RecallRow, now time.
 	if left <= 0 && r.Blocked.IsZero() {
 		if met, err := e.DB.MeetDeadline(ctx, r.ID, now); err != nil || met {
 			e.Wake()
+			return errors.Join(err, e.overrideUndo(ctx, r, now))
+		}
+	}
+	if !r.Blocked.IsZero() && !r.Forced {
+		if err := e.overrideUndo(ctx, r, now); err != nil {
 			return err
 		}
 	}
@@ -303,6 +308,31 @@ func (e *Engine) watchDeadline(ctx context.Context, r store.RecallRow, now time.
 		return e.DB.RemindRecall(ctx, r, due, left, now)
 	}
 	return nil
+}
+
+// overrideUndo has secrets rotated after all that were rolled back, once a deadline has come that
+// blocks: their old values are refused from then on, and holders cannot go on without new ones. It
+// is done again until no target is left, also by a process that takes over.
+func (e *Engine) overrideUndo(ctx context.Context, r store.RecallRow, now time.Time) error {
+	if r.AtDeadline != tallystick.AtDeadlineBlock || !ofSecrets(r.What) {
+		return nil
+	}
+	for after := int64(0); ; {
+		list, err := e.DB.RecallTargets(ctx, r.ID, store.TargetFilter{State: tallystick.TargetUndone}, after, mostListed)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		after = list[len(list)-1].ID
+		for _, t := range list {
+			if !t.Entrusted() {
+				continue
+			}
+			err := e.DB.RetryTarget(ctx, store.TargetCall{Target: t.ID, At: now, Event: "It was rolled back, and the deadline has it rotated after all."})
+			if err != nil && !errors.Is(err, tallystick.ErrConflict) { // another process did it, or somebody skips it
+				return err
+			}
+		}
+	}
 }
 
 // nameOf is what everything of a recall is kept under.

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/audit"
@@ -192,7 +195,13 @@ func nextAction(s store.ClaimedStep, err error) string {
 			hint = "See to what the error says."
 		}
 	}
-	return ". " + hint + " Then retry the target, or skip it with a reason."
+	return ". " + sentence(hint) + " Then retry the target, or skip it with a reason."
+}
+
+// sentence makes one of a hint: many are written to stand behind a colon.
+func sentence(hint string) string {
+	first, size := utf8.DecodeRuneInString(hint)
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(hint[size:], ".") + "."
 }
 
 // rollBack takes a target back whose new credential is not accepted where it must be:

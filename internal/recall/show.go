@@ -4,6 +4,8 @@ package recall
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/problem"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/vault"
 )
 
 // A Status is how a recall stands.
@@ -23,6 +26,15 @@ type Status struct {
 	Steps    []store.StepCount   `json:"steps"`
 	Done     int64               `json:"done"`  // targets that are proven or skipped
 	Total    int64               `json:"total"` // targets
+	// Waiting are the holders that drains of entrusted secrets wait for, by name, as far as the first
+	// thousand of these drains tell.
+	Waiting []Waiting `json:"waiting_for,omitempty"`
+}
+
+// A Waiting is a holder that has not asked the vault for the new values of secrets yet.
+type Waiting struct {
+	Holder  string `json:"holder"`
+	Targets int64  `json:"targets" doc:"whose new values it has not been given"`
 }
 
 // An Event is something worth telling of a recall.
@@ -78,8 +90,36 @@ func (e *Engine) Status(ctx context.Context, who gate.Actor, id int64) (Status, 
 			s.Done += c.Count
 		}
 	}
-	s.Steps, err = e.DB.CountRecallSteps(ctx, id)
+	if s.Steps, err = e.DB.CountRecallSteps(ctx, id); err != nil {
+		return s, err
+	}
+	s.Waiting, err = e.waitedFor(ctx, s)
 	return s, err
+}
+
+// waitedFor returns the holders that drains wait for, as these have last found out.
+func (e *Engine) waitedFor(ctx context.Context, s Status) ([]Waiting, error) {
+	count := map[string]int64{}
+	for _, c := range s.Steps {
+		if !ofSecrets(s.What) || s.State.Over() || c.Act != tallystick.ActDrain || c.State != tallystick.StepReady && c.State != tallystick.StepRunning {
+			continue
+		}
+		steps, err := e.DB.RecallSteps(ctx, s.ID, store.StepFilter{Act: c.Act, State: c.State}, 0, mostListed)
+		if err != nil {
+			return nil, err
+		}
+		for _, step := range steps {
+			var taken vault.Taken
+			if len(step.Result) > 0 && json.Unmarshal(step.Result, &taken) == nil && taken.Holder != "" && taken.Given.IsZero() {
+				count[taken.Holder]++
+			}
+		}
+	}
+	var list []Waiting
+	for _, holder := range slices.Sorted(maps.Keys(count)) {
+		list = append(list, Waiting{holder, count[holder]})
+	}
+	return list, nil
 }
 
 // Targets returns at most limit targets of a recall that a filter picks and whose

@@ -6,33 +6,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/gate"
 	"github.com/tallystick/tallystick/internal/store"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
-// A MarkLedger is a Ledger that also knows which passwords were tried and refused.
-type MarkLedger interface {
+// Marks knows which passwords were tried and refused: *usage.Usage.
+type Marks interface {
 	// Marked answers questions in their order.
-	Marked(ctx context.Context, questions []MarkQuestion) ([]MarkAnswer, error)
-}
-
-// A MarkQuestion asks who has tried a password at an account.
-type MarkQuestion struct {
-	Account []string // names of the account as uses have them: "account:mail/alice"
-	Mark    string   // of doors.Result.OldMark
-	Since   time.Time
-}
-
-// A MarkAnswer is what servers have written down.
-type MarkAnswer struct {
-	Times        int64     `json:"times"`
-	Last         time.Time `json:"last,omitzero"`
-	Address      string    `json:"address,omitempty"`       // from where, the last time
-	RelyingParty string    `json:"relying_party,omitempty"` // and at which server
+	Marked(ctx context.Context, questions []usage.MarkedQuestion) ([]usage.Marked, error)
 }
 
 // A StillTried is an old password that somebody goes on with although it is refused: a program that
@@ -40,7 +25,7 @@ type MarkAnswer struct {
 type StillTried struct {
 	Target int64     `json:"target"`
 	Since  time.Time `json:"since"` // when it was proven that it is refused
-	MarkAnswer
+	usage.Marked
 }
 
 // String says it for people.
@@ -60,11 +45,11 @@ const ownTries = 10 * time.Second
 // after they were refused, as far as servers say so whose books are kept: Dovecot with
 // auth_verbose_passwords = sha1:6. That nothing is returned does not say that nobody tries.
 func (e *Engine) StillTried(ctx context.Context, who gate.Actor, id, target int64) ([]StillTried, error) {
-	if _, err := e.checked(ctx, who, gate.ReadRecalls, id); err != nil {
+	r, err := e.checked(ctx, who, gate.ReadRecalls, id)
+	if err != nil {
 		return nil, err
 	}
-	books, known := e.Uses.(MarkLedger)
-	if !known {
+	if e.Marks == nil || !ofSecrets(r.What) {
 		return nil, nil
 	}
 	var list []StillTried
@@ -74,16 +59,16 @@ func (e *Engine) StillTried(ctx context.Context, who gate.Actor, id, target int6
 			return list, err
 		}
 		after = steps[len(steps)-1].ID
-		asked, questions, err := e.markQuestions(ctx, steps)
-		if err != nil {
-			return list, err
+		asked, questions := markQuestions(steps)
+		if len(questions) == 0 {
+			continue
 		}
-		answers, err := books.Marked(ctx, questions)
+		answers, err := e.Marks.Marked(ctx, questions)
 		if err != nil {
 			return list, fmt.Errorf("couldn't ask the books who tries old passwords: %w", err)
 		}
 		for i, a := range answers {
-			if asked[i].MarkAnswer = a; a.Times > 0 {
+			if asked[i].Marked = a; a.Times > 0 {
 				list = append(list, asked[i])
 			}
 		}
@@ -91,39 +76,19 @@ func (e *Engine) StillTried(ctx context.Context, who gate.Actor, id, target int6
 }
 
 // markQuestions asks about those of the steps that have proven a password dead.
-func (e *Engine) markQuestions(ctx context.Context, steps []store.RecallStepRow) ([]StillTried, []MarkQuestion, error) {
+func markQuestions(steps []store.RecallStepRow) ([]StillTried, []usage.MarkedQuestion) {
 	var asked []StillTried
-	var questions []MarkQuestion
+	var questions []usage.MarkedQuestion
 	for _, s := range steps {
 		var proof struct {
-			OldMark string `json:"old_mark"`
+			Mark  string   `json:"old_mark"` // as doors.Result has them
+			Names []string `json:"old_names"`
 		}
-		if s.State != tallystick.StepDone || len(s.Result) == 0 || json.Unmarshal(s.Result, &proof) != nil || proof.OldMark == "" {
+		if s.State != tallystick.StepDone || len(s.Result) == 0 || json.Unmarshal(s.Result, &proof) != nil || proof.Mark == "" {
 			continue
 		}
-		full, err := e.DB.RecallStep(ctx, s.ID)
-		if err != nil {
-			return nil, nil, err
-		}
-		facts, err := factsOf(full)
-		if err != nil {
-			return nil, nil, err
-		}
-		if facts.Secret != nil {
-			asked = append(asked, StillTried{Target: s.Target, Since: s.Ended})
-			questions = append(questions, MarkQuestion{Account: mailNames(facts.Secret.Account), Mark: proof.OldMark, Since: s.Ended.Add(ownTries)})
-		}
+		asked = append(asked, StillTried{Target: s.Target, Since: s.Ended})
+		questions = append(questions, usage.MarkedQuestion{Names: proof.Names, Mark: proof.Mark, Since: s.Ended.Add(ownTries)})
 	}
-	return asked, questions, nil
-}
-
-// mailNames are what the books of mail servers call an account: by its name, and of a DN by the value
-// that its entry has of its own, such as the uid.
-func mailNames(account string) []string {
-	names := []string{"account:mail/" + account}
-	entry, _, _ := strings.Cut(account, ",")
-	if _, value, is := strings.Cut(entry, "="); is && value != "" {
-		names = append(names, "account:mail/"+value)
-	}
-	return names
+	return asked, questions
 }

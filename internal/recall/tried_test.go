@@ -3,7 +3,6 @@
 package recall_test
 
 import (
-	"context"
 	"crypto/sha1"
 	"fmt"
 	"path/filepath"
@@ -15,31 +14,11 @@ import (
 	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/gate"
 	books "github.com/tallystick/tallystick/internal/ledger"
-	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/store"
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/uses"
 )
-
-// markBooks are a real ledger as the engine asks it for marks.
-type markBooks struct {
-	recall.Ledger
-	usage *usage.Usage
-}
-
-func (b markBooks) Marked(ctx context.Context, questions []recall.MarkQuestion) ([]recall.MarkAnswer, error) {
-	var asked []usage.MarkedQuestion
-	for _, q := range questions {
-		asked = append(asked, usage.MarkedQuestion{Names: q.Account, Mark: q.Mark, Since: q.Since})
-	}
-	found, err := b.usage.Marked(ctx, asked)
-	answers := make([]recall.MarkAnswer, len(found))
-	for i, f := range found {
-		answers[i] = recall.MarkAnswer{Times: f.Times, Last: f.Last.Time, Address: f.Last.Address, RelyingParty: f.Last.RelyingParty}
-	}
-	return answers, err
-}
 
 // dovecot writes what Dovecot logs of one who signs in with a wrong password.
 func dovecot(at time.Time, account, password, session, address string) string {
@@ -71,7 +50,7 @@ func TestStillTried(t *testing.T) {
 	}
 	s.done(r.ID)
 	s.proven(r.ID)
-	s.Uses = markBooks{s.Uses, &usage.Usage{DB: s.DB, Ledger: book, Now: s.Now}}
+	s.Marks = &usage.Usage{DB: s.DB, Ledger: book, Now: s.Now}
 	if found, err := s.StillTried(t.Context(), vera, r.ID, 0); err != nil || len(found) != 0 {
 		t.Fatalf("nobody has tried: %+v, %v", found, err)
 	}

@@ -83,6 +83,22 @@ func (db *DB) EntrustedSecret(ctx context.Context, id string) (EntrustedSecret, 
 	return s, db.wrap("couldn't find the entrusted secret "+id, err)
 }
 
+// EntrustedSecretsOf returns secrets by their ids, in no order, also those that were destroyed. An id that is
+// not there is left out.
+func (db *DB) EntrustedSecretsOf(ctx context.Context, ids []string) ([]EntrustedSecret, error) {
+	keys := make([]any, len(ids))
+	for i, id := range ids {
+		keys[i] = id
+	}
+	list := make([]EntrustedSecret, 0, len(ids))
+	err := in(ctx, db, `SELECT `+entrustedColumns+` FROM `+entrustedFrom+` WHERE e.ref IN `, keys, func(rows *sql.Rows) error {
+		s, err := scanEntrusted(rows)
+		list = append(list, s)
+		return err
+	})
+	return list, db.wrap("couldn't find entrusted secrets", err)
+}
+
 // EntrustedFor returns the secret of an account; one that is not there is ErrNotFound.
 func (db *DB) EntrustedFor(ctx context.Context, customer, system, account, kind string) (EntrustedSecret, error) {
 	const query = `SELECT ` + entrustedColumns + ` FROM ` + entrustedFrom + ` WHERE e.customer = $1 AND e.system = $2 AND e.account = $3 AND e.kind = $4`

@@ -14,15 +14,17 @@ import (
 
 // A MarkedQuestion asks who has tried a password that records name by a mark.
 type MarkedQuestion struct {
-	Names []string // of the account
+	Names []string // of the account, as uses have them: "account:mail/alice"
 	Mark  string   // "sha1:76272d", a word of Use.Detail
 	Since time.Time
 }
 
 // A Marked is how often it was tried, as those say who were asked to let it in.
 type Marked struct {
-	Times int64
-	Last  tallystick.Use // the latest; the zero value where it was never
+	Times        int64     `json:"times"`
+	Last         time.Time `json:"last,omitzero"`
+	Address      string    `json:"address,omitempty"`       // from where, the last time
+	RelyingParty string    `json:"relying_party,omitempty"` // and at which server
 }
 
 // Marked answers questions in their order, from one reading of the ledger. It is for the program
@@ -56,8 +58,7 @@ func (u *Usage) Marked(ctx context.Context, questions []MarkedQuestion) ([]Marke
 			for _, i := range asking[tallystick.NormalName(name)] {
 				if q := questions[i]; !slices.Contains(counted, i) && !use.Time.Before(q.Since) && slices.Contains(marks, q.Mark) {
 					counted = append(counted, i)
-					answers[i].Times += use.Count
-					answers[i].Last = *use
+					answers[i] = Marked{answers[i].Times + use.Count, use.Time, use.Address, use.RelyingParty}
 				}
 			}
 		}

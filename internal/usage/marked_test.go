@@ -44,7 +44,7 @@ func TestMarked(t *testing.T) {
 	var got []string
 	var times []int64
 	for _, a := range answers {
-		got, times = append(got, a.Last.Address), append(times, a.Times)
+		got, times = append(got, a.Address), append(times, a.Times)
 	}
 	if d := cmp.Diff([]string{"192.0.2.3", "", "192.0.2.2", ""}, got) + cmp.Diff([]int64{2, 0, 1, 0}, times); d != "" {
 		t.Error(d)

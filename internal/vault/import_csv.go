@@ -51,11 +51,15 @@ func readCSV(name string, text []byte, like Entrust) ([]Entrust, error) {
 		e.Origin = fmt.Sprintf("csv:%s:%d", name, line)
 		for i, cell := range row {
 			if err := setCell(&e, head[i], cell); err != nil {
-				return nil, fmt.Errorf("line %d: %w", line, err)
+				at, _ := rows.FieldPos(i) // a cell before it may have several lines
+				return nil, fmt.Errorf("line %d, column %s: %w", at, head[i], err)
 			}
 		}
 		if e.Value.IsZero() {
 			return nil, fmt.Errorf("%w: line %d has no value: leave it out, or entrust an empty value by itself", tallystick.ErrInvalid, line)
+		}
+		if err := e.check(); err != nil { // of what no cell says
+			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
 		list = append(list, e)
 	}
@@ -69,6 +73,8 @@ func csvError(err error) error {
 	return fmt.Errorf("%w: it is empty", tallystick.ErrInvalid)
 }
 
+// setCell takes a cell. An error never has in it what the cell has: a password may be in the wrong
+// column.
 func setCell(e *Entrust, column, cell string) error {
 	if cell == "" {
 		return nil
@@ -85,11 +91,26 @@ func setCell(e *Entrust, column, cell string) error {
 	case "max_age":
 		age, err := ParseAge(cell)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: it is not an age of at most ten years: write it as 90d or 12h", tallystick.ErrInvalid)
 		}
 		e.MaxAge = age
+	case "kind":
+		if e.Kind = cell; !slices.Contains(Kinds(), cell) {
+			return fmt.Errorf("%w: it is not one of %s", tallystick.ErrInvalid, strings.Join(Kinds(), ", "))
+		}
+	case "holder":
+		if e.Holder = cell; checkHolder(cell) != nil {
+			return fmt.Errorf("%w: it is not a holder: write it as token:7, person:ada or local:root", tallystick.ErrInvalid)
+		}
+	case "opens":
+		e.Opens = cell
+		return checkText("text of what it opens", cell, maxText, true)
 	default:
-		*map[string]*string{"customer": &e.Customer, "system": &e.System, "account": &e.Account, "kind": &e.Kind, "opens": &e.Opens, "holder": &e.Holder}[column] = cell
+		*map[string]*string{"customer": &e.Customer, "system": &e.System, "account": &e.Account}[column] = cell
+		return checkText(column, cell, maxWord, false)
+	}
+	if n := len(e.Value.Reveal()); n > MaxValue {
+		return fmt.Errorf("%w: a value has at most %d bytes, and this one has %d", tallystick.ErrInvalid, MaxValue, n)
 	}
 	return nil
 }

@@ -93,6 +93,32 @@ func TestACSVRowWithoutAValueIsToldAndNothingIsTakenIn(t *testing.T) {
 	}
 }
 
+// A cell that cannot be used is named by its line and its column, and never quoted: passwords get into
+// wrong columns.
+func TestACellThatCannotBeUsed(t *testing.T) {
+	f := newVault(t, "")
+	long := strings.Repeat("hunter-2", 300)
+	for want, text := range map[string]string{
+		"line 3, column max_age: ":      "account,value,max_age\na,x,30d\nb,x,hunter-2\n",
+		"line 2, column kind: ":         "account,kind,value\na,hunter-2,x\n",
+		"line 2, column holder: ":       "account,holder,value\na,hunter-2,x\n",
+		"line 4, column value_base64: ": "account,opens,value_base64\na,x,aHVudGVyLTI=\nb,,aHVudGVyLTI=\nc,,hunter-2\n",
+		"line 2, column system: ":       "account,system,value\na,\" hunter-2\",x\n",
+		"line 2, column opens: ":        "account,opens,value\na," + long + ",x\n",
+		"line 2, column value: ":        "account,value\na,hunter-2" + strings.Repeat("x", vault.MaxValue) + "\n",
+		"line 3: ":                      "account,value\na,x\n,hunter-2\n",
+		"line 3, column customer: ":     "account,value,customer\n\"a\",\"hunter\n-2\",hunter\x01\n",
+	} {
+		_, err := f.Import(t.Context(), otto, vault.Source{Format: vault.FormatCSV, Path: file(t, text), Like: like})
+		if !errors.Is(err, tallystick.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: %.200s", want, err)
+		}
+	}
+	if page, _, err := f.List(t.Context(), otto, store.EntrustedFilter{}, store.PageRequest{}); err != nil || len(page.Items) > 0 {
+		t.Error("something came in:", page.Items, err)
+	}
+}
+
 func TestImportKubernetes(t *testing.T) {
 	f := newVault(t, "")
 	path := file(t, `apiVersion: v1

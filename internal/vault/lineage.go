@@ -4,6 +4,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -174,7 +175,11 @@ func (v *Vault) report(ctx context.Context, c *custody.Custody) error {
 	v.reporting.Lock()
 	defer v.reporting.Unlock()
 	if said := fmt.Sprint(keys); said != v.said || now.Sub(v.saidAt) >= reportEvery {
-		if err := v.DB.ReportReader(ctx, v.Host, keys, now); err != nil {
+		err := v.DB.ReportReader(ctx, v.Host, keys, now)
+		if errors.Is(err, tallystick.ErrConflict) { // another process of this host said so at the same instant
+			err = v.DB.ReportReader(ctx, v.Host, keys, now)
+		}
+		if err != nil {
 			return err
 		}
 		v.said, v.saidAt = said, now

@@ -19,6 +19,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/user"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -147,6 +150,43 @@ func checkHolder(holder string) error {
 			`write it as token:7 for the API token with that id ("tally token list"), person:ada for who signs in, or local:root for a user of this machine`)
 	}
 	return checkText("holder", holder, maxWord, false)
+}
+
+// Doubt says why a holder may be a mistake: none of that name is known, or it is no longer let in. "" is
+// that nothing speaks against it. It is no error: a holder may come later.
+func (v *Vault) Doubt(ctx context.Context, holder string) (string, error) {
+	kind, name, _ := strings.Cut(holder, ":")
+	switch kind {
+	case "token":
+		tokens, err := v.DB.Tokens(ctx)
+		i := slices.IndexFunc(tokens, func(t store.Token) bool { return strconv.FormatInt(t.ID, 10) == name })
+		switch {
+		case err != nil:
+			return "", err
+		case i < 0:
+			return "there is no API token with the id " + name, nil
+		case !tokens[i].Revoked.IsZero():
+			return "the API token " + name + " was revoked", nil
+		case !tokens[i].Expires.After(v.Now()):
+			return "the API token " + name + " has expired", nil
+		}
+	case "person":
+		people, err := v.DB.People(ctx)
+		i := slices.IndexFunc(people, func(p store.Person) bool { return p.Name == name })
+		switch {
+		case err != nil:
+			return "", err
+		case i < 0:
+			return "there is nobody called " + name + " who could sign in", nil
+		case !people[i].Disabled.IsZero():
+			return name + " may not sign in any more", nil
+		}
+	case "local":
+		if _, err := user.Lookup(name); err != nil {
+			return "this machine has no user " + name + " of its own", nil // it may be one of a directory
+		}
+	}
+	return "", nil
 }
 
 // open opens the custody.

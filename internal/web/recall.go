@@ -41,6 +41,7 @@ type recallPage struct {
 	All, Left  int64 // targets; those that are not proven
 	Stragglers []recallTargetRow
 	MoreLeft   int64
+	Waiting    []recall.Waiting // holders that have not been given new values
 	Log        []eventRow
 	Earlier    string // address of what happened before
 	Harm       harm
@@ -89,6 +90,7 @@ func (s *Site) recallPage(r *http.Request) (*recallPage, error) {
 	if p.Stragglers, p.MoreLeft, err = s.stragglers(r, status); err != nil {
 		return nil, err
 	}
+	p.Waiting = head(stragglerRows, status.Waiting)
 	if err := s.fillLog(r, p); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/internal/recall"
+	"github.com/tallystick/tallystick/internal/usage"
 )
 
 // A target says who goes on with its old password, whatever the log of a mail server has in it.
@@ -18,7 +19,7 @@ func TestTargetSaysWhoStillTries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &recallTargetPage{Recall: tallystick.Recall{Name: "entered"}, Tried: []recall.StillTried{{MarkAnswer: recall.MarkAnswer{
+	p := &recallTargetPage{Recall: tallystick.Recall{Name: "entered"}, Tried: []recall.StillTried{{Marked: usage.Marked{
 		Times: 3, Last: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), Address: "192.0.2.7<script>", RelyingParty: "imap:mail:993",
 	}}}}
 	var out bytes.Buffer
@@ -33,5 +34,26 @@ func TestTargetSaysWhoStillTries(t *testing.T) {
 	p.Tried, out = nil, bytes.Buffer{}
 	if err := s.templates["recalltarget"].Execute(&out, p); err != nil || strings.Contains(out.String(), "still tried") {
 		t.Errorf("%v, or it is said of nobody", err)
+	}
+}
+
+// The page of a recall names the holders that have not been given new values, and says of none that
+// nobody holds it up.
+func TestRecallSaysWhomItWaitsFor(t *testing.T) {
+	s, err := New(Features{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &recallPage{Recall: tallystick.Recall{Name: "entered", State: tallystick.RecallRunning}, All: 2, Waiting: []recall.Waiting{{Holder: "token:7<script>", Targets: 2}}}
+	var out bytes.Buffer
+	if err := s.templates["recall"].Execute(&out, p); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); !strings.Contains(text, "token:7&lt;script&gt; has not asked the vault for 2 new values") || strings.Contains(text, "Nobody: nothing has failed") {
+		t.Error(text)
+	}
+	p.Waiting, out = nil, bytes.Buffer{}
+	if err := s.templates["recall"].Execute(&out, p); err != nil || strings.Contains(out.String(), "has not asked") || !strings.Contains(out.String(), "Nobody: nothing has failed") {
+		t.Errorf("%v, or it waits for nobody and says so", err)
 	}
 }

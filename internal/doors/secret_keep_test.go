@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doors
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+)
+
+// One is at a secret at a time, others are not kept waiting by it, and who does not want to wait any
+// longer leaves nothing behind.
+func TestTurnsAtASecret(t *testing.T) {
+	var all turns
+	leave, err := all.enter(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := all.enter(t.Context(), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := all.enter(ctx, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("who was called off has entered: %v", err)
+	}
+	count := 0 // guarded by the turn
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			leave, err := all.enter(t.Context(), "a")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer leave()
+			count++
+		})
+	}
+	leave()
+	wg.Wait()
+	if count != 50 || len(all.at) != 0 {
+		t.Errorf("%d were at it, and %d are remembered", count, len(all.at))
+	}
+}
