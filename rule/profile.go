@@ -3,6 +3,7 @@
 package rule
 
 import (
+	"math"
 	"net/netip"
 	"strings"
 	"time"
@@ -87,10 +88,13 @@ type Way struct {
 const maxWord = 40
 
 // WayOf returns how a relying party saw a use sign in, without First and Uses; false where its
-// record does not say, or is not of a sign-in.
+// record does not say, or is not of a sign-in. Who was refused has not signed in.
 func WayOf(u *tallystick.Use) (Way, bool) {
 	protocol, _, named := strings.Cut(u.RelyingParty, ":")
-	if u.Side != tallystick.SideRelying || !named || protocol == "" || u.Level.Rank() == tallystick.LevelSignature.Rank() || u.Level == tallystick.LevelCall {
+	switch {
+	case u.Side != tallystick.SideRelying || u.Outcome != tallystick.OutcomeSuccess || !named || protocol == "":
+		return Way{}, false
+	case u.Level.Rank() == tallystick.LevelSignature.Rank() || u.Level == tallystick.LevelCall:
 		return Way{}, false
 	}
 	way := Way{Protocol: word(protocol)}
@@ -119,6 +123,11 @@ func (p *Profile) Way(way Way) *Way {
 		}
 	}
 	return nil
+}
+
+// Like says whether two ways may be one: a log that has no method leaves it open.
+func (w Way) Like(other Way) bool {
+	return w.Protocol == other.Protocol && (w.Method == "" || other.Method == "" || strings.EqualFold(w.Method, other.Method))
 }
 
 // A Rhythm has the most relying parties of an hour, for each hour of a weekday and
@@ -178,9 +187,32 @@ func (p *Profile) Located() (first time.Time, uses int64) {
 		if first.IsZero() || n.First.Before(first) {
 			first = n.First
 		}
-		uses += n.Uses
+		uses = Sum(uses, n.Uses)
 	}
 	return first, uses
+}
+
+// SignedIn returns when it first signed in in a way that is known, how often it did in any of these,
+// and in which it mostly did.
+func (p *Profile) SignedIn() (first time.Time, uses int64, mostly Way) {
+	for _, w := range p.Ways {
+		if first.IsZero() || w.First.Before(first) {
+			first = w.First
+		}
+		uses = Sum(uses, w.Uses)
+		if w.Uses > mostly.Uses {
+			mostly = w
+		}
+	}
+	return first, uses, mostly
+}
+
+// Sum adds counts that strangers wrote, and stays at the largest number.
+func Sum(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // NetworkOf returns the prefix that stands for the network of an address: 24 bits

@@ -79,7 +79,6 @@ type WrappingSubject struct {
 	Kept int64
 	// Safer is a key that never leaves what holds it and came into use after this one; "" is none.
 	Safer string
-	Now   time.Time
 }
 
 // A Hit is one match of a rule.

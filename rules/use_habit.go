@@ -27,6 +27,11 @@ const (
 	atypicalURL = "https://csrc.nist.gov/pubs/sp/800/53/r5/upd1/final"
 )
 
+// learned says whether enough is known of a habit to speak of what is not part of it.
+func learned(first time.Time, uses int64, at time.Time) bool {
+	return uses >= learnUses && at.Sub(first) >= learnTime
+}
+
 // origin returns from where a relying party saw the key at work.
 func origin(s *rule.UseSubject) (netip.Addr, bool) {
 	if s.Use.Side != tallystick.SideRelying || s.Use.Outcome == tallystick.OutcomeAttempt {
@@ -90,7 +95,7 @@ func useNewNetwork() rule.Rule {
 
 func judgeNewNetwork(s *rule.UseSubject) []rule.Hit {
 	from, ok := origin(s)
-	if !ok || s.Profile == nil || s.Profile.Forgotten || declared(s, from) || s.Profile.Network(rule.NetworkOf(from)) != nil || !isLearned(s) {
+	if !ok || s.Profile == nil || s.Profile.Forgotten || declared(s, from) || s.Profile.Network(rule.NetworkOf(from)) != nil || !located(s) {
 		return nil
 	}
 	name := networkName(s, from)
@@ -102,10 +107,10 @@ func judgeNewNetwork(s *rule.UseSubject) []rule.Hit {
 	return one(0, "first used from %s on %s", name, s.Use.Time.UTC().Format(time.DateOnly))
 }
 
-// isLearned says whether enough is known of the networks of a credential.
-func isLearned(s *rule.UseSubject) bool {
+// located says whether enough is known of the networks of a credential.
+func located(s *rule.UseSubject) bool {
 	first, uses := s.Profile.Located()
-	return uses >= learnUses && s.Use.Time.Sub(first) >= learnTime
+	return learned(first, uses, s.Use.Time)
 }
 
 func useNewWay() rule.Rule {
@@ -113,8 +118,8 @@ func useNewWay() rule.Rule {
 		Name:  "use-new-way",
 		Title: "Signed in in a new way",
 		About: "After a week and 50 sign-ins or more it signed in by a protocol, or by a method of it, by which it never did before: by POP3 where it was " +
-			"SMTP, by a simple bind where it was Kerberos, by a certificate where it was a password. A program does not change its ways by itself; whoever " +
-			"has taken what it signs in with has other programs.",
+			"SMTP, by a simple bind where it was Kerberos, by a certificate where it was a password. What was refused is no sign-in, and teaches nothing. A " +
+			"program does not change its ways by itself; whoever has taken what it signs in with has other programs.",
 		Severity:  tallystick.SeverityMedium,
 		Citation:  atypical,
 		URL:       atypicalURL,
@@ -127,24 +132,14 @@ func useNewWay() rule.Rule {
 
 func judgeNewWay(s *rule.UseSubject) []rule.Hit {
 	way, ok := rule.WayOf(s.Use)
-	if !ok || s.Profile == nil || s.Use.Outcome == tallystick.OutcomeAttempt || len(s.Profile.Ways) == rule.MaxWays || s.Profile.Way(way) != nil {
+	if !ok || s.Profile == nil || len(s.Profile.Ways) == rule.MaxWays || slices.ContainsFunc(s.Profile.Ways, way.Like) {
 		return nil
 	}
-	var usual rule.Way
-	var first time.Time
-	uses := int64(0)
-	for _, known := range s.Profile.Ways {
-		if first.IsZero() || known.First.Before(first) {
-			first = known.First
-		}
-		if uses += known.Uses; known.Uses > usual.Uses {
-			usual = known
-		}
-	}
-	if uses < learnUses || s.Use.Time.Sub(first) < learnTime {
+	first, uses, mostly := s.Profile.SignedIn()
+	if !learned(first, uses, s.Use.Time) {
 		return nil
 	}
-	return one(0, "first signed in by %s on %s, and mostly by %s before", wayName(way), s.Use.Time.UTC().Format(time.DateOnly), wayName(usual))
+	return one(0, "first signed in by %s on %s, and mostly by %s before", wayName(way), s.Use.Time.UTC().Format(time.DateOnly), wayName(mostly))
 }
 
 // wayName writes a way for people.
@@ -242,7 +237,7 @@ func impossibleConcurrency() rule.Rule {
 
 func judgeConcurrency(s *rule.UseSubject) []rule.Hit {
 	from, ok := origin(s)
-	if !ok || s.Profile == nil || len(s.Profile.Stays) < 2 || !isLearned(s) {
+	if !ok || s.Profile == nil || len(s.Profile.Stays) < 2 || !located(s) {
 		return nil
 	}
 	here := rule.NetworkOf(from)

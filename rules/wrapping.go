@@ -44,7 +44,7 @@ func wrappingLeaves() rule.Rule {
 		Citation:  "NIST SP 800-57 Part 1 Revision 5 section 6.2.2.3",
 		URL:       "https://doi.org/10.6028/NIST.SP.800-57pt1r5",
 		Effective: day(2020, time.May, 4),
-		Do:        "Put them under the new key, too (`tally custody rewrap`), and then destroy the old one with every copy of it.",
+		Do:        "Put them under the new key (`tally custody rewrap`), and then destroy the old one with every copy of it.",
 		Wrapping: func(s rule.WrappingSubject) []rule.Hit {
 			if s.Kept == 0 || !s.Leaves || s.Safer == "" {
 				return nil

@@ -7,8 +7,12 @@ import "github.com/tallystick/tallystick/rule"
 func wrappingFixtures() map[string]fixture {
 	key := func(edit func(*rule.WrappingSubject)) rule.WrappingSubject {
 		s := rule.WrappingSubject{
-			ID: "passphrase:3fa4b2c1", Origin: "a passphrase, by Argon2id", Leaves: true, Kept: 3, Now: now,
-			Weak: []string{"deriving it costs less than RFC 9106 recommends", "it has been in use for more than two years"}, Safer: "pkcs11:9c01d2",
+			ID: "passphrase:3fa4b2c1", Origin: "a passphrase, by Argon2id", Leaves: true, Kept: 3,
+			Weak: []string{
+				"deriving it costs less than RFC 9106 recommends (3 passes over 64 MiB): rewrap to a new passphrase",
+				"it has been in use for more than two years: rewrap to a new key",
+			},
+			Safer: "pkcs11:9c01d2",
 		}
 		edit(&s)
 		return s
@@ -17,7 +21,8 @@ func wrappingFixtures() map[string]fixture {
 	return map[string]fixture{
 		"wrapping-key-weak": {
 			FiringKey: key(as), SilentKey: key(func(s *rule.WrappingSubject) { s.Weak = nil }),
-			Evidence: "a passphrase, by Argon2id: deriving it costs less than RFC 9106 recommends; it has been in use for more than two years",
+			Evidence: "a passphrase, by Argon2id: deriving it costs less than RFC 9106 recommends (3 passes over 64 MiB): rewrap to a new passphrase; " +
+				"it has been in use for more than two years: rewrap to a new key",
 		},
 		"wrapping-key-left-in-software": {
 			FiringKey: key(as), SilentKey: key(func(s *rule.WrappingSubject) { s.Kept = 0 }), // it is put under the new one

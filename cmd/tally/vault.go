@@ -100,9 +100,7 @@ destroyed. Only the holder that is named here is ever given the value.
 			if err != nil {
 				return err
 			}
-			if err := p.doubtHolder(ctx, h, flags.one.Holder); err != nil {
-				return err
-			}
+			p.doubtHolder(ctx, h, flags.one.Holder)
 			if flags.asJSON {
 				return showAll(p, true, []store.EntrustedSecret{s}, nil, nil)
 			}
@@ -114,13 +112,16 @@ destroyed. Only the holder that is named here is ever given the value.
 	return cmd
 }
 
-// doubtHolder warns of a holder whom nobody knows, or who is let in no more.
-func (p *program) doubtHolder(ctx context.Context, h *house, holder string) error {
+// doubtHolder warns of a holder whom nobody knows, or who is let in no more. The value is kept by then,
+// so that nothing that goes wrong here is a failure.
+func (p *program) doubtHolder(ctx context.Context, h *house, holder string) {
 	why, err := h.vault.Doubt(ctx, holder)
+	if err != nil {
+		why = "couldn't look whether there is a holder " + holder + ": " + err.Error()
+	}
 	if why != "" {
 		p.say("warning: %s; the value is kept for that holder all the same", clean(why))
 	}
-	return err
 }
 
 // readValue reads a value from a file, standard input or a terminal.

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,17 +75,18 @@ func (p *program) importSecrets(ctx context.Context, h *house, s vault.Source, a
 	if err != nil {
 		return err
 	}
-	fresh := 0
+	fresh, holders := 0, map[string]bool{}
 	for _, one := range old {
 		if !one.Kept {
 			fresh++
+			holders[one.Holder] = true
 		}
 	}
 	if err := p.showOld(old, asJSON); err != nil {
 		return err
 	}
-	if err := p.doubtHolder(ctx, h, s.Like.Holder); err != nil {
-		return err
+	for _, holder := range slices.Sorted(maps.Keys(holders)) {
+		p.doubtHolder(ctx, h, holder)
 	}
 	p.say("%s taken in, %d kept already", plural(fresh, "value"), len(old)-fresh)
 	p.say("hint: the values are still where they were: take out what is listed, and run this again with --check")

@@ -4,6 +4,7 @@ package ldapdir
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -144,6 +145,27 @@ func FuzzState(f *testing.F) {
 			t.Errorf("what was just remembered differs: %+v", again)
 		}
 	})
+}
+
+// Who waits while somebody signs in with the same password goes with their context, or when there was
+// time for an answer, and leaves nothing behind.
+func TestWaitForASignIn(t *testing.T) {
+	t.Parallel()
+	var l Lobby
+	one := l.want("a password")
+	one.taken <- struct{}{}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.signIn(gone, Server{Bind: "x", Timeout: time.Hour}, "a password", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("of nobody any more: %v", err)
+	}
+	if err := l.signIn(t.Context(), Server{Bind: "x", Timeout: time.Millisecond}, "a password", nil); !errors.Is(err, tallystick.ErrUnavailable) {
+		t.Errorf("after its time: %v", err)
+	}
+	l.forgo("a password", one, false)
+	if len(l.tried) > 0 || one.wanted != 0 {
+		t.Errorf("%+v is remembered, of which %d want one", l.tried, one.wanted)
+	}
 }
 
 // A directory that repeats a password does not have it printed, and its code stays.

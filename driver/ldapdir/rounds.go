@@ -126,7 +126,11 @@ func FindEach(ctx context.Context, servers []Server, now func() time.Time, sink 
 			case ctx.Err() != nil:
 				return ctx.Err()
 			}
-			miss := tallystick.Miss{Place: place(server), Error: Word(err), Detail: network.Clean(err.Error()), Seen: now()}
+			detail := err.Error()
+			if hint := tallystick.HintOf(err); hint != "" { // a miss has no other place for it
+				detail += ": " + hint
+			}
+			miss := tallystick.Miss{Place: place(server), Error: Word(err), Detail: network.Clean(detail), Seen: now()}
 			if err := sink.Missed(miss); err != nil {
 				return err
 			}

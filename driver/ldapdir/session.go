@@ -16,16 +16,23 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/driver/starttls"
 )
 
 // A Lobby makes sessions, and remembers in the memory of this process who was turned away with
-// which password: a second try with the same one could lock the account.
+// which password: a second try with the same one could lock the account. So one at a time signs in with
+// one password, and the others wait for what comes of it.
 type Lobby struct {
-	mu     sync.Mutex
-	turned map[string]bool // guarded by mu
+	mu    sync.Mutex
+	tried map[string]*attempt // guarded by mu; those that turn away, and those that somebody is at or waits for
+}
+
+// An attempt is a password of somebody, as Server.Attempt names it.
+type attempt struct {
+	taken  chan struct{} // holds one while somebody signs in with it
+	wanted int           // by how many, with who signs in; guarded by mu of the Lobby
+	turned bool          // guarded by mu of the Lobby
 }
 
 // maxTurned bounds what is remembered; who is behind it may be tried once more.
@@ -55,11 +62,8 @@ func (s Server) Attempt() string {
 
 // Dial signs in.
 func (l *Lobby) Dial(ctx context.Context, s Server) (*Session, error) {
-	attempt := s.Attempt()
-	l.mu.Lock()
-	turned := l.turned[attempt]
-	l.mu.Unlock()
-	if turned {
+	name := s.Attempt()
+	if l.turned(name) {
 		return nil, turnedAway(s)
 	}
 	conn, err := s.connect(ctx)
@@ -69,17 +73,69 @@ func (l *Lobby) Dial(ctx context.Context, s Server) (*Session, error) {
 	session := s.session(conn)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if err := s.signIn(session); err != nil {
+	if err := l.signIn(ctx, s, name, session); err != nil {
 		session.Close()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if errors.Is(err, ErrTurnedAway) {
-			l.remember(attempt)
-		}
 		return nil, err
 	}
 	return session, nil
+}
+
+func (l *Lobby) turned(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one := l.tried[name]
+	return one != nil && one.turned
+}
+
+// signIn signs in when nobody else does with the same password.
+func (l *Lobby) signIn(ctx context.Context, s Server, name string, session *Session) error {
+	if name == "" {
+		return s.signIn(session)
+	}
+	one := l.want(name)
+	wait, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	select {
+	case one.taken <- struct{}{}:
+	case <-wait.Done():
+		l.forgo(name, one, false)
+		return later(ctx, "couldn't sign in as "+network.Quote(s.Bind), errors.New("others do with the same password, and get no answer"))
+	}
+	err := turnedAway(s)
+	if !l.turned(name) {
+		err = s.signIn(session)
+	}
+	l.forgo(name, one, errors.Is(err, ErrTurnedAway))
+	<-one.taken
+	return err
+}
+
+func (l *Lobby) want(name string) *attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one := l.tried[name]
+	if one == nil {
+		if l.tried == nil || len(l.tried) >= maxTurned {
+			l.tried = map[string]*attempt{}
+		}
+		one = &attempt{taken: make(chan struct{}, 1)}
+		l.tried[name] = one
+	}
+	one.wanted++
+	return one
+}
+
+func (l *Lobby) forgo(name string, one *attempt, turned bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one.wanted--
+	one.turned = one.turned || turned
+	if one.wanted == 0 && !one.turned && l.tried[name] == one {
+		delete(l.tried, name)
+	}
 }
 
 // session speaks LDAP on a connection.
@@ -90,19 +146,10 @@ func (s Server) session(conn net.Conn) *Session {
 	return session
 }
 
-func (l *Lobby) remember(attempt string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.turned == nil || len(l.turned) >= maxTurned {
-		l.turned = map[string]bool{}
-	}
-	l.turned[attempt] = true
-}
-
 func turnedAway(s Server) error {
 	err := fmt.Errorf("couldn't sign in as %s: %w. It is not tried again before %s is written anew, so that the account is not locked",
 		network.Quote(s.Bind), ErrTurnedAway, s.PasswordFile)
-	return driver.Hint(err, "write the right password of "+network.Quote(s.Bind)+" to "+s.PasswordFile)
+	return tallystick.WithHint(err, "write the right password of "+network.Quote(s.Bind)+" to "+s.PasswordFile)
 }
 
 // connect reaches the server, in TLS wherever a password or a certificate is to be sent.
@@ -165,11 +212,12 @@ func later(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	said := fmt.Errorf("%w: %s: %s", tallystick.ErrUnavailable, doing, network.Clean(err.Error()))
 	const do = "give its roots in the option ca, and the name in its certificate in server-name"
 	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
-		return driver.Hint(fmt.Errorf("%w: %s: %s: %s", tallystick.ErrUnavailable, doing, do, network.Clean(err.Error())), do)
+		return tallystick.WithHint(said, do)
 	}
-	return fmt.Errorf("%w: %s: %s", tallystick.ErrUnavailable, doing, network.Clean(err.Error()))
+	return said
 }
 
 // ErrTooMany says that the directory gives no more entries than it has given: what was read is

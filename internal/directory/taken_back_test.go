@@ -5,6 +5,7 @@ package directory_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,18 +18,23 @@ import (
 	"github.com/tallystick/tallystick/internal/store"
 )
 
-// undoing answers as a directory that was written to, or that refused.
-type undoing struct{ refuses error }
+// undoing answers as a directory that was written to, or that refused, or that somebody else has
+// written to meanwhile.
+type undoing struct {
+	refuses error
+	hint    string // of what is said then
+	late    bool   // somebody else has taken it back meanwhile
+}
 
 func (u undoing) Undo(_ context.Context, r driver.UndoRequest) (driver.Undone, error) {
 	if r.Try {
 		return driver.Undone{Changed: true}, nil
 	}
-	return driver.Undone{Changed: true}, u.refuses
+	return driver.Undone{Changed: !u.late}, u.refuses
 }
 
 // takeBack records that the certificate of an account was removed, and takes that back.
-func takeBack(t *testing.T, db *store.DB, refuses error) *directory.Directory {
+func takeBack(t *testing.T, db *store.DB, u undoing) *directory.Directory {
 	t.Helper()
 	if _, err := db.AddSource(t.Context(), store.Source{Name: "domain", Kind: store.SourceDriver, Driver: "ad", Side: tallystick.SideRelying, Options: map[string]string{}}); err != nil {
 		t.Fatal(err)
@@ -39,9 +45,9 @@ func takeBack(t *testing.T, db *store.DB, refuses error) *directory.Directory {
 	removed.Values.Added, removed.Values.Removed = nil, removed.Values.Added
 	take(t, d, removed)
 	id := list(t, d, db)["domain"].ID
-	_, err := d.Undo(t.Context(), gate.Actor{Name: "ada", Role: gate.Admin}, id, false, func(store.Source) (any, error) { return undoing{refuses}, nil })
-	if !errors.Is(err, refuses) {
-		t.Fatal(err)
+	_, err := d.Undo(t.Context(), gate.Actor{Name: "ada", Role: gate.Admin}, id, false, func(store.Source) (any, error) { return u, nil })
+	if !errors.Is(err, u.refuses) || !strings.Contains(tallystick.HintOf(err), u.hint) {
+		t.Fatal(err, tallystick.HintOf(err))
 	}
 	return d
 }
@@ -64,7 +70,7 @@ func TestOnlyTheOppositeOfAChangeIsExpected(t *testing.T) {
 		"of another kind, logged": {func(c *tallystick.Change) { c.Values, c.Kind = nil, tallystick.ChangeTrustAdded }, false},
 	} {
 		embedded(t, func(t *testing.T, db *store.DB) {
-			d := takeBack(t, db, nil)
+			d := takeBack(t, db, undoing{})
 			back := ofAccount(noon.Add(time.Second))
 			back.ID, back.Source = "back", "back"
 			one.edit(&back)
@@ -79,15 +85,21 @@ func TestOnlyTheOppositeOfAChangeIsExpected(t *testing.T) {
 	}
 }
 
-// What the directory refused is expected no longer.
-func TestARefusedUndoIsNotExpected(t *testing.T) {
-	embedded(t, func(t *testing.T, db *store.DB) {
-		d := takeBack(t, db, tallystick.ErrDenied)
-		back := ofAccount(noon.Add(time.Second))
-		back.ID = "back"
-		take(t, d, back)
-		if diff := cmp.Diff([]string{"high change-credential-added " + back.Target}, findings(t, db)); diff != "" {
-			t.Error(diff)
-		}
-	})
+// What the directory refused is expected no longer, nor what somebody else has done before.
+func TestAnUndoThatWritesNothingIsNotExpected(t *testing.T) {
+	for name, u := range map[string]undoing{
+		"refused":                  {refuses: tallystick.ErrDenied, hint: "with write-bind and write-password-file"},
+		"refused, and it says why": {refuses: tallystick.WithHint(tallystick.ErrDenied, "write the right password to /x"), hint: "write the right password to /x"},
+		"done before":              {late: true},
+	} {
+		embedded(t, func(t *testing.T, db *store.DB) {
+			d := takeBack(t, db, u)
+			back := ofAccount(noon.Add(time.Second))
+			back.ID = "back"
+			take(t, d, back)
+			if diff := cmp.Diff([]string{"high change-credential-added " + back.Target}, findings(t, db)); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -19,7 +20,7 @@ const (
 	// undoTime is for how long the change that takes another one back is expected.
 	undoTime = 2 * time.Minute
 	// undoPatience is for how long a directory is asked: shorter than a server waits for its own
-	// answer, so that one that says nothing is told, too.
+	// answer, so that people are still told that the directory says nothing.
 	undoPatience = 45 * time.Second
 )
 
@@ -31,8 +32,8 @@ type Undone struct {
 
 // Undo takes a change back in the directory in which it was made, by the driver of the source
 // that saw it: the values that it added are taken away, those that it removed are put back, and
-// what others have changed since stays. With try it only looks and says what would be done. Open
-// makes the driver of a source ready. Who asked, and whether they may, is in the audit log before the
+// what others have changed since stays. With try it only looks and says what would be done. The
+// directory is asked for undoPatience at most. Open makes the driver of a source ready. Who asked, and whether they may, is in the audit log before the
 // directory is asked.
 //
 // That the very values go or come back is expected, so that it alarms nobody, until it fails or undoTime
@@ -40,17 +41,21 @@ type Undone struct {
 // its findings: who made it is still to be asked.
 func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bool, open func(store.Source) (any, error)) (Undone, error) {
 	c, err := d.DB.AccessChange(ctx, id)
+	object := strconv.FormatInt(id, 10)
+	if err == nil {
+		object += " of " + c.Target
+	}
+	if try {
+		object += ", only to look"
+	}
+	// Whether there is such a change is told to nobody who may not ask.
+	if err := d.Gate.Check(ctx, actor, gate.UndoChange, object); err != nil {
+		return Undone{}, err
+	}
 	if errors.Is(err, tallystick.ErrNotFound) {
 		err = problem.With(fmt.Errorf("there is no change %d: %w", id, tallystick.ErrNotFound), `"tally directory changes --json" shows the id of each`)
 	}
 	if err != nil {
-		return Undone{}, err
-	}
-	object := fmt.Sprintf("%d of %s", id, c.Target)
-	if try {
-		object += ", only to look"
-	}
-	if err := d.Gate.Check(ctx, actor, gate.UndoChange, object); err != nil {
 		return Undone{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, undoPatience)
@@ -72,7 +77,7 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 		return Undone{}, err
 	}
 	done, err := u.Undo(ctx, driver.UndoRequest{Values: *c.Values})
-	if err != nil { // whoever changes it now is somebody else, also when ctx has ended
+	if err != nil || !done.Changed { // whoever changes it now is somebody else, also when ctx has ended
 		err = errors.Join(err, d.DB.EndAccessExpectation(context.WithoutCancel(ctx), expected.ID))
 	}
 	done.Before = tried.Before
@@ -91,9 +96,11 @@ func Opener(list []driver.Driver) func(store.Source) (any, error) {
 	}
 }
 
-// answered says what to do about what a directory, or the way to it, has answered.
+// answered says what to do about what a directory, or the way to it, has answered, where the
+// driver does not.
 func answered(source string, err error) error {
 	switch {
+	case tallystick.HintOf(err) != "":
 	case errors.Is(err, tallystick.ErrDenied):
 		return problem.With(err, fmt.Sprintf("who signs in there may not do that: remove the source %q and add it again, with write-bind and write-password-file of somebody who may", source))
 	case errors.Is(err, tallystick.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

@@ -74,12 +74,14 @@ func (e *Engine) Run(ctx context.Context, failed func(error)) error {
 	survey, keys := true, true
 	for {
 		err := e.round(ctx, survey)
-		if err == nil && keys {
-			err = e.JudgeWrappings(ctx)
-		}
 		if err == nil {
-			survey, keys = false, false
-		} else if ctx.Err() == nil {
+			survey = false // whatever becomes of the keys
+			if keys {
+				err = e.JudgeWrappings(ctx)
+				keys = err != nil
+			}
+		}
+		if err != nil && ctx.Err() == nil {
 			failed(err)
 		}
 		select {

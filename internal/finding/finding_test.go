@@ -465,3 +465,32 @@ func TestAFailedSurveyIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A survey that is done is not done again because the wrapping keys cannot be read.
+func TestUnreadableKeysOweNoSurvey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tally.db")
+	db := storetest.Open(t, path)
+	synctest.Test(t, func(t *testing.T) {
+		now := noon
+		surveys, judged, failures := 0, 0, 0
+		all := []rule.Rule{
+			{Name: "survey", Survey: func(context.Context, rule.Estate, func(rule.Hit) error) error { surveys++; return nil }},
+			{Name: "key", Wrapping: func(rule.WrappingSubject) []rule.Hit { judged++; return nil }},
+		}
+		key := store.WrappingKey{ID: "file:9c01d2", Kind: "file", About: "a file", Parameters: "{}", Since: now}
+		if err := db.AddWrappingKey(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Exec(t, path, "ALTER TABLE wrapping_keys RENAME TO elsewhere")
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer stop()
+		_ = engine(t, db, &now, all...).Run(ctx, func(error) {
+			if failures++; failures == 3 {
+				storetest.Exec(t, path, "ALTER TABLE elsewhere RENAME TO wrapping_keys")
+			}
+		})
+		if surveys != 1 || failures != 3 || judged < 5 {
+			t.Errorf("%d surveys, %d failures, %d judgements of the key: want 1, 3 and one a minute", surveys, failures, judged)
+		}
+	})
+}

@@ -33,7 +33,7 @@ func (e *Engine) JudgeWrappings(ctx context.Context) error {
 		for _, s := range subjects {
 			for _, hit := range r.Wrapping(s) {
 				hit.Place = WrappingPlace(s.ID)
-				found = append(found, findingOf(r, "", hit, s.Now))
+				found = append(found, findingOf(r, "", hit, e.Now()))
 			}
 		}
 	}
@@ -56,7 +56,7 @@ func (e *Engine) wrappings(ctx context.Context) ([]rule.WrappingSubject, error) 
 	for i, key := range keys {
 		strength := custody.StrengthOf(key.WrappingKey, e.Now())
 		list[i] = rule.WrappingSubject{
-			ID: key.ID, Origin: strength.Origin, Weak: strength.Weak, Leaves: leaves(key.Kind), Kept: key.Kept(), Now: e.Now(),
+			ID: key.ID, Origin: strength.Origin, Weak: strength.Weak, Leaves: leaves(key.Kind), Kept: key.Kept(),
 		}
 		if key.Since.Before(since) {
 			list[i].Safer = safer

@@ -108,11 +108,8 @@ func Of(err error) Problem {
 		}
 	}
 	p.Detail = err.Error()
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok { // of With, or of a driver, which knows nothing of this package
-		p.Hint = h.Hint()
+	if hint := tallystick.HintOf(err); hint != "" {
+		p.Hint = hint
 	}
 	return p
 }
@@ -135,18 +132,4 @@ func (p Problem) Type() string {
 // With attaches to err what a person can do about it, in place of the hint of
 // its kind. The outermost hint wins. The text of the error stays as it is, and
 // so does what errors.Is says. Of nil it is nil.
-func With(err error, hint string) error {
-	if err == nil {
-		return nil
-	}
-	return &hinted{err, hint}
-}
-
-type hinted struct {
-	err  error
-	hint string
-}
-
-func (h *hinted) Error() string { return h.err.Error() }
-func (h *hinted) Unwrap() error { return h.err }
-func (h *hinted) Hint() string  { return h.hint }
+func With(err error, hint string) error { return tallystick.WithHint(err, hint) }

@@ -19,7 +19,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/driver"
 	"github.com/tallystick/tallystick/internal/problem"
 )
 
@@ -110,14 +109,14 @@ func TestHint(t *testing.T) {
 
 // What a driver says about its error is said in place of what is said of the kind.
 func TestHintOfADriver(t *testing.T) {
-	err := fmt.Errorf("couldn't look: %w", driver.Hint(fmt.Errorf("%w: the directory says no", tallystick.ErrDenied), "see the option bind"))
+	err := fmt.Errorf("couldn't look: %w", tallystick.WithHint(fmt.Errorf("%w: the directory says no", tallystick.ErrDenied), "see the option bind"))
 	if p := problem.Of(err); p.Hint != "see the option bind" || p.Kind != "not-allowed" || p.Detail != "couldn't look: not allowed: the directory says no" {
 		t.Errorf("%+v", p)
 	}
 	if p := problem.Of(problem.With(err, "outer")); p.Hint != "outer" {
 		t.Errorf("%+v", p)
 	}
-	if driver.Hint(nil, "x") != nil {
+	if tallystick.WithHint(nil, "x") != nil {
 		t.Error("there is an error")
 	}
 }

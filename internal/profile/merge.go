@@ -15,7 +15,7 @@ import (
 // was known by two names. It is the same for b and a, and changes neither.
 func Merge(a, b *rule.Profile) rule.Profile {
 	m := rule.Profile{
-		Uses: sum(a.Uses, b.Uses), Holder: mergeSides(a.Holder, b.Holder), Relying: mergeSides(a.Relying, b.Relying),
+		Uses: rule.Sum(a.Uses, b.Uses), Holder: mergeSides(a.Holder, b.Holder), Relying: mergeSides(a.Relying, b.Relying),
 		LastRefused: a.LastRefused, Pause: max(a.Pause, b.Pause), Forgotten: a.Forgotten || b.Forgotten,
 		Stays: mergeStays(a.Stays, b.Stays),
 	}
@@ -43,7 +43,7 @@ func spanOf(first, last, otherFirst, otherLast time.Time) (time.Time, time.Time)
 
 func mergeSides(a, b rule.SideUses) rule.SideUses {
 	a.First, a.Last = spanOf(a.First, a.Last, b.First, b.Last)
-	a.Uses = sum(a.Uses, b.Uses)
+	a.Uses = rule.Sum(a.Uses, b.Uses)
 	return a
 }
 
@@ -56,7 +56,7 @@ func mergeNetworks(m *rule.Profile, a, b []rule.Network) {
 			continue
 		}
 		span(&all[i].First, &all[i].Last, n.First, n.Last)
-		all[i].Uses = sum(all[i].Uses, n.Uses)
+		all[i].Uses = rule.Sum(all[i].Uses, n.Uses)
 	}
 	slices.SortFunc(all, func(a, b rule.Network) int {
 		if c := b.Last.Compare(a.Last); c != 0 {

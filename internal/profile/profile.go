@@ -18,7 +18,6 @@
 package profile
 
 import (
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,14 +40,14 @@ func Learn(p *rule.Profile, u *tallystick.Use) {
 		p.Pause = max(p.Pause, u.Time.Sub(p.Last))
 	}
 	span(&p.First, &p.Last, u.Time, until)
-	p.Uses = sum(p.Uses, count)
+	p.Uses = rule.Sum(p.Uses, count)
 	if u.Side != tallystick.SideRelying {
 		span(&p.Holder.First, &p.Holder.Last, u.Time, until)
-		p.Holder.Uses = sum(p.Holder.Uses, count)
+		p.Holder.Uses = rule.Sum(p.Holder.Uses, count)
 		return
 	}
 	span(&p.Relying.First, &p.Relying.Last, u.Time, until)
-	p.Relying.Uses = sum(p.Relying.Uses, count)
+	p.Relying.Uses = rule.Sum(p.Relying.Uses, count)
 	if u.Outcome == tallystick.OutcomeRefused && until.After(p.LastRefused) {
 		p.LastRefused = until
 	}
@@ -76,18 +75,10 @@ func span(first, last *time.Time, from, to time.Time) {
 	}
 }
 
-// sum adds counts that strangers wrote.
-func sum(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
-}
-
 func learnNetwork(p *rule.Profile, n rule.Network) {
 	if known := p.Network(n.Prefix); known != nil {
 		span(&known.First, &known.Last, n.First, n.Last)
-		known.Uses = sum(known.Uses, n.Uses)
+		known.Uses = rule.Sum(known.Uses, n.Uses)
 		return
 	}
 	if len(p.Networks) < rule.MaxNetworks {
@@ -112,7 +103,7 @@ func learnWay(p *rule.Profile, way rule.Way) {
 		if way.First.Before(known.First) {
 			known.First = way.First
 		}
-		known.Uses = sum(known.Uses, way.Uses)
+		known.Uses = rule.Sum(known.Uses, way.Uses)
 	} else if len(p.Ways) < rule.MaxWays {
 		way.Protocol, way.Method = strings.Clone(way.Protocol), strings.Clone(way.Method)
 		p.Ways = append(p.Ways, way)

@@ -94,7 +94,7 @@ func TestLearn(t *testing.T) {
 		},
 		Stays: []rule.Stay{{Prefix: v4, From: noon, To: noon.Add(time.Minute)}, {Prefix: v6, From: noon.Add(2 * time.Minute), To: noon.Add(4 * time.Minute)}},
 		Hours: []rule.Hour{hour},
-		Ways:  []rule.Way{{Protocol: "https", First: noon, Uses: 7}},
+		Ways:  []rule.Way{{Protocol: "https", First: noon, Uses: 6}}, // not the one that was refused
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

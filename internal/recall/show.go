@@ -29,6 +29,8 @@ type Status struct {
 	// Waiting are the holders that drains of entrusted secrets wait for, by name, as far as the first
 	// thousand of these drains tell.
 	Waiting []Waiting `json:"waiting_for,omitempty"`
+	// Idle are the targets of each phase that nobody works at.
+	Idle map[tallystick.Phase]int64 `json:"idle,omitempty" doc:"targets that nobody works at, by their phase: they wait for approval, the beginning, a gate, people or other phases, or the recall is over"`
 }
 
 // A Waiting is a holder that has not asked the vault for the new values of secrets yet.
@@ -91,6 +93,9 @@ func (e *Engine) Status(ctx context.Context, who gate.Actor, id int64) (Status, 
 		}
 	}
 	if s.Steps, err = e.DB.CountRecallSteps(ctx, id); err != nil {
+		return s, err
+	}
+	if s.Idle, err = e.idle(ctx, s); err != nil {
 		return s, err
 	}
 	s.Waiting, err = e.waitedFor(ctx, s)

@@ -249,6 +249,11 @@ func (t *taker) Close(m tallystick.ClosingMark) {
 func (t *taker) Change(c *tallystick.Change) {
 	k := *c
 	k.Source = t.source.Name
+	// Who takes a change back has these written into the directory. Only a driver has seen them there
+	// itself; a sender could make them up.
+	if t.source.Kind != store.SourceDriver {
+		k.Values = nil
+	}
 	t.at(k.Time)
 	t.changes = append(t.changes, k)
 }

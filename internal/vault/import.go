@@ -46,8 +46,9 @@ const maxImport = 64 << 20
 // An Old is a place that an entry was brought from.
 type Old struct {
 	Name
-	Where string `json:"where" doc:"what to clean"`
-	Kept  bool   `json:"kept" doc:"the vault had it before"`
+	Holder string `json:"holder,omitempty" doc:"whom it names as the holder"`
+	Where  string `json:"where" doc:"what to clean"`
+	Kept   bool   `json:"kept" doc:"the vault had it before"`
 }
 
 // read returns the entries of a source with a value. A file that is not there has none.
@@ -114,7 +115,7 @@ func (v *Vault) Import(ctx context.Context, actor gate.Actor, s Source) ([]Old, 
 		if err != nil {
 			return nil, err
 		}
-		if old[i] = (Old{e.Name, e.Origin, kept}); !kept {
+		if old[i] = (Old{e.Name, e.Holder, e.Origin, kept}); !kept {
 			fresh = append(fresh, e)
 		}
 	}
@@ -143,7 +144,7 @@ func (v *Vault) Left(ctx context.Context, actor gate.Actor, s Source) ([]Old, er
 			return nil, err
 		}
 		if kept {
-			left = append(left, Old{e.Name, e.Origin, true})
+			left = append(left, Old{e.Name, e.Holder, e.Origin, true})
 		}
 	}
 	return left, nil

@@ -80,11 +80,7 @@ func (s *Site) recallPage(r *http.Request) (*recallPage, error) {
 		StateWord: stateWord(one.State), Live: !one.State.Over(), Over: one.State.Over(), Stopped: one.State == tallystick.RecallStopped,
 		Wanted: status.Wanted, WantedBy: status.WantedBy, Needs: status.Needs, Budget: budgetWords(one.Waves),
 	}
-	waits, err := s.waits(r, status)
-	if err != nil {
-		return nil, err
-	}
-	p.count(status, waits)
+	p.count(status)
 	p.clock(s.Now())
 	p.buttons(r)
 	if p.Stragglers, p.MoreLeft, err = s.stragglers(r, status); err != nil {

@@ -37,9 +37,8 @@ type waveRow struct {
 	URL                 string
 }
 
-// count fills the columns, the waves and the sentence; waits are the targets of each phase that
-// nobody works at.
-func (p *recallPage) count(status recall.Status, waits map[tallystick.Phase]int64) {
+// count fills the columns, the waves and the sentence.
+func (p *recallPage) count(status recall.Status) {
 	by := map[string]int64{}
 	waves := map[int]*waveRow{}
 	for _, c := range status.Targets {
@@ -62,7 +61,7 @@ func (p *recallPage) count(status recall.Status, waits map[tallystick.Phase]int6
 	aside := by[tallystick.TargetSkipped] + by[tallystick.TargetUndone]
 	through := by[tallystick.TargetProven]
 	for _, phase := range slices.Backward(phasesOf(p.Recall)) {
-		c := phaseColumn{Title: phaseTitle(p.Recall, phase), All: p.All - aside, Through: through, At: by[string(phase)] - waits[phase], Waits: waits[phase]}
+		c := phaseColumn{Title: phaseTitle(p.Recall, phase), All: p.All - aside, Through: through, At: by[string(phase)] - status.Idle[phase], Waits: status.Idle[phase]}
 		c.URL = withParameter(p.Path+"/targets", "state", string(phase))
 		if c.All > 0 {
 			c.Percent = c.Through * 100 / c.All

@@ -33,7 +33,7 @@ func (s *Site) RecallEvidence(w http.ResponseWriter, r *http.Request) {
 	}
 	one := status.Recall
 	war := &recallPage{Recall: one, Path: recallPath(one.Name), Over: one.State.Over()}
-	war.count(status, nil) // who works at it is not for the evidence
+	war.count(status)
 	p := &recallEvidencePage{
 		frame: frame{Title: "Evidence of " + one.Name, Section: "recalls"}, Recall: one, Path: war.Path, Sentence: war.Sentence, Over: war.Over, Columns: war.Columns,
 		Key: s.Audit.VerifierKey(), File: EvidenceFile(one.Name),

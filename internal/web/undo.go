@@ -26,10 +26,16 @@ type undoPage struct {
 	Options   []string // of that source, "url=...": the server, and who signs in there; none is a secret
 	Known     bool     // the directory was asked, and the rest is what it says
 	Open      bool     // there is something to take back
-	Before    []undoValue
-	After     []undoValue
+	Before    undoList
+	After     undoList
 	Path      string
 	Back      string // the change in its list
+}
+
+// An undoList is the values of an attribute: those that change first, and how many more there are.
+type undoList struct {
+	Values []undoValue
+	More   int64
 }
 
 // An undoValue is a value of an attribute, as the driver shows it.
@@ -72,11 +78,11 @@ func (s *Site) UndoAccessChange(w http.ResponseWriter, r *http.Request) {
 		s.notUndone(w, r, p, err, "It is not known to be taken back. Look again.")
 		return
 	}
-	word := "taken-back"
-	if !undone.Changed {
-		word = "" // somebody else has done it
+	if undone.Changed {
+		done(w, r, p.Back, "taken-back")
+	} else {
+		done(w, r, p.Path, "") // somebody else has done it, which the page says
 	}
-	done(w, r, p.Path, word)
 }
 
 func (s *Site) undo(r *http.Request, p *undoPage, try bool) (directory.Undone, error) {
@@ -135,18 +141,22 @@ func (p *undoPage) fill(undone directory.Undone) {
 	if undone.DN != "" {
 		p.Object = undone.DN
 	}
-	p.Before, p.After = undoValuesOf(undone.Before, undone.Now, "taken away"), undoValuesOf(undone.Now, undone.Before, "put back")
+	p.Before, p.After = undoListOf(undone.Before, undone.Now, "taken away"), undoListOf(undone.Now, undone.Before, "put back")
 }
 
-// undoValuesOf marks those of some values that are not among the others, and has them first.
-func undoValuesOf(values, others []string, mark string) []undoValue {
+// undoListOf marks those of some values that are not among the others, and has them first.
+func undoListOf(values, others []string, mark string) undoList {
+	there := map[string]bool{} // of a group there may be thousands
+	for _, other := range others {
+		there[other] = true
+	}
 	var changed, same []undoValue
 	for _, value := range values {
-		if slices.Contains(others, value) {
+		if there[value] {
 			same = append(same, undoValue{clip(300, value), ""})
 		} else {
 			changed = append(changed, undoValue{clip(300, value), mark})
 		}
 	}
-	return head(undoValues, append(changed, same...))
+	return undoList{Values: head(undoValues, append(changed, same...)), More: int64(max(0, len(values)-undoValues))}
 }

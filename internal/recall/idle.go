@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package web
+package recall
 
 import (
-	"net/http"
+	"context"
+	"slices"
 
 	"github.com/tallystick/tallystick"
-	"github.com/tallystick/tallystick/internal/recall"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
-// waits counts the targets of each phase that nobody works at: all of a phase of which no step can be
-// taken up now, because the recall has not begun or is paused, or because they wait for other
+// idle counts the targets of each phase that nobody works at: all of a phase of which no step can be
+// taken up now, because the recall has not begun, is paused or is over, or because they wait for other
 // phases or for people; and those of later waves, for which a gate is shut.
-func (s *Site) waits(r *http.Request, status recall.Status) (map[tallystick.Phase]int64, error) {
+func (e *Engine) idle(ctx context.Context, s Status) (map[tallystick.Phase]int64, error) {
 	working := map[tallystick.Phase]bool{}
-	for _, c := range status.Steps {
-		if c.State == tallystick.StepRunning || c.State == tallystick.StepReady && status.State == tallystick.RecallRunning {
+	for _, c := range s.Steps {
+		if c.State == tallystick.StepRunning || c.State == tallystick.StepReady && s.State == tallystick.RecallRunning {
 			working[workOf(c.Act)] = true
 		}
 	}
 	// Of each phase one gate is ready at a time: those behind it wait for it.
-	gates, err := s.Recalls.DB.RecallSteps(r.Context(), status.ID, store.StepFilter{Act: tallystick.ActGate, State: tallystick.StepReady}, 0, len(tallystick.Phases()))
+	gates, err := e.DB.RecallSteps(ctx, s.ID, store.StepFilter{Act: tallystick.ActGate, State: tallystick.StepReady}, 0, len(tallystick.Phases()))
 	if err != nil {
 		return nil, err
 	}
@@ -33,14 +33,17 @@ func (s *Site) waits(r *http.Request, status recall.Status) (map[tallystick.Phas
 		}
 		open[phase] = gate.Wave
 	}
-	waits := map[tallystick.Phase]int64{}
-	for _, c := range status.Targets {
+	idle := map[tallystick.Phase]int64{}
+	for _, c := range s.Targets {
 		phase := tallystick.Phase(c.State)
+		if !slices.Contains(tallystick.Phases(), phase) {
+			continue // it is through, or fell out
+		}
 		if last, shut := open[phase]; !working[phase] || shut && c.Wave > last {
-			waits[phase] += c.Count
+			idle[phase] += c.Count
 		}
 	}
-	return waits, nil
+	return idle, nil
 }
 
 // workOf is the phase of what servers and agents do; "" is of gates and of people, which may
