@@ -4,7 +4,9 @@ package driver_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"html"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,10 +18,14 @@ import (
 // Secrets are taken out in each form in which a program quotes what it was given.
 func TestRedact(t *testing.T) {
 	t.Parallel()
-	const odd = "p/ss+wörd <\"1\"> \x00&\n"
+	const odd = "p/ss+wörd' <\"1\"> \x00&\n"
 	for name, form := range map[string]string{
 		"as it is": odd, "base64": base64.StdEncoding.EncodeToString([]byte(odd)), "base64 of URLs": base64.URLEncoding.EncodeToString([]byte(odd)),
-		"a query": url.QueryEscape(odd), "a path": url.PathEscape(odd), "Go": inside(strconv.Quote(odd)), "ASCII": inside(strconv.QuoteToASCII(odd)),
+		"base64 without padding": base64.RawStdEncoding.EncodeToString([]byte(odd)), "base64 of URLs without it": base64.RawURLEncoding.EncodeToString([]byte(odd)),
+		"hexadecimal": hex.EncodeToString([]byte(odd)), "in capitals": strings.ToUpper(hex.EncodeToString([]byte(odd))), "SQL": strings.ReplaceAll(odd, "'", "''"),
+		"HTML": html.EscapeString(odd), "HTML by name": strings.ReplaceAll(html.EscapeString(odd), "&#34;", "&quot;"),
+		"a query in small letters": strings.NewReplacer("%2F", "%2f", "%2B", "%2b", "%C3%B6", "%c3%b6", "%3C", "%3c", "%3E", "%3e", "%0A", "%0a").Replace(url.QueryEscape(odd)),
+		"a query":                  url.QueryEscape(odd), "a path": url.PathEscape(odd), "Go": inside(strconv.Quote(odd)), "ASCII": inside(strconv.QuoteToASCII(odd)),
 		"JSON": inside(jsonOf(t, odd)), "JSON without HTML": inside(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(jsonOf(t, odd))),
 	} {
 		if got := driver.Redact("no: '"+form+"' is wrong", driver.NewSecret("another"), driver.NewSecret(odd)); got != "no: '[redacted]' is wrong" {
@@ -38,6 +44,8 @@ func TestRedactOddSecrets(t *testing.T) {
 		{"nothing is taken out", "nothing is taken out", nil},
 		{"nothing is taken out", "nothing is taken out", []string{""}},
 		{"the passwords are pass and password", "the [redacted]s are [redacted] and [redacted]", []string{"pass", "password"}},
+		{"abcdefgh12345678zzzz, abcdefgh1234 and efgh12345678zzzz", "[redacted], [redacted] and [redacted]", []string{"abcdefgh1234", "efgh12345678zzzz"}},
+		{"aaaaaaaaaaab", "[redacted]b", []string{"aaaaaaaaaa"}},
 		{"who would guess ab from abc", "[redacted]", []string{"ab"}},
 		{"a short one that is not there", "a short one that is not there", []string{"xyz"}},
 		{"at MC4CAQAwBQYDK2VwBCIEIPpq, in a short line", "at [redacted], in a short line", []string{key}},
@@ -66,18 +74,19 @@ func jsonOf(t *testing.T, text string) string {
 	return string(written)
 }
 
-// FuzzRedact: what was redacted does not have the secret in it any more.
+// FuzzRedact: what was redacted does not have the secrets in it any more, which may overlap.
 func FuzzRedact(f *testing.F) {
-	f.Add("secret", "the secret is secret")
-	f.Add("a", "a")
-	f.Add("line one is long\nline two is long\n", "line two is long")
-	f.Fuzz(func(t *testing.T, text, said string) {
-		if text == "" || strings.Contains(driver.Secret{}.String(), text) {
-			return
-		}
-		got := driver.Redact(said, driver.NewSecret(text))
-		if strings.Contains(got, text) && !strings.ContainsAny(text, "[]") {
-			t.Errorf("%q is in %q", text, got)
+	f.Add("secret", "secretary", "the secret is secretary")
+	f.Add("a", "b", "a")
+	f.Add("abcdef", "defghi", "abcdefghi")
+	f.Add("line one is long\nline two is long\n", "", "line two is long")
+	f.Fuzz(func(t *testing.T, one, other, said string) {
+		got := driver.Redact(said, driver.NewSecret(one), driver.NewSecret(other))
+		for _, text := range []string{one, other} {
+			ours := strings.Contains(driver.Secret{}.String(), text) || strings.ContainsAny(text, "[]")
+			if strings.Contains(got, text) && !ours {
+				t.Errorf("%q is in %q", text, got)
+			}
 		}
 	})
 }

@@ -4,8 +4,6 @@ package driver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/tallystick/tallystick"
@@ -36,8 +34,8 @@ type Rotator interface {
 	// a count of wrong ones goes back to none. Where New does not get in, Old is not tried: that
 	// would be two wrong ones; and unless nobody counts (MayTry -1) nothing is tried at the
 	// addresses behind it either. What is not tried is OutcomeFailed and says why. What came of New
-	// is told once, as the last try of it came out; Used is told of the first. Package trying does
-	// all of that.
+	// is returned once, as the last try of it came out; Used is told of each that was answered.
+	// Package trying does all of that.
 	TestSecret(ctx context.Context, request SecretRequest) (Tested, error)
 }
 
@@ -54,7 +52,9 @@ type AccountRequest struct {
 	Host    Host
 	Account string // as people have entrusted it: a DN, a user, a role
 	Now     func() time.Time
-	// Used is told of each sign-in that the driver makes; it may be nil (see LookRequest).
+	// Used is told of each sign-in that the driver makes, by the names that the log of the other side
+	// has for it (see LookRequest); of one without names, whoever is told knows them or nobody does. It
+	// may be nil.
 	Used func(tallystick.Use)
 }
 
@@ -136,21 +136,4 @@ type SupplyRequest struct {
 	Old     Secret // that it has now; for files where nothing else tells entries apart
 	New     Secret
 	Now     func() time.Time
-}
-
-// Unsettled makes an error of what failed after something was written. ErrInvalid, ErrDenied and
-// ErrNotFound say that nothing was, and would be the end of it. So of one of those the words are
-// kept, and it is ErrUnavailable: the next call goes on. ErrDamaged stays.
-func Unsettled(err error) error {
-	for _, kind := range []error{tallystick.ErrInvalid, tallystick.ErrDenied, tallystick.ErrNotFound} {
-		if !errors.Is(err, kind) {
-			continue
-		}
-		now := tallystick.ErrUnavailable
-		if errors.Is(err, tallystick.ErrDamaged) {
-			now = tallystick.ErrDamaged
-		}
-		return fmt.Errorf("%w: it is written, and not all is done: %s", now, err)
-	}
-	return err
 }

@@ -36,8 +36,8 @@ type RotatorCase struct {
 	// Down cuts the system off and Up brings it back, where there is no Relay; both may be nil.
 	Down, Up func(t *testing.T)
 
-	// Another makes a case of its own, whose Relay or FaultyHost cuts off nobody else, so that what
-	// fails goes on at once. It may stand before another system. nil: one after the other.
+	// Another makes a case with a Relay or FaultyHost of its own, so that the tests that cut things off
+	// run in parallel; nil: they run one after the other.
 	Another func(t *testing.T) RotatorCase
 
 	// Fresh makes an account that was in no test before, and returns its name and its secret. It is
@@ -260,10 +260,23 @@ func (r *rotation) test(t *testing.T, tryOld bool) driver.Tested {
 	t.Helper()
 	request := r.request(t)
 	request.TryOld = tryOld
+	told := map[tallystick.Outcome]int{}
+	request.Used = func(u tallystick.Use) {
+		r.says(t, u, nil)
+		told[u.Outcome]++
+	}
 	tested, err := r.Rotator.TestSecret(t.Context(), request)
 	r.says(t, tested, err)
 	if err != nil {
 		t.Fatalf("test: %v", err)
+	}
+	answered := map[string]int{}
+	for _, a := range slices.Concat(tested.Old, tested.New) {
+		answered[a.Outcome]++
+	}
+	// Of a New that was tried twice both are told, and there is one attempt.
+	if told[tallystick.OutcomeSuccess] < answered[driver.OutcomeAccepted] || told[tallystick.OutcomeRefused] < answered[driver.OutcomeRefused] {
+		t.Errorf("of sign-ins %v are told, and there are attempts %v", told, answered)
 	}
 	r.attempts(t, tested.New)
 	if !tryOld {

@@ -163,9 +163,10 @@ type Answer struct {
 	IDs tallystick.UseIDs
 }
 
-// Read reads an answer. One that is neither a token nor an error of RFC 6749 has neither
-// Token nor Error.
-func Read(header http.Header, body []byte) Answer {
+// Read reads an answer, and takes out of all that is shown of it the secrets that were sent, which the
+// other side may repeat. One that is neither a token nor an error of RFC 6749 has neither Token nor
+// Error.
+func Read(header http.Header, body []byte, sent ...driver.Secret) Answer {
 	var said struct {
 		Token       string `json:"access_token"`
 		Type        string `json:"token_type"`
@@ -179,13 +180,15 @@ func Read(header http.Header, body []byte) Answer {
 	if json.Unmarshal(body, &said) != nil {
 		return Answer{}
 	}
-	answer := Answer{Error: network.Clean(said.Error), Codes: said.Codes, Description: firstLine(said.Description)}
-	answer.IDs.Request = network.Clean(cmp.Or(header.Get("x-ms-request-id"), said.Trace))
-	answer.IDs.Correlation = network.Clean(said.Correlation)
+	redact := driver.Redactor(sent...)
+	clean := func(text string) string { return network.Clean(redact(text)) } // of half a secret it knows nothing
+	answer := Answer{Error: clean(said.Error), Codes: said.Codes, Description: firstLine(redact(said.Description))}
+	answer.IDs.Request = clean(cmp.Or(header.Get("x-ms-request-id"), said.Trace))
+	answer.IDs.Correlation = clean(said.Correlation)
 	if said.Token == "" || answer.Error != "" || !strings.EqualFold(cmp.Or(said.Type, "Bearer"), "Bearer") {
 		return answer
 	}
-	answer.Token, answer.IDs.UTI = driver.NewSecret(said.Token), network.Clean(tokenName(said.Token))
+	answer.Token, answer.IDs.UTI = driver.NewSecret(said.Token), clean(tokenName(said.Token))
 	var seconds float64
 	if _, err := fmt.Sscan(fmt.Sprint(said.Expires), &seconds); err == nil && seconds > 0 {
 		answer.Expires = time.Duration(min(seconds, 7*24*3600)) * time.Second

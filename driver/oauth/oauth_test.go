@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,6 +125,27 @@ func TestRefusals(t *testing.T) {
 		if strings.Contains(answer.String(), "a.b.c") || strings.Contains(answer.String(), "Trace") {
 			t.Errorf("%s", answer)
 		}
+	}
+}
+
+// What is shown of an answer has none of what was sent, also where it is cut in the middle of that.
+func TestWhatWasSentIsNotShown(t *testing.T) {
+	t.Parallel()
+	const secret = "THESECRET-0123456789abcdefghij"
+	long := strings.Repeat("x", 285) + " " + secret + " is wrong" // which is cut at 300 bytes
+	for name, answer := range map[string]string{
+		"the description": `{"error":"invalid_client","error_description":"` + long + `"}`, "the error": `{"error":"` + long + `"}`,
+		"the trace": `{"error":"x","trace_id":"` + long + `"}`, "the correlation": `{"error":"x","correlation_id":"` + long + `"}`,
+		"the name of a token": `{"access_token":"x.` + base64.RawURLEncoding.EncodeToString([]byte(`{"uti":"`+long+`"}`)) + `.x"}`,
+	} {
+		a := oauth.Read(http.Header{}, []byte(answer), driver.NewSecret(secret))
+		if said := fmt.Sprint(a, a.IDs); strings.Contains(said, secret[:4]) || !strings.Contains(said, "xxx") {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+	header := http.Header{"X-Ms-Request-Id": {long}}
+	if got := oauth.Read(header, []byte(`{"error":"x"}`), driver.NewSecret(secret)).IDs.Request; strings.Contains(got, secret[:4]) || got == "" {
+		t.Errorf("the request: %s", got)
 	}
 }
 

@@ -110,16 +110,20 @@ func (c Client) Join(ctx context.Context, t *trying.Trial, user string, listener
 			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
 				return c.Try(ctx, l, address, user, secret), ctx.Err()
 			},
-			Tell: func(attempt driver.Attempt) { Tell(t.Request, user, attempt) },
+			Tell: func(_ driver.Secret, attempt driver.Attempt) {
+				trying.Tell(t.Request, []string{tallystick.NormalName("account:mail/" + user)}, party(l.Protocol), attempt)
+			},
 		}
 	})
 }
 
-// Tell takes down a sign-in that is in no attempt of a driver.Tested, under the name that the log of a mail
-// server has for the account.
-func Tell(request driver.SecretRequest, user string, attempt driver.Attempt) {
-	party := strings.TrimSuffix(attempt.Listener.Protocol, "s") + ":" + attempt.Address
-	trying.Tell(request, []string{tallystick.NormalName("account:mail/" + user)}, party, attempt)
+// party is a server as its log has it. Postfix writes the name of its machine, and Dovecot the address
+// at which it was reached.
+func party(protocol string) string {
+	if protocol == "submission" {
+		protocol = "smtp"
+	}
+	return strings.TrimSuffix(protocol, "s") + ":"
 }
 
 // carried says whether SASL PLAIN has room for a name and a password: it has none for a NUL.

@@ -67,8 +67,8 @@ func TestEveryProtocol(t *testing.T) {
 			}
 			outcomes(t, tested.Old, driver.OutcomeRefused, listeners)
 			outcomes(t, tested.New, driver.OutcomeAccepted, listeners)
-			if told != len(listeners) {
-				t.Errorf("%d sign-ins are told of that are in no attempt, want %d", told, len(listeners))
+			if told != 3*len(listeners) {
+				t.Errorf("%d sign-ins are told of, want 3 at each of %d", told, len(listeners))
 			}
 			if served := tested.New[0].Served; slices.ContainsFunc(tested.New[:4], func(a driver.Attempt) bool { return a.Served != served || served == "" }) {
 				t.Errorf("Dovecot shows one certificate, and several are told: %+v", tested.New[:4])

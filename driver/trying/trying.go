@@ -2,9 +2,11 @@
 
 // Package trying tries the two secrets of an account in the order that
 // driver.Rotator.TestSecret promises: New, then Old, then New again, at one address after the
-// other. So no two wrong secrets come in a row, and no account is locked out by a try.
+// other. Where somebody counts, no two wrong ones come in a row, so that no account is locked out by
+// a try.
 //
-// A driver brings how one sign-in is made, and what is counted against the account.
+// A driver brings how one sign-in is made and by what name the other side writes it down, and what is
+// counted against the account. Every sign-in that was answered is told, once.
 package trying
 
 import (
@@ -21,11 +23,11 @@ import (
 type Trial struct {
 	driver.Tested
 	Request driver.SecretRequest
-	// Counts says that somebody may count wrong ones: once New was not let in, nothing more is
-	// tried anywhere. Where nobody does, New is tried at each address.
+	// Counts says that somebody may count wrong ones at the addresses that follow: once New was not
+	// let in, nothing more is tried there, wherever that was. Where nobody does, New is tried at each.
 	Counts bool
 
-	stopped bool // New was not let in, and is counted
+	wrong bool // New was not let in at the address before
 }
 
 // A Spot is one address at which secrets are tried.
@@ -37,9 +39,9 @@ type Spot struct {
 	// MayTry is asked before each try that may be wrong. An error is why none is made here now;
 	// nil is for systems that do not count.
 	MayTry func(ctx context.Context) error
-	// Tell takes down a New that was let in and is in no attempt, because it is tried again; nil
-	// is for a Try that does so itself.
-	Tell func(driver.Attempt)
+	// Tell takes down, by the function of that name, what came of a try of a secret; nil is for a Try
+	// that does so itself.
+	Tell func(secret driver.Secret, attempt driver.Attempt)
 	// Forget has somebody else forget that Old was wrong, after all that is tried here, and says
 	// whether that went well. It is for those who count and are not asked about New each time;
 	// it may be nil.
@@ -48,29 +50,21 @@ type Spot struct {
 
 // At tries at one address.
 func (t *Trial) At(ctx context.Context, s Spot) error {
-	next, err := t.try(ctx, s, t.Request.New, t.stopped)
+	next, err := t.try(ctx, s, t.Request.New, t.Counts && t.wrong)
 	right := err == nil && next.Outcome == driver.OutcomeAccepted
 	if t.Request.TryOld && err == nil {
 		var old driver.Attempt
 		old, err = t.try(ctx, s, t.Request.Old, !right)
 		t.Old = append(t.Old, old)
 		if right && err == nil {
-			next, right, err = s.again(ctx, next, t.Request.New)
+			next, err = s.enter(ctx, t.Request.New)
+			forgot := s.Forget == nil || s.Forget(ctx)
+			right = forgot && err == nil && next.Outcome == driver.OutcomeAccepted
 		}
 	}
 	t.New = append(t.New, next)
-	t.stopped = t.Counts && !right
+	t.wrong = !right
 	return err
-}
-
-// again tries New after Old, in place of the first try.
-func (s Spot) again(ctx context.Context, first driver.Attempt, secret driver.Secret) (next driver.Attempt, right bool, err error) {
-	if s.Tell != nil {
-		s.Tell(first)
-	}
-	next, err = s.Try(ctx, secret)
-	forgot := s.Forget == nil || s.Forget(ctx)
-	return next, forgot && err == nil && next.Outcome == driver.OutcomeAccepted, err
 }
 
 // try tries what may be wrong, unless another one was wrong before it.
@@ -83,7 +77,16 @@ func (t *Trial) try(ctx context.Context, s Spot, secret driver.Secret, spared bo
 			return t.untried(s.Listener, s.Address, "not tried: "+err.Error()), ctx.Err()
 		}
 	}
-	return s.Try(ctx, secret)
+	return s.enter(ctx, secret)
+}
+
+// enter tries, and tells of it.
+func (s Spot) enter(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
+	attempt, err := s.Try(ctx, secret)
+	if s.Tell != nil {
+		s.Tell(secret, attempt)
+	}
+	return attempt, err
 }
 
 // Unfound says of a listener that its addresses are not known, so that nothing was tried there. The
@@ -120,9 +123,10 @@ func (t *Trial) Everywhere(ctx context.Context, h driver.Host, listeners []drive
 	return ctx.Err()
 }
 
-// Tell takes down a sign-in that is in no attempt of a driver.Tested, under the names that the log of
-// the other side has for the account, so that nobody takes it for a thief's. One that came to
-// nothing is in no log.
+// Tell takes down a sign-in, so that nobody takes it for a thief's. One that came to nothing is in
+// no log. Names are those that the log of the other side has for the account; of none, whoever
+// is told has to know them. Party is which server that log is of: "kind:" alone matches any server of
+// the kind, and is for logs that call the server by a name or an address of its own; "" is not known.
 func Tell(request driver.SecretRequest, names []string, party string, attempt driver.Attempt) {
 	outcome := map[string]tallystick.Outcome{driver.OutcomeAccepted: tallystick.OutcomeSuccess, driver.OutcomeRefused: tallystick.OutcomeRefused}[attempt.Outcome]
 	if request.Used == nil || outcome == "" {

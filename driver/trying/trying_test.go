@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -19,17 +20,18 @@ import (
 	"github.com/tallystick/tallystick/driver/trying"
 )
 
-// A scene is what happens in one trial, told in the order in which it happens.
+// A scene is what happens in one trial, in the order in which it happens.
 type scene struct {
 	lets  []string // address and secret
 	ends  string   // at which of them the caller goes away
 	bars  string   // the address at which no try is to be had
-	told  []string
+	did   []string
+	told  []string // of tries
 	stop  context.CancelFunc
 	trial trying.Trial
 }
 
-func (s *scene) say(words ...string) { s.told = append(s.told, strings.Join(words, " ")) }
+func (s *scene) say(words ...string) { s.did = append(s.did, strings.Join(words, " ")) }
 
 func (s *scene) spot(l driver.Listener, address string) trying.Spot {
 	return trying.Spot{
@@ -53,7 +55,7 @@ func (s *scene) spot(l driver.Listener, address string) trying.Spot {
 			s.say("may")
 			return nil
 		},
-		Tell: func(a driver.Attempt) { s.say("told", a.Outcome) },
+		Tell: func(secret driver.Secret, a driver.Attempt) { s.told = append(s.told, secret.Reveal()+" "+a.Outcome) },
 	}
 }
 
@@ -74,21 +76,21 @@ func TestOrder(t *testing.T) {
 	for name, row := range map[string]struct {
 		scene    scene
 		old, new string
-		told     []string
+		did      []string
 	}{
 		"both at once": {scene{lets: append([]string{one + " old"}, both...)}, "accepted refused", "accepted accepted", []string{
-			"may", "new accepted", "may", "old accepted", "told accepted", "new accepted",
-			"may", "new accepted", "may", "old refused", "told accepted", "new accepted",
+			"may", "new accepted", "may", "old accepted", "new accepted",
+			"may", "new accepted", "may", "old refused", "new accepted",
 		}},
 		"a wrong new one is counted": {scene{lets: []string{two + " new"}, trial: trying.Trial{Counts: true}}, "failed failed", "refused failed", []string{
 			"may", "new refused",
 		}},
 		"a wrong new one is not counted": {scene{lets: []string{two + " new"}}, "failed refused", "refused accepted", []string{
-			"may", "new refused", "may", "new accepted", "may", "old refused", "told accepted", "new accepted",
+			"may", "new refused", "may", "new accepted", "may", "old refused", "new accepted",
 		}},
 		"no room at the first": {scene{lets: both, bars: one, trial: trying.Trial{Counts: true}}, "failed failed", "failed failed", nil},
 		"no room at the second": {scene{lets: both, bars: two, trial: trying.Trial{Counts: true}}, "refused failed", "accepted failed", []string{
-			"may", "new accepted", "may", "old refused", "told accepted", "new accepted",
+			"may", "new accepted", "may", "old refused", "new accepted",
 		}},
 		"the caller goes with a wrong one": {scene{lets: both, ends: one + " old"}, "refused", "accepted", []string{
 			"may", "new accepted", "may", "old refused",
@@ -108,8 +110,12 @@ func TestOrder(t *testing.T) {
 			if d := cmp.Diff([]string{row.old, row.new}, []string{outcomes(s.trial.Old), outcomes(s.trial.New)}); d != "" {
 				t.Errorf("of Old and of New:\n%s", d)
 			}
-			if d := cmp.Diff(row.told, s.told); d != "" {
+			if d := cmp.Diff(row.did, s.did); d != "" {
 				t.Error(d)
+			}
+			tries := slices.DeleteFunc(slices.Clone(s.did), func(what string) bool { return what == "may" })
+			if d := cmp.Diff(tries, s.told, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("what is told of tries:\n%s", d)
 			}
 			for _, a := range slices.Concat(s.trial.Old, s.trial.New) {
 				if a.Outcome == driver.OutcomeFailed && (!strings.HasPrefix(a.Answer, "not tried: ") || a.Way != driver.WayFresh || a.At.IsZero()) {
@@ -117,6 +123,32 @@ func TestOrder(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where somebody counts at addresses behind some at which nobody does, none is tried there after a New that
+// was wrong just before.
+func TestCountedLater(t *testing.T) {
+	t.Parallel()
+	const first, second, mail = "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:25"
+	for name, row := range map[string]struct {
+		lets []string
+		want string
+	}{
+		"wrong everywhere":   {nil, "refused refused failed"},
+		"wrong at the last":  {[]string{first + " new", mail + " new"}, "accepted refused failed"},
+		"wrong at the first": {[]string{second + " new", mail + " new"}, "refused accepted accepted"},
+	} {
+		s := scene{lets: row.lets}
+		s.trial.Request = driver.SecretRequest{Old: driver.NewSecret("old"), New: driver.NewSecret("new"), TryOld: true, Now: time.Now}
+		err := s.trial.Everywhere(t.Context(), host.Local(), []driver.Listener{{Address: first}, {Address: second}}, s.spot)
+		if err == nil {
+			s.trial.Counts = true
+			err = s.trial.Everywhere(t.Context(), host.Local(), []driver.Listener{{Address: mail}}, s.spot)
+		}
+		if got := outcomes(s.trial.New); err != nil || got != row.want {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, row.want)
+		}
 	}
 }
 
@@ -152,7 +184,7 @@ func TestUnfound(t *testing.T) {
 	}
 }
 
-// What is in no attempt is told as a use, but for what came to nothing.
+// A try is told as a use, but for what came to nothing.
 func TestTell(t *testing.T) {
 	t.Parallel()
 	var told []string

@@ -199,7 +199,8 @@ func (a *rotating) forgive(ctx context.Context, right driver.Secret) {
 	}
 }
 
-// tell says that this driver has signed in, so that nobody takes it for a thief.
+// tell says that this driver has signed in. Windows writes down on which machine, and not by which
+// protocol.
 func (a *rotating) tell(attempt driver.Attempt) { trying.Tell(a.request, a.names, "", attempt) }
 
 // reset sets a password, signed in as somebody who may.

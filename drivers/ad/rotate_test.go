@@ -20,6 +20,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/adbytes"
 	"github.com/tallystick/tallystick/driver/drivertest"
 	"github.com/tallystick/tallystick/drivers/ad"
 	"github.com/tallystick/tallystick/internal/lab"
@@ -118,11 +119,13 @@ func (e *estate) rotatorCase(t *testing.T, r *ad.AD) drivertest.RotatorCase {
 // One domain controller serves all rotations that leave the old password for an hour.
 func TestRotate(t *testing.T) {
 	t.Parallel()
-	e := newRotated(t, anHour)
+	log := filepath.Join(t.TempDir(), "audit.json")
+	e := newRotated(t, anHour, "log level = 1 auth_json_audit:5@"+log)
 	relay := drivertest.NewRelay(t, e.samba.LDAPS)
 	c := e.rotatorCase(t, e.rotator(t, map[string]string{"url": "ldaps://" + relay.Address}))
 	c.Relay = relay
 	t.Run("suite", func(t *testing.T) { drivertest.Rotator(t, c) })
+	t.Run("told", func(t *testing.T) { e.told(t, log) })
 	t.Run("names", e.names)
 	t.Run("barred", e.barred)
 	t.Run("own policy", e.ownPolicy)
@@ -131,7 +134,7 @@ func TestRotate(t *testing.T) {
 	t.Run("other ways", e.otherWays)
 	t.Run("without a KDC", e.withoutKDC)
 	t.Run("own change", e.ownChange)
-	t.Run("a drop wants the new one", e.dropWantsTheNewOne)
+	t.Run("a drop leaves theirs", e.dropLeavesTheirs)
 	t.Run("no second wrong one", e.noSecondWrong)
 	t.Run("administrators", e.administrators)
 	t.Run("nothing over plain LDAP", e.plain)
@@ -190,8 +193,8 @@ func (r turn) outcomes(t *testing.T, old, fresh string) driver.Tested {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if told != len(tested.New) {
-		t.Errorf("%d sign-ins are told of that are in no attempt, want one for each of %d", told, len(tested.New))
+	if told != 2*len(tested.New)+len(tested.Old) {
+		t.Errorf("%d sign-ins are told of, want New twice and Old once at each of %d", told, len(tested.New))
 	}
 	words := func(attempts []driver.Attempt) string {
 		var words []string
@@ -436,16 +439,27 @@ func (e *estate) ownChange(t *testing.T) {
 	}
 }
 
-// dropWantsTheNewOne drops nothing where nobody has set the new password yet, or somebody has set
-// another one since: a reset would put it in the place of theirs.
-func (e *estate) dropWantsTheNewOne(t *testing.T) {
-	name, right := e.fresh(t)
-	turn := e.turn(t, e.rotator(t, nil), name)
-	if _, err := turn.DropSecret(t.Context(), turn.SecretRequest); !errors.Is(err, tallystick.ErrConflict) {
-		t.Errorf("%v, want ErrConflict", err)
-	}
-	if !e.signsIn(t, name, right) || e.signsIn(t, name, turn.New) {
-		t.Error("its password is another one")
+// dropLeavesTheirs drops nothing where an administrator has set another password since: a reset would
+// put New in the place of theirs. After one of theirs New gets in for a while as the password before it,
+// and after two no more.
+func (e *estate) dropLeavesTheirs(t *testing.T) {
+	for resets, want := range map[int]error{1: nil, 2: tallystick.ErrConflict} {
+		name, _ := e.fresh(t)
+		turn := e.turn(t, e.rotator(t, nil), name)
+		if _, err := turn.SetSecret(t.Context(), turn.SecretRequest); err != nil {
+			t.Fatal(err)
+		}
+		var theirs driver.Secret
+		for range resets {
+			theirs = driver.NewSecret("Zz9" + rand.Text())
+			e.modify(t, name, func(r *ldap.ModifyRequest) { r.Replace("unicodePwd", []string{adbytes.UnicodePwd(theirs.Reveal())}) })
+		}
+		if dropped, err := turn.DropSecret(t.Context(), turn.SecretRequest); !errors.Is(err, want) || dropped.Changed.Changed {
+			t.Errorf("after %d resets: %+v, %v, want %v", resets, dropped, err, want)
+		}
+		if !e.signsIn(t, name, theirs) || e.signsIn(t, name, turn.Old) || e.signsIn(t, name, turn.New) != (want == nil) {
+			t.Errorf("after %d resets others get in than before the drop", resets)
+		}
 	}
 }
 

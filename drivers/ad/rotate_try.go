@@ -33,7 +33,8 @@ func (d *AD) TestSecret(ctx context.Context, request driver.SecretRequest) (driv
 	t := trying.Trial{Request: request, Counts: true}
 	for i, l := range a.Listeners {
 		err = t.At(ctx, trying.Spot{
-			Listener: l, Address: l.Address, MayTry: r.mayTry, Tell: r.tell,
+			Listener: l, Address: l.Address, MayTry: r.mayTry,
+			Tell: func(_ driver.Secret, attempt driver.Attempt) { r.tell(attempt) },
 			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
 				return r.enterAt(ctx, i, secret)
 			},

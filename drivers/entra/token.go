@@ -126,8 +126,7 @@ func (c *client) ask(ctx context.Context) (status int, wait time.Duration, answe
 	if err != nil {
 		return 0, 0, answer, c.unread(ctx, err)
 	}
-	answer = oauth.Read(response.Header, text)
-	answer.Error, answer.Description = driver.Redact(answer.Error, c.secret), driver.Redact(answer.Description, c.secret)
+	answer = oauth.Read(response.Header, text, c.secret)
 	answer.IDs.Correlation = correlation
 	c.tell(ctx, response.StatusCode, answer)
 	return response.StatusCode, retryAfter(response.Header, c.now()), answer, nil

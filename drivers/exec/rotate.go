@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/trying"
 )
 
 // An account is a driver.Account in the words of the protocol.
@@ -157,6 +158,9 @@ func (d *Door) TestSecret(ctx context.Context, r driver.SecretRequest) (driver.T
 	var tested driver.Tested
 	if tested.Old, err = attempts(a.Old, r.Now); err == nil {
 		tested.New, err = attempts(a.New, r.Now)
+	}
+	for _, attempt := range slices.Concat(tested.Old, tested.New) {
+		trying.Tell(r, nil, "", attempt) // the program does not say how the log of its system names the account
 	}
 	return tested, err
 }

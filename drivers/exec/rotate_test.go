@@ -173,8 +173,13 @@ func TestTextAndSupply(t *testing.T) {
 	if _, err := door.DropSecret(t.Context(), request); err != nil {
 		t.Error(err)
 	}
+	var told []tallystick.Use
+	request.Used = func(u tallystick.Use) { told = append(told, u) }
 	if tested, err := door.TestSecret(t.Context(), request); err != nil || tested.Old[0].Outcome != driver.OutcomeRefused || tested.New[0].Outcome != driver.OutcomeAccepted {
 		t.Errorf("%+v, %v", tested, err)
+	}
+	if len(told) != 2 || told[0].Outcome != tallystick.OutcomeRefused || told[1].Outcome != tallystick.OutcomeSuccess || len(told[0].Credential) > 0 {
+		t.Errorf("told is %+v", told)
 	}
 	supply := driver.SupplyRequest{Host: host.Local(), System: "erp", Account: "app", Old: old, New: request.New, Now: time.Now}
 	for _, want := range []bool{true, false} {

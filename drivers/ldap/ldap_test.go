@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,6 +235,51 @@ func (e *estate) turnedAway(t *testing.T) {
 	if tries != 1 {
 		t.Errorf("it was tried %d times", tries)
 	}
+}
+
+// TestTurnedAwayAtOnce has several sign in at the same time with a password that the directory does not
+// take: one of them does. It may have been right before.
+func TestTurnedAwayAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newRotation(t, mayWrite)
+	e.add(t, e.dn("bound"), "first password")
+	e.add(t, e.dn("svc"), oldText)
+	opener := ldap.Driver() // of one process
+	atOnce := func(file string, want error) {
+		t.Helper()
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				opened, err := opener.Open(e.options(map[string]string{"bind": e.dn("bound"), "password-file": file}))
+				if err == nil {
+					_, err = opened.(driver.Rotator).LookAccount(t.Context(), driver.AccountRequest{Account: e.dn("svc"), Now: time.Now})
+				}
+				if !errors.Is(err, want) {
+					t.Errorf("%v, want %v", err, want)
+				}
+			})
+		}
+		group.Wait()
+	}
+	refused := func(want int) {
+		t.Helper()
+		e.signIn(t, e.dn("svc"), driver.NewSecret("wrong")) // which is in the log behind all that was before
+		const line = "RESULT tag=97 err=49"
+		log := e.slapd.Log()
+		for end := time.Now().Add(30 * time.Second); !strings.Contains(log, line) || strings.Count(log, line) < want+1 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			log = e.slapd.Log()
+		}
+		if n := strings.Count(log, line); n != want+1 {
+			t.Errorf("%d wrong passwords are sent, want %d", n-1, want)
+		}
+	}
+	atOnce(e.write(t, "wrong", "wrong"), tallystick.ErrDenied)
+	refused(1)
+	right := e.write(t, "right", "first password")
+	atOnce(right, nil)
+	e.modify(t, "bound", func(r *wire.ModifyRequest) { r.Replace("userPassword", []string{"second password"}) })
+	atOnce(right, tallystick.ErrDenied)
+	refused(3) // with the one of refused before
 }
 
 // A directory that gives a part and no more has not been read.

@@ -104,9 +104,6 @@ func (c change) remind(ctx context.Context, a *account) error {
 	}
 	request := c.SecretRequest
 	request.TryOld = false
-	tested, err := client.Test(ctx, request, a.mailName, c.mail)
-	for _, attempt := range tested.New {
-		signin.Tell(c.SecretRequest, a.mailName, attempt)
-	}
+	_, err = client.Test(ctx, request, a.mailName, c.mail)
 	return err
 }

@@ -161,7 +161,17 @@ func came(t *testing.T, attempts []driver.Attempt, want string, n int) {
 func TestMailOfTheDirectory(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
-	p.rotates(t, p.open(t, p.mailer()), "svc1")
+	d := p.open(t, p.mailer())
+	p.rotates(t, d, "svc1")
+	p.add(t, p.dn("svc2"), oldText)
+	tested, err := d.TestSecret(t.Context(), mailSecrets(p.dn("svc2"))) // of which the new one was never set
+	if err != nil || len(tested.New) != 3 || tested.New[0].Outcome != driver.OutcomeRefused {
+		t.Fatalf("%+v, %v", tested, err)
+	}
+	came(t, tested.New[1:], driver.OutcomeFailed, 2) // nobody counts in the directory, and a mail server may
+	if log := lab.Read(t, p.dovecot.LogFile); strings.Contains(log, "svc2") || !strings.Contains(log, "svc1") {
+		t.Error("Dovecot was asked")
+	}
 }
 
 // Where two wrong ones lock the account, the old one is tried at each listener, and never twice in a

@@ -168,7 +168,8 @@ func extend(ctx context.Context, s *ldapdir.Session, a *account, old, new driver
 	stop := context.AfterFunc(ctx, func() { s.Conn.Close() })
 	defer stop()
 	_, err := s.PasswordModify(ldap.NewPasswordModifyRequest(a.dn, old.Reveal(), new.Reveal()))
-	err = ldapdir.Withheld(err, old, new)
+	young := ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) && strings.Contains(err.Error(), "too young")
+	err = ldapdir.Withheld(err, old, new) // what it is is known by now: words of it may be those of a password
 	doing := "couldn't set the password of " + network.Quote(a.dn)
 	switch {
 	case err == nil:
@@ -177,7 +178,7 @@ func extend(ctx context.Context, s *ldapdir.Session, a *account, old, new driver
 		return ctx.Err()
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !old.IsZero():
 		return fmt.Errorf("%w: %s: the directory wants the old one as well, and does not take it: %s", tallystick.ErrDenied, doing, network.Clean(err.Error()))
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) && strings.Contains(err.Error(), "too young"):
+	case young:
 		return fmt.Errorf("%w: %s: its policy wants the one of now to be older (pwdMinAge): %s", tallystick.ErrUnavailable, doing, network.Clean(err.Error()))
 	}
 	return ldapdir.Answered(doing, err)

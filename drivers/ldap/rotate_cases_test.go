@@ -269,7 +269,11 @@ func TestDoesNotRotateItself(t *testing.T) {
 func TestTooYoung(t *testing.T) {
 	e := newRotation(t, "access to attrs=userPassword by self =xw by anonymous auth by * none\n", "pwdMinAge: 3600", "pwdCheckQuality: 1")
 	e.add(t, e.dn("svc"), oldText)
-	if _, err := e.open(t, e.reader()).SetSecret(t.Context(), secrets(e.dn("svc"))); !errors.Is(err, tallystick.ErrUnavailable) {
-		t.Errorf("%v, want ErrUnavailable", err)
+	for _, text := range []string{newText, "too young"} { // the other one is in what the directory says
+		request := secrets(e.dn("svc"))
+		request.New = driver.NewSecret(text)
+		if _, err := e.open(t, e.reader()).SetSecret(t.Context(), request); !errors.Is(err, tallystick.ErrUnavailable) || strings.Contains(err.Error(), text) {
+			t.Errorf("%v, want ErrUnavailable", err)
+		}
 	}
 }

@@ -102,8 +102,8 @@ func TestCountOfReplica(t *testing.T) {
 	if tested.Old[0].Outcome != driver.OutcomeRefused || tested.New[0].Outcome != driver.OutcomeAccepted {
 		t.Errorf("at the first: %+v", tested)
 	}
-	if told != 1 {
-		t.Errorf("%d sign-ins are told of that are in no attempt, want 1", told)
+	if told != 3 {
+		t.Errorf("%d sign-ins are told of, want the 3 at the first", told)
 	}
 	for _, attempt := range []driver.Attempt{tested.Old[1], tested.New[1]} {
 		if attempt.Outcome != driver.OutcomeFailed || !strings.HasPrefix(attempt.Answer, "not tried") {

@@ -86,7 +86,7 @@ func (t *trial) atServer(ctx context.Context, server ldapdir.Server) error {
 				return t.enterAs(ctx, server, secret)
 			},
 			MayTry: func(ctx context.Context) error { return t.guardAt(ctx, server) },
-			Tell:   func(attempt driver.Attempt) { tell(t.Request, t.account, attempt) },
+			Tell:   func(_ driver.Secret, attempt driver.Attempt) { tell(t.Request, t.account, attempt) },
 		})
 		if err != nil {
 			return err
@@ -153,7 +153,8 @@ func (c change) getsIn(ctx context.Context, a *account, secret driver.Secret) (b
 	return attempt.Outcome == driver.OutcomeAccepted, err
 }
 
-// tell says that the account has signed in here, or was refused, where no attempt of a driver.Tested does.
+// tell says that the account has signed in, or was refused. The log of slapd has the address at which
+// slapd heard it.
 func tell(request driver.SecretRequest, a *account, attempt driver.Attempt) {
-	trying.Tell(request, []string{tallystick.NormalName("account:ldap/" + a.dn)}, "ldap:"+attempt.Listener.Address, attempt)
+	trying.Tell(request, []string{tallystick.NormalName("account:ldap/" + a.dn)}, "ldap:", attempt)
 }

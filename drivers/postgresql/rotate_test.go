@@ -32,7 +32,7 @@ func newRoles(t *testing.T) *rolesEstate {
 	t.Helper()
 	e := &rolesEstate{estate: &estate{servers: lab.NewPKI(t)}}
 	e.server = lab.StartPostgres(t, lab.PostgresSettings{
-		PKI: e.servers, Server: e.servers.Localhost(t), Roles: []string{"people", "trusted"}, Config: "log_statement = all\n",
+		PKI: e.servers, Server: e.servers.Localhost(t), Roles: []string{"people", "trusted"}, Config: "log_statement = all\nlog_timezone = UTC\n",
 		HBA: "hostssl all +people 127.0.0.1/32 scram-sha-256\nhostssl all +trusted 127.0.0.1/32 trust\n" +
 			"hostnossl all " + lab.PostgresAdmin + " 127.0.0.1/32 scram-sha-256\n", // for the relay, in place of the socket
 	})

@@ -32,13 +32,13 @@ func (d *door) TestSecret(ctx context.Context, request driver.SecretRequest) (dr
 	if err != nil {
 		return driver.Tested{}, err
 	}
-	r := trial{door: d, host: request.Host, role: request.Account, now: request.Now}
+	c := client{door: d, host: request.Host, role: request.Account, now: request.Now}
 	if now.ssl {
 		certificates, err := blocking.AuthoritiesAt(ctx, request.Host, now.cert)
 		if err != nil || len(certificates) == 0 {
 			return driver.Tested{}, fmt.Errorf("couldn't read which certificate PostgreSQL shows from %s: %w", now.cert, errors.Join(err, tallystick.ErrInvalid))
 		}
-		r.pin = string(tallystick.FingerprintOf(certificates[0].Raw))
+		c.pin = string(tallystick.FingerprintOf(certificates[0].Raw))
 	}
 	listeners := d.rolesAt(now, request.Account)
 	if len(listeners) == 0 {
@@ -49,9 +49,9 @@ func (d *door) TestSecret(ctx context.Context, request driver.SecretRequest) (dr
 		return trying.Spot{
 			Listener: l, Address: address,
 			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
-				return r.try(ctx, l, address, secret), ctx.Err()
+				return c.try(ctx, l, address, secret), ctx.Err()
 			},
-			Tell: func(attempt driver.Attempt) {
+			Tell: func(_ driver.Secret, attempt driver.Attempt) {
 				trying.Tell(request, []string{tallystick.NormalName("account:postgres/" + request.Account)}, "postgres:", attempt)
 			},
 		}
@@ -59,8 +59,8 @@ func (d *door) TestSecret(ctx context.Context, request driver.SecretRequest) (dr
 	return t.Tested, err
 }
 
-// A trial is how passwords of a role are tried.
-type trial struct {
+// A client signs in as a role.
+type client struct {
 	door *door
 	host driver.Host
 	role string
@@ -69,16 +69,16 @@ type trial struct {
 }
 
 // try signs in once.
-func (t trial) try(ctx context.Context, listener driver.Listener, address string, password driver.Secret) driver.Attempt {
-	attempt := driver.Attempt{Listener: listener, Address: address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, At: t.now().UTC()}
+func (c client) try(ctx context.Context, listener driver.Listener, address string, password driver.Secret) driver.Attempt {
+	attempt := driver.Attempt{Listener: listener, Address: address, Way: driver.WayFresh, Outcome: driver.OutcomeFailed, At: c.now().UTC()}
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	var heard overheard
-	err := t.signIn(ctx, address, password, &heard, &attempt.Served)
+	err := c.signIn(ctx, address, password, &heard, &attempt.Served)
 	var said *pgconn.PgError
 	switch {
 	case err == nil && heard.asked:
-		attempt.Outcome, attempt.Answer = driver.OutcomeAccepted, "signed in to the database "+t.door.Database
+		attempt.Outcome, attempt.Answer = driver.OutcomeAccepted, "signed in to the database "+c.door.Database
 	case err == nil:
 		attempt.Outcome, attempt.Answer = driver.OutcomeAccepted, "the server lets it in without asking for a password (trust in pg_hba.conf)"
 	case errors.As(err, &said):
@@ -100,29 +100,29 @@ func (t trial) try(ctx context.Context, listener driver.Listener, address string
 const wrongPassword = "28P01"
 
 // signIn signs in, and out again.
-func (t trial) signIn(ctx context.Context, address string, password driver.Secret, heard *overheard, served *string) error {
-	c, err := t.door.client(t.role, password)
+func (c client) signIn(ctx context.Context, address string, password driver.Secret, heard *overheard, served *string) error {
+	settings, err := c.door.client(c.role, password)
 	if err != nil {
 		return err
 	}
-	if t.pin == "" {
-		c.RequireAuth = "scram-sha-256"
+	if c.pin == "" {
+		settings.RequireAuth = "scram-sha-256"
 	} else {
-		c.TLSConfig = t.tls(served)
+		settings.TLSConfig = c.tls(served)
 	}
-	c.RuntimeParams = map[string]string{"application_name": "tallystick"}
-	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		conn, err := t.host.Dial(ctx, "tcp", address)
+	settings.RuntimeParams = map[string]string{"application_name": "tallystick"}
+	settings.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := c.host.Dial(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}
 		return network.Limited(conn, byteLimit), nil
 	}
-	c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+	settings.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		heard.in = r
 		return pgproto3.NewFrontend(heard, w)
 	}
-	conn, err := pgconn.ConnectConfig(ctx, &c.Config)
+	conn, err := pgconn.ConnectConfig(ctx, &settings.Config)
 	if err != nil {
 		return err
 	}
@@ -131,12 +131,12 @@ func (t trial) signIn(ctx context.Context, address string, password driver.Secre
 }
 
 // tls is that of a server which shows the certificate that it is known to have.
-func (t trial) tls(served *string) *tls.Config {
+func (c client) tls(served *string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, ServerName: t.door.ServerName,
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, ServerName: c.door.ServerName,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			*served = string(tallystick.FingerprintOf(state.PeerCertificates[0].Raw))
-			if *served != t.pin {
+			if *served != c.pin {
 				return errors.New("the server shows another certificate than that of ssl_cert_file: the password was not sent")
 			}
 			return nil

@@ -41,7 +41,9 @@ func (d *Door) TestSecret(ctx context.Context, r driver.SecretRequest) (driver.T
 			Try: func(ctx context.Context, secret driver.Secret) (driver.Attempt, error) {
 				return try(ctx, r, keys[secret], l, address, known)
 			},
-			Tell: func(attempt driver.Attempt) { trying.Tell(r, keys[r.New].Names(), "ssh:", attempt) },
+			Tell: func(secret driver.Secret, attempt driver.Attempt) {
+				trying.Tell(r, keys[secret].Names(), "ssh:", attempt)
+			},
 		}
 	})
 	return t.Tested, err

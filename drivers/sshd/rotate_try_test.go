@@ -13,23 +13,29 @@ import (
 	"github.com/tallystick/tallystick/internal/lab"
 )
 
-// The sign-in that is in no attempt, because the new key is tried again after the old one, is told.
+// Each sign-in is told once, by the names of the key: also the first by the new key, which is in no
+// attempt because it is tried again after the old one.
 func TestSignInsAreTold(t *testing.T) {
 	t.Parallel()
 	d := &rotating{Sshd: lab.StartSshd(t, lab.SshdSettings{})}
-	next := d.authorize(t, "")
+	next, old := d.authorize(t, ""), nextKey(t)
 	var told []tallystick.Use
 	tested := test(t, opened(t, d.Sshd), driver.SecretRequest{
-		Host: host.Local(), Account: d.Account, Old: nextKey(t), New: next, Now: time.Now, Used: func(u tallystick.Use) { told = append(told, u) },
+		Host: host.Local(), Account: d.Account, Old: old, New: next, Now: time.Now, Used: func(u tallystick.Use) { told = append(told, u) },
 	})
 	if tested.New[0].Outcome != driver.OutcomeAccepted || tested.Old[0].Outcome != driver.OutcomeRefused {
 		t.Fatalf("%+v", tested)
 	}
-	m, err := parsePrivate([]byte(next.Reveal()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(told) != 1 || told[0].Outcome != tallystick.OutcomeSuccess || !slices.Equal(told[0].Credential, m.Names()) || !told[0].Time.Before(tested.New[0].At) {
-		t.Errorf("%+v", told)
+	for i, row := range []struct {
+		key  driver.Secret
+		want tallystick.Outcome
+	}{{next, tallystick.OutcomeSuccess}, {old, tallystick.OutcomeRefused}, {next, tallystick.OutcomeSuccess}} {
+		m, err := parsePrivate([]byte(row.key.Reveal()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(told) != 3 || told[i].Outcome != row.want || !slices.Equal(told[i].Credential, m.Names()) || told[i].RelyingParty != "ssh:" {
+			t.Fatalf("%+v", told)
+		}
 	}
 }

@@ -158,7 +158,6 @@ func (s *Set) checkOld(ctx context.Context, r rotation) ([]driver.Attempt, error
 	request := s.secretRequest(r)
 	request.New = r.old
 	tested, err := r.TestSecret(ctx, request)
-	s.usedSecret(r, tested.New)
 	if err == nil {
 		err = getsIn(tested.New)
 	}
@@ -231,7 +230,6 @@ func (s *Set) set(ctx context.Context, r rotation) (setting, error) {
 		return setting{}, err
 	}
 	tested, tryErr := r.TestSecret(ctx, s.secretRequest(r))
-	s.usedSecret(r, tested.New)
 	if tryErr != nil || !cameAll(tested.New, driver.OutcomeAccepted) {
 		return setting{}, err
 	}
@@ -358,14 +356,7 @@ func (s *Set) supply(ctx context.Context, name string, r rotation, from, to driv
 // probeSecret tries the new value.
 func (s *Set) probeSecret(ctx context.Context, r rotation) (Result, error) {
 	tested, err := r.TestSecret(ctx, s.secretRequest(r))
-	s.usedSecret(r, tested.New)
 	return Result{Attempts: tested.New}, err
-}
-
-// usedSecret tells of tries. Who asks for a token is told by the driver, which knows how the log of
-// the other side names the secret.
-func (s *Set) usedSecret(r rotation, attempts []driver.Attempt) {
-	s.used(r.job, r.Old, slices.DeleteFunc(slices.Clone(attempts), func(a driver.Attempt) bool { return a.Listener.Protocol == "oauth" }))
 }
 
 // blockSecret makes the door refuse the old value. When the deadline came before the new
@@ -406,7 +397,6 @@ func (s *Set) proveSecret(ctx context.Context, r rotation) (Result, error) {
 	names := named{list: mailNames(r.Secret.Account), tell: request.Used}
 	request.Used = names.used
 	tested, err := r.TestSecret(ctx, request)
-	s.usedSecret(r, slices.Concat(tested.Old, tested.New))
 	if err == nil { // what holders are given must be what was tried
 		err = s.Vault.Holds(ctx, r.Secret.ID, r.new, r.new)
 	}

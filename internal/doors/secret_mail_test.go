@@ -128,6 +128,7 @@ func rotated(t *testing.T, c doors.Config) doors.Result {
 	for i, act := range []tallystick.Act{tallystick.ActKey, tallystick.ActInstall, tallystick.ActProbe, tallystick.ActBlock, tallystick.ActProve} {
 		task := doors.Task{
 			Act: act, Door: "directory", Name: fmt.Sprint("recall/7/", i), KeyName: "recall/7/new/1", OldKeyName: "recall/7/old/1", Active: true,
+			Old: driver.Public{Account: "entrusted:" + kept.ID}, RelyingParty: "ldaps:directory",
 			Secret: &doors.Entrusted{ID: kept.ID, Version: kept.Version, Customer: "acme", System: "directory", Account: mailAccount, Overlap: driver.OverlapTwo},
 		}
 		if last, err = set.Do(t.Context(), task); err != nil {

@@ -125,13 +125,17 @@ func idsOf(ids map[string]string) tallystick.UseIDs {
 	return tallystick.UseIDs{UTI: ids["uti"], Request: ids["request"], Correlation: ids["correlation"]}
 }
 
-// usedBy takes down the sign-ins that a driver makes at a door for its own work.
+// usedBy takes down the sign-ins that a driver makes at a door for its own work. One that it has no
+// name for is a use of old.
 func (s *Set) usedBy(d *door, old driver.Public) func(tallystick.Use) {
 	if s.Used == nil {
 		return nil
 	}
 	return func(use tallystick.Use) {
 		use.Holder = d.Holder
+		if len(use.Credential) == 0 {
+			use.Credential = old.Names()
+		}
 		s.Used(old, use)
 	}
 }

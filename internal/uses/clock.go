@@ -63,7 +63,7 @@ func fraction(s string) (nanos int, rest string, ok bool) {
 
 // zone reads "Z", "+01:00", "+0100" or " UTC" into seconds east.
 func zone(s string) (seconds int, ok bool) {
-	if s == "Z" || s == "z" || s == " UTC" || s == " Z" {
+	if s == "Z" || s == "z" || s == " UTC" || s == " GMT" || s == " Z" {
 		return 0, true
 	}
 	s = strings.TrimPrefix(s, " ")
