@@ -40,6 +40,8 @@ type recallWith struct {
 	uses  *usage.Usage
 	flush func(context.Context) error // returns when what was revoked is published
 	used  func(driver.Public, tallystick.Use)
+	// begin says that something is about to be done at a door; see watch.Begin.
+	begin func() (end func())
 	// elsewhere says that there are books, and that another process has them.
 	elsewhere bool
 }
@@ -66,10 +68,14 @@ func (p *program) openRecalling(h *house, with recallWith) (*recalling, error) {
 	}
 	r.agents = p.agentsOf(h)
 	own := recall.OwnCA{CA: authorities, DB: h.db, Flush: with.flush, Now: h.now}
+	if with.begin == nil {
+		with.begin = func() (end func()) { return func() {} }
+	}
+	at := announced{r.doors, with.begin}
 	c := recall.Config{
-		DB: h.db, Gate: h.gate, Log: h.log, Doors: r.doors, Agents: agentDoors{r.agents}, CA: own, Now: h.now, Node: nodeName(),
+		DB: h.db, Gate: h.gate, Log: h.log, Doors: at, Agents: agentDoors{r.agents}, CA: own, Now: h.now, Node: nodeName(),
 		Issuers: issuersFor(own, issuers), Account: renewals.Account, Defaults: recallDefaults(h), BooksElsewhere: with.elsewhere,
-		Connect: doors.ReachOf(h.config.Recall.Connect), Vault: h.vault, Accounts: r.doors,
+		Connect: doors.ReachOf(h.config.Recall.Connect), Vault: h.vault, Accounts: at,
 	}
 	c.Marks = lateMarks{h}
 	if with.uses != nil {
@@ -128,6 +134,27 @@ func (a agentDoors) Doors(ctx context.Context) ([]recall.AgentDoor, error) {
 	return list, nil
 }
 
+// announced are the doors, where whatever may sign in is announced before it does.
+type announced struct {
+	*doors.Set
+	begin func() (end func())
+}
+
+func (a announced) Look(ctx context.Context, door string) (driver.View, error) {
+	defer a.begin()()
+	return a.Set.Look(ctx, door)
+}
+
+func (a announced) Do(ctx context.Context, task doors.Task) (doors.Result, error) {
+	defer a.begin()()
+	return a.Set.Do(ctx, task)
+}
+
+func (a announced) Account(ctx context.Context, door, account string) (driver.Account, error) {
+	defer a.begin()()
+	return a.Set.Account(ctx, door, account)
+}
+
 // books are the ledger as a recall asks it.
 type books struct{ usage *usage.Usage }
 
@@ -156,7 +183,7 @@ func (m lateMarks) Marked(ctx context.Context, questions []usage.MarkedQuestion)
 
 // openServing is openRecalling for a server, which has everything at hand.
 func (p *program) openServing(h *house, t *tallying, i *issuance) (*recalling, error) {
-	return p.openRecalling(h, recallWith{uses: t.usage, flush: i.publisher.Flush, used: t.tries.Tried})
+	return p.openRecalling(h, recallWith{uses: t.usage, flush: i.publisher.Flush, used: t.tries.Tried, begin: t.watch.Begin})
 }
 
 // run works at recalls until ctx ends.

@@ -84,6 +84,7 @@ func (p *program) furnishTally(ctx context.Context, h *house, t *tallying, log *
 	}
 	t.watch, err = watch.Open(ctx, watch.Config{
 		DB: h.db, Ledger: t.ledger, Rules: enabled, Sigma: h.sigma, Directory: h.directory, Network: table.Network, Tolerance: h.config.Tally.Tolerance, Now: p.now, Log: log,
+		Own: tries.Book, Here: tries.Here,
 	})
 	if err != nil {
 		return err

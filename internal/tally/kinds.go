@@ -127,6 +127,32 @@ func partyTexts(name string) (texts [4]string, vague uint8) {
 	return [4]string{name, coarse, kind + ":", ""}, vague
 }
 
+// A Party is the name of a relying party as the tally compares it.
+type Party struct {
+	texts [4]string
+	vague uint8
+}
+
+// PartyOf reads a name. It is cheap where nothing but a record or two asks.
+func PartyOf(name string) Party {
+	texts, vague := partyTexts(strings.ToLower(strings.TrimSpace(name)))
+	return Party{texts, vague}
+}
+
+// Name is the name in the form in which exact names are equal, and Kind is "imap:".
+func (p Party) Name() string { return p.texts[0] }
+func (p Party) Kind() string { return p.texts[2] }
+
+// IsNamed says whether it says at least of what kind it is, IsExact whether nothing is left out.
+func (p Party) IsNamed() bool { return p.vague < 3 }
+func (p Party) IsExact() bool { return p.vague == 0 }
+
+// Is says whether two names may be of one relying party: they are equal as far as the one that says
+// less goes. That is what records of two sides match by.
+func (p Party) Is(other Party) bool {
+	return p.texts[0] == other.texts[0] || p.texts[max(p.vague, other.vague)] == other.texts[max(p.vague, other.vague)]
+}
+
 // withoutPort drops the port of "kind:host:port". A name that cannot have one
 // is exact as it is.
 func withoutPort(name string) (coarse string, vague uint8) {

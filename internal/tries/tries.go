@@ -3,15 +3,18 @@
 // Package tries writes down what Tallystick itself does with credentials: a recall tries
 // the old one and the new one, and those that read logs or look for credentials sign in.
 // Their relying parties record it as any use, and nobody must take it for a thief's. So it
-// stands in a book of the server's own, on the side of the credential's holder.
+// stands in a book of the server's own, on the side of the credential's holder, and the watch is told:
+// what we do with a credential is no habit of its holder.
 //
 // Where the holder keeps no book nothing is written: one with nothing in it but tries
-// would make every use of the holder's look foreign.
+// would make every use of the holder's look foreign. The watch is told all the same.
 package tries
 
 import (
 	"context"
 	"crypto/rand"
+	"net"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,6 +24,7 @@ import (
 	"github.com/tallystick/tallystick/internal/ledger"
 	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
+	"github.com/tallystick/tallystick/rule"
 )
 
 // Book is the source that tries are recorded under.
@@ -40,7 +44,7 @@ const (
 // Config is what New needs.
 type Config struct {
 	Usage *usage.Usage // whose Own is Book
-	Watch *watch.Watch
+	Watch *watch.Watch // whose Own is Book
 	Now   func() time.Time
 	// Failed is told of a try that could not be recorded, from several goroutines.
 	Failed func(error)
@@ -56,8 +60,8 @@ type Tries struct {
 func New(c Config) *Tries { return &Tries{Config: c} }
 
 // Used takes in what was done with a credential, as driver.WatchRequest.Used wants it. When
-// it returns the use is durable, unless Failed was told or the holder of the credential
-// keeps no book. Those that come at once, from the doors of a recall or the logs of a
+// it returns the watch knows of it, and the use is durable, unless Failed was told or the holder of the
+// credential keeps no book. Those that come at once, from the doors of a recall or the logs of a
 // thousand tenants, are written together: the ledger sees to that.
 func (t *Tries) Used(use tallystick.Use) { t.Tried(driver.Public{}, use) }
 
@@ -77,9 +81,28 @@ func (t *Tries) Tried(old driver.Public, use tallystick.Use) {
 		}
 		_, err = t.Watch.Append(ctx, Book, batch, nil)
 	}
+	if err != nil || !kept {
+		t.Watch.Made(use)
+	}
 	if err != nil {
 		t.Failed(err)
 	}
+}
+
+// Here returns the networks that this machine has addresses in, as rule.NetworkOf has them: from there
+// its own tries come, unless somebody translates addresses.
+func Here() []netip.Prefix {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // as behind a translation
+	}
+	var list []netip.Prefix
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			list = append(list, rule.NetworkOf(p.Addr()))
+		}
+	}
+	return list
 }
 
 // Run closes the book again and again until ctx ends, so that nothing waits for it, and

@@ -5,7 +5,9 @@ package tries
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +21,8 @@ import (
 	"github.com/tallystick/tallystick/internal/store/storetest"
 	"github.com/tallystick/tallystick/internal/usage"
 	"github.com/tallystick/tallystick/internal/watch"
+	"github.com/tallystick/tallystick/rule"
+	"github.com/tallystick/tallystick/rules"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -43,7 +47,8 @@ func newBench(t *testing.T) *bench {
 	l, err := ledger.Open(filepath.Join(dir, "ledger"), ledger.Options{Now: now})
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Close()) })
-	w, err := watch.Open(t.Context(), watch.Config{DB: db, Ledger: l, Now: now, Log: slog.New(slog.DiscardHandler)})
+	here := func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")} }
+	w, err := watch.Open(t.Context(), watch.Config{DB: db, Ledger: l, Rules: rules.All(), Own: Book, Here: here, Now: now, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	return &bench{T: t, ledger: l, Tries: New(Config{
 		Usage: &usage.Usage{DB: db, Ledger: l, Now: now, Own: Book}, Watch: w, Now: now, Failed: func(err error) { t.Error(err) },
@@ -182,5 +187,84 @@ func TestATryTakesNoTheftBack(t *testing.T) {
 			t.Errorf("%s the try %d uses are foreign, want 1", when, n)
 		}
 		b.Used(try(credential, 0))
+	}
+}
+
+// A rotation tries an account from here, as no holder of it does, and that is not told as a change of habit or as
+// foreign: whether its holder keeps a book or not, and whether the log is read before or after.
+func TestOurTriesAreNothingNew(t *testing.T) {
+	const name, service = "account:ldap/uid=svc", "ldap:10.1.0.5:636"
+	for _, kept := range []bool{true, false} {
+		for _, logFirst := range []bool{true, false} {
+			t.Run(fmt.Sprintf("kept %v, the log first %v", kept, logFirst), func(t *testing.T) {
+				b := newBench(t)
+				record := func(source string, side tallystick.Side, address string, at time.Time) {
+					u := tallystick.Use{
+						ID: source + at.String(), Source: source, Side: side, Level: tallystick.LevelRequest, Time: at, Until: at, Count: 1,
+						Outcome: tallystick.OutcomeSuccess, Credential: []string{name}, RelyingParty: service, Operation: "SIMPLE", Address: address,
+					}
+					_, err := b.Watch.Append(t.Context(), source, ledger.Batch{Uses: []tallystick.Use{u}}, nil)
+					must(t, err)
+				}
+				for hour := range 200 {
+					at := noon.Add(time.Duration(hour-200)*time.Hour - 70*24*time.Hour)
+					if kept {
+						record("broker", tallystick.SideHolder, "10.1.0.7", at)
+					}
+					record("slapd", tallystick.SideRelying, "10.1.0.7", at)
+				}
+				must(t, b.Watch.Finish(t.Context()))
+				end := b.Watch.Begin()
+				for n := range 4 {
+					at := noon.Add(time.Duration(n-10) * time.Second)
+					if logFirst {
+						record("slapd", tallystick.SideRelying, "10.0.0.9", at)
+					}
+					b.Tried(driver.Public{Account: "entrusted:2fefcnzt"}, tallystick.Use{
+						Time: at, Level: tallystick.LevelRequest, Credential: []string{name}, RelyingParty: service, Outcome: tallystick.OutcomeSuccess, Operation: "rotate",
+					})
+					if !logFirst {
+						record("slapd", tallystick.SideRelying, "10.0.0.9", at)
+					}
+				}
+				end()
+				for _, source := range []string{"broker", Book} {
+					if source == Book || kept {
+						mark := ledger.Mark{ClosingMark: tallystick.ClosingMark{Source: source, Side: tallystick.SideHolder, Closed: noon.Add(time.Hour)}}
+						_, err := b.Watch.Append(t.Context(), source, ledger.Batch{Marks: []ledger.Mark{mark}}, nil)
+						must(t, err)
+					}
+				}
+				must(t, b.Watch.Finish(t.Context()))
+				b.found(kept)
+				record("slapd", tallystick.SideRelying, "198.51.100.9", noon)
+				must(t, b.Watch.Finish(t.Context()))
+				b.found(kept, "dormant-awakes", "use-new-network")
+			})
+		}
+	}
+}
+
+// found compares the rules of findings with those that are wanted. Where its holder keeps no book, all that is not
+// ours is foreign.
+func (b *bench) found(kept bool, want ...string) {
+	b.Helper()
+	page, err := b.Usage.DB.Findings(b.Context(), store.FindingFilter{Now: noon}, store.PageRequest{})
+	must(b.T, err)
+	var got []string
+	for _, f := range page.Items {
+		if kept && f.Rule == "foreign-use" && len(want) == 0 || f.Rule != "foreign-use" {
+			got = append(got, f.Rule)
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
+		b.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestHereIsThisMachine(t *testing.T) {
+	if loopback := rule.NetworkOf(netip.MustParseAddr("127.0.0.1")); !slices.Contains(Here(), loopback) {
+		t.Errorf("%v is not in %v", loopback, Here())
 	}
 }

@@ -173,6 +173,6 @@ func (w *Watch) learnInventory(one *used, s store.Sighted) {
 	waiting := one.unjudged
 	one.unjudged = nil
 	for _, u := range waiting {
-		w.judge(one.now(), u, "", "")
+		w.judgeNew(one.now(), u)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/profile"
 	"github.com/tallystick/tallystick/rule"
 )
 
@@ -17,23 +18,56 @@ type raisedKey struct {
 	place tallystick.Place
 }
 
+// An unjudged is a use that the rules were not shown yet.
+type unjudged struct {
+	use *tallystick.Use
+	own bool // this program made it
+	// before is the profile, encoded, as it was before a use that is unusual: it is learned from at
+	// once, and would then be what is usual. Nil is as it is when it is judged.
+	before []byte
+}
+
 // arrived shows the rules a use that has just come. Where nobody has asked the
 // inventory about its credential yet, they wait for that.
-func (w *Watch) arrived(one *used, u *tallystick.Use) {
+func (w *Watch) arrived(one *used, u *tallystick.Use, own bool) {
 	const most = 10_000
 	if !one.asked.IsZero() {
-		w.judge(one, u, "", "")
+		w.judgeNew(one, unjudged{use: u, own: own})
 	} else if len(one.unjudged) < most {
-		one.unjudged = append(one.unjudged, u)
+		waits := unjudged{use: u, own: own}
+		if !own && isUnusual(one, u) {
+			waits.before = profile.Encode(nil, &one.profile)
+		}
+		one.unjudged = append(one.unjudged, waits)
 	}
+}
+
+// judgeNew shows the rules a use for the first time. One of our own says nothing of how its holder
+// uses it: without a profile and declared networks, no rule speaks of a change of habit.
+func (w *Watch) judgeNew(one *used, u unjudged) {
+	if u.own {
+		w.show(one, rule.UseSubject{Use: u.use})
+		return
+	}
+	usual := &one.profile
+	if u.before != nil {
+		if p, err := profile.Decode(u.before); err == nil { // as it was encoded here
+			usual = &p
+		}
+	}
+	w.show(one, rule.UseSubject{Use: u.use, Profile: usual, Networks: one.networks})
 }
 
 // judge shows the rules a use. w.mu is held.
 func (w *Watch) judge(one *used, u *tallystick.Use, verdict tallystick.Verdict, reason string) {
-	subject := rule.UseSubject{
-		Use: u, Verdict: verdict, Reason: reason, Profile: &one.profile, Credential: one.sighted.Credential, Annotation: one.sighted.Annotation,
-		Gone: one.sighted.Gone, Blocked: one.blocked, Networks: one.networks, Network: w.Network,
-	}
+	w.show(one, rule.UseSubject{Use: u, Verdict: verdict, Reason: reason, Profile: &one.profile, Networks: one.networks})
+}
+
+// show fills in what is known whoever made a use, and shows it to the rules.
+func (w *Watch) show(one *used, subject rule.UseSubject) {
+	subject.Credential, subject.Annotation = one.sighted.Credential, one.sighted.Annotation
+	subject.Gone, subject.Blocked, subject.Network = one.sighted.Gone, one.blocked, w.Network
+	u, verdict := subject.Use, subject.Verdict
 	if w.Directory != nil && verdict == "" && u.Side == tallystick.SideRelying {
 		subject.ChangedAt = w.changedBefore(one, u)
 	}

@@ -62,6 +62,7 @@ func (w *Watch) snapshot(ctx context.Context) (store.Watched, int64, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.release(true) // nobody looks at these records again
 	watched := store.Watched{Segment: w.Ledger.Sealed(), States: map[int64][]byte{}}
 	var err error
 	if watched.Books, err = json.Marshal(w.losses); err != nil {

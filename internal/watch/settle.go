@@ -243,6 +243,7 @@ func (w *Watch) due() *set {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.own.expire(w.Now())
 	for name := range w.ended {
 		closed[name] = endOfTime
 	}

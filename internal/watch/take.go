@@ -31,6 +31,15 @@ type partySeen struct{ first, last, holder, relying, told int64 }
 // usual: one with a time in the future would make the present look old.
 const tooEarly = 24 * time.Hour
 
+// learn shows the rules a use that has just come, and learns from it.
+func (w *Watch) learn(one *used, u *tallystick.Use) {
+	w.arrived(one, u, false)
+	one.dirty = true
+	if u.Time.Before(w.Now().Add(tooEarly)) {
+		profile.Learn(&one.profile, u)
+	}
+}
+
 // take takes a record that is new. w.mu is held.
 func (w *Watch) take(u *tallystick.Use) {
 	if one := w.note(u); one != nil {
@@ -50,11 +59,8 @@ func (w *Watch) note(u *tallystick.Use) *used {
 	one := w.usedOf(u)
 	one.dirty = true
 	w.count(one, u)
-	w.arrived(one, u)
 	w.detect(one, u)
-	if u.Time.Before(w.Now().Add(tooEarly)) {
-		profile.Learn(&one.profile, u)
-	}
+	w.meet(one, u)
 	if u.Side == tallystick.SideHolder {
 		one.learnBook(u)
 		w.speaking[u.Source] = true

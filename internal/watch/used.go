@@ -44,8 +44,8 @@ type used struct {
 	blocked     time.Time
 	networks    []netip.Prefix
 	asked       time.Time
-	complained  string            // what was said of its tags
-	unjudged    []*tallystick.Use // that the rules were not shown, because it was not asked yet
+	complained  string     // what was said of its tags
+	unjudged    []unjudged // that the rules were not shown, because it was not asked yet
 }
 
 // A book is what one holder's book has of a credential: see tally.Known.

@@ -50,6 +50,10 @@ type Config struct {
 	Directory Directory
 	// Network names the network of an address; nil is rule.NetworkOf.
 	Network func(netip.Addr) string
+	// Own is the book in which this program writes down what it does with credentials itself; "" is
+	// none. Here are the networks of this machine, as rule.NetworkOf has them; nil knows none.
+	Own  string
+	Here func() []netip.Prefix
 	// Tolerance is tally.DefaultTolerance when it is 0.
 	Tolerance time.Duration
 	Now       func() time.Time
@@ -100,6 +104,7 @@ type Watch struct {
 	closed   map[bookName]int64 // how far books are closed, as of the last round
 	skews    map[skewPair]*skew
 	ended    map[bookName]bool // books that nobody writes any more
+	own      own
 	counts   Counts
 
 	wake chan struct{}
@@ -138,7 +143,7 @@ func Open(ctx context.Context, c Config) (*Watch, error) {
 	w := &Watch{
 		Config: c, byRule: map[string]rule.Rule{}, used: map[int64]*used{}, names: map[string]*used{}, tokens: &tokens{}, halves: halves{},
 		losses: map[string][]lost{}, speaking: map[string]bool{}, hours: map[hourKey]int64{}, parties: map[partyKey]*partySeen{}, raised: map[raisedKey]string{},
-		tries: map[trier]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
+		own: own{by: map[string]*tried{}, acts: map[uint64]bool{}}, tries: map[trier]int{}, closed: map[bookName]int64{}, skews: map[skewPair]*skew{}, counts: Counts{Said: map[tallystick.Verdict]int64{}}, wake: make(chan struct{}, 1),
 	}
 	for _, r := range c.Rules {
 		w.byRule[r.Name] = r

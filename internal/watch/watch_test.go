@@ -26,8 +26,9 @@ var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 // A bench is a watch over a real store and a real ledger.
 type bench struct {
 	*Watch
-	dir string
-	now time.Time
+	dir        string
+	now        time.Time
+	translated bool // our uses come from addresses that are not this machine's
 }
 
 func newBench(t *testing.T) *bench {
@@ -49,7 +50,7 @@ func (b *bench) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Watch, err = Open(t.Context(), Config{DB: db, Ledger: l, Rules: rules.All(), Now: now, Log: slog.New(slog.DiscardHandler)})
+	b.Watch, err = Open(t.Context(), Config{DB: db, Ledger: l, Rules: rules.All(), Own: ownBook, Here: b.here, Now: now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
