@@ -18,13 +18,14 @@ func wrappingWeak() rule.Rule {
 	return rule.Rule{
 		Name:  "wrapping-key-weak",
 		Title: "A wrapping key is weak",
-		About: "Secrets are under a wrapping key that is cheap to guess, or that has been in use for more than two years. Whoever has a copy of the " +
-			"database and finds the key has every secret under it, of customers and of CAs.",
+		About: "Secrets are under a wrapping key that is cheap to guess, because deriving it from its passphrase costs less than RFC 9106 recommends, or " +
+			"that has been in use for more than two years. Whoever has a copy of the database and finds the key has every secret under it, of customers and of CAs.",
 		Severity:  tallystick.SeverityMedium,
 		Citation:  "RFC 9106 section 4; NIST SP 800-57 Part 1 Revision 5 section 5.3.6",
 		URL:       "https://www.rfc-editor.org/rfc/rfc9106#section-4",
 		Effective: day(2021, time.September, 1),
-		Do:        "Put everything under a new key (`tally custody rewrap`), and keep no copy of the old one. What was weak for long may have been read: replace it.",
+		Do: "`tally vault lineage` says how strong each key is. Put everything under a new one (`tally custody rewrap`), and keep no copy of the old one. What " +
+			"was weak for long may have been read: replace it.",
 		Wrapping: func(s rule.WrappingSubject) []rule.Hit {
 			if s.Kept == 0 || len(s.Weak) == 0 {
 				return nil

@@ -33,8 +33,9 @@ type Undone struct {
 // Undo takes a change back in the directory in which it was made, by the driver of the source
 // that saw it: the values that it added are taken away, those that it removed are put back, and
 // what others have changed since stays. With try it only looks and says what would be done. The
-// directory is asked for undoPatience at most. Open makes the driver of a source ready. Who asked, and whether they may, is in the audit log before the
-// directory is asked.
+// directory is asked for undoPatience at most. Open makes the driver of a source ready. Who asked, and
+// whether they may, is in the audit log before the directory is asked; where it comes to nothing that is
+// there as well.
 //
 // That the very values go or come back is expected, so that it alarms nobody, until it fails or undoTime
 // is over; anything else that is done to the target alarms. The change itself stays on record, with
@@ -44,6 +45,9 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 	object := strconv.FormatInt(id, 10)
 	if err == nil {
 		object += " of " + c.Target
+	}
+	if c.Values != nil {
+		object += ", " + c.Values.Attribute + " of " + c.Values.DN
 	}
 	if try {
 		object += ", only to look"
@@ -58,6 +62,14 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 	if err != nil {
 		return Undone{}, err
 	}
+	undone, err := d.undo(ctx, actor, c, try, open)
+	if err != nil && !try {
+		err = d.Gate.Refuse(context.WithoutCancel(ctx), actor, gate.UndoChange, object, err)
+	}
+	return undone, err
+}
+
+func (d *Directory) undo(ctx context.Context, actor gate.Actor, c store.AccessChange, try bool, open func(store.Source) (any, error)) (Undone, error) {
 	ctx, cancel := context.WithTimeout(ctx, undoPatience)
 	defer cancel()
 	u, err := d.undoer(ctx, c, open)
@@ -70,8 +82,8 @@ func (d *Directory) Undo(ctx context.Context, actor gate.Actor, id int64, try bo
 	}
 	now := d.Now()
 	expected, err := d.DB.ExpectAccessChange(ctx, store.AccessExpectation{
-		Target: c.Target, Kind: opposite(c.Kind), Since: now.Add(-time.Second), Until: now.Add(undoTime), By: actor.Name, Reason: fmt.Sprintf("takes back change %d", id),
-		TakesBack: id,
+		Target: c.Target, Kind: opposite(c.Kind), Since: now.Add(-time.Second), Until: now.Add(undoTime), By: actor.Name, Reason: fmt.Sprintf("takes back change %d", c.ID),
+		TakesBack: c.ID,
 	})
 	if err != nil {
 		return Undone{}, err
@@ -102,7 +114,7 @@ func answered(source string, err error) error {
 	switch {
 	case tallystick.HintOf(err) != "":
 	case errors.Is(err, tallystick.ErrDenied):
-		return problem.With(err, fmt.Sprintf("who signs in there may not do that: remove the source %q and add it again, with write-bind and write-password-file of somebody who may", source))
+		return problem.With(err, fmt.Sprintf("who signs in there may not do that: remove the source %q and add it again, with write-bind and write-password-file of somebody who may; what is changed in between is told by nobody", source))
 	case errors.Is(err, tallystick.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return problem.With(err, fmt.Sprintf("see that this machine reaches the directory as the options of the source %q say; then look again, because what was begun may have been done", source))
 	}

@@ -124,11 +124,19 @@ func (e *Engine) move(ctx context.Context, who gate.Actor, id int64, m store.Rec
 	err := e.DB.MoveRecall(ctx, id, m)
 	if errors.Is(err, tallystick.ErrConflict) {
 		if r, lookErr := e.DB.Recall(ctx, id); lookErr == nil && r.State != m.To {
-			err = problem.With(err, fmt.Sprintf("The recall is %s.", r.State))
+			err = problem.With(err, standing(r.Recall))
 		}
 	}
 	e.Wake()
 	return err
+}
+
+// standing says how a recall stands, to somebody whose move does not fit that.
+func standing(r tallystick.Recall) string {
+	if r.State == tallystick.RecallWaiting {
+		return fmt.Sprintf("It waits for approval: tally recall approve %s, by somebody else than %s.", r.Name, r.OpenedBy)
+	}
+	return fmt.Sprintf("The recall is %s.", r.State)
 }
 
 // Cancel ends a recall that is not over, as it is. What a rehearsal blocks is let in

@@ -218,7 +218,7 @@ func planFor(laid store.RecallPlan, b *burnt, all []*seen) Plan {
 		}
 	}
 	if len(laid.Targets) == 0 && laid.Recall.What.Kind == tallystick.BurntEntrusted {
-		p.Warnings = append(p.Warnings, "there is no such entrusted secret that nothing has replaced")
+		p.Warnings = append(p.Warnings, "it means no entrusted secret: there is none, or the vault has a newer value of each")
 	} else if len(laid.Targets) == 0 {
 		p.Warnings = append(p.Warnings, "nothing holds it and nothing lets it in, as far as doors, inventory and uses show")
 	}

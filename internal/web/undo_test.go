@@ -246,6 +246,7 @@ func TestWhatTheDirectoryRefusesIsTold(t *testing.T) {
 	}
 	w.contains(refused.Body.String(), "It is not known to be taken back.", "Insufficient Access Rights", "add it again, with write-bind", ">Look again</a>")
 	w.lacks(refused.Body.String(), lab.SlapdPassword)
+	w.contains(w.page(admin, "/audit"), ", userCertificate of uid=", "Insufficient Access Rights")
 	w.holds(1)
 
 	w.source(map[string]string{"url": "ldap://" + lab.Loopback(lab.FreePort(t)), "plain": "true"})
