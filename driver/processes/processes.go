@@ -26,7 +26,7 @@ type Process struct {
 	Title string // what ps shows
 }
 
-// Master returns the process id in a file of one; ErrUnavailable where there is none, or
+// Master returns the process id in a file of one; ErrUnavailable where there is none, or none yet, or
 // where that process does not run.
 func Master(ctx context.Context, h driver.Host, path string) (int, error) {
 	text, err := h.ReadFile(ctx, path, 64)
@@ -35,6 +35,9 @@ func Master(ctx context.Context, h driver.Host, path string) (int, error) {
 	}
 	if err != nil {
 		return 0, err
+	}
+	if len(text) == 0 { // a server makes the file, and then writes it
+		return 0, fmt.Errorf("%w: the server has not written its process id to %s yet", tallystick.ErrUnavailable, path)
 	}
 	// HAProxy writes a line for each process, the master's first.
 	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")

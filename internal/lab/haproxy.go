@@ -4,8 +4,10 @@ package lab
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tallystick/tallystick/driver"
 )
@@ -85,7 +87,14 @@ func StartHAProxy(t TB, s HAProxySettings) *HAProxy {
 	}
 	h.Config = write(t, h.Dir, "haproxy.cfg", h.head(s)+frontends.String()+s.Config)
 	h.Process = Start(t, h.Dir, nil, []string{Program(t, "haproxy"), "-W", "-db", "-p", h.PIDFile, "-f", h.Config}, h.Addresses...)
-	return h
+	for range 500 { // it takes connections a moment before it has written that
+		if info, err := os.Stat(h.PIDFile); err == nil && info.Size() > 0 {
+			return h
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("HAProxy writes no %s", h.PIDFile)
+	return nil
 }
 
 func (h *HAProxy) head(s HAProxySettings) string {
