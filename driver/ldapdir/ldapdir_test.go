@@ -148,12 +148,15 @@ func FuzzState(f *testing.F) {
 }
 
 // Who waits while somebody signs in with the same password goes with their context, or when there was
-// time for an answer, and leaves nothing behind.
+// time for an answer, and is not taken for somebody who was turned away.
 func TestWaitForASignIn(t *testing.T) {
 	t.Parallel()
 	var l Lobby
-	one := l.want("a password")
-	one.taken <- struct{}{}
+	leave, err := l.turns.Take(t.Context(), "a password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := l.signIn(gone, Server{Bind: "x", Timeout: time.Hour}, "a password", nil); !errors.Is(err, context.Canceled) {
@@ -162,9 +165,8 @@ func TestWaitForASignIn(t *testing.T) {
 	if err := l.signIn(t.Context(), Server{Bind: "x", Timeout: time.Millisecond}, "a password", nil); !errors.Is(err, tallystick.ErrUnavailable) {
 		t.Errorf("after its time: %v", err)
 	}
-	l.forgo("a password", one, false)
-	if len(l.tried) > 0 || one.wanted != 0 {
-		t.Errorf("%+v is remembered, of which %d want one", l.tried, one.wanted)
+	if l.isTurned("a password") {
+		t.Error("it counts as wrong, and nobody has tried it")
 	}
 }
 

@@ -18,21 +18,17 @@ import (
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver/network"
 	"github.com/tallystick/tallystick/driver/starttls"
+	"github.com/tallystick/tallystick/driver/turns"
 )
 
 // A Lobby makes sessions, and remembers in the memory of this process who was turned away with
 // which password: a second try with the same one could lock the account. So one at a time signs in with
 // one password, and the others wait for what comes of it.
 type Lobby struct {
-	mu    sync.Mutex
-	tried map[string]*attempt // guarded by mu; those that turn away, and those that somebody is at or waits for
-}
+	turns turns.Turns[string] // at passwords, as Server.Attempt names them
 
-// An attempt is a password of somebody, as Server.Attempt names it.
-type attempt struct {
-	taken  chan struct{} // holds one while somebody signs in with it
-	wanted int           // by how many, with who signs in; guarded by mu of the Lobby
-	turned bool          // guarded by mu of the Lobby
+	mu     sync.Mutex
+	turned map[string]bool // guarded by mu
 }
 
 // maxTurned bounds what is remembered; who is behind it may be tried once more.
@@ -63,7 +59,7 @@ func (s Server) Attempt() string {
 // Dial signs in.
 func (l *Lobby) Dial(ctx context.Context, s Server) (*Session, error) {
 	name := s.Attempt()
-	if l.turned(name) {
+	if l.isTurned(name) {
 		return nil, turnedAway(s)
 	}
 	conn, err := s.connect(ctx)
@@ -83,11 +79,19 @@ func (l *Lobby) Dial(ctx context.Context, s Server) (*Session, error) {
 	return session, nil
 }
 
-func (l *Lobby) turned(name string) bool {
+func (l *Lobby) isTurned(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	one := l.tried[name]
-	return one != nil && one.turned
+	return l.turned[name]
+}
+
+func (l *Lobby) remember(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.turned == nil || len(l.turned) >= maxTurned {
+		l.turned = map[string]bool{}
+	}
+	l.turned[name] = true
 }
 
 // signIn signs in when nobody else does with the same password.
@@ -95,47 +99,20 @@ func (l *Lobby) signIn(ctx context.Context, s Server, name string, session *Sess
 	if name == "" {
 		return s.signIn(session)
 	}
-	one := l.want(name)
 	wait, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	select {
-	case one.taken <- struct{}{}:
-	case <-wait.Done():
-		l.forgo(name, one, false)
+	leave, err := l.turns.Take(wait, name)
+	if err != nil {
 		return later(ctx, "couldn't sign in as "+network.Quote(s.Bind), errors.New("others do with the same password, and get no answer"))
 	}
-	err := turnedAway(s)
-	if !l.turned(name) {
-		err = s.signIn(session)
+	defer leave()
+	if l.isTurned(name) {
+		return turnedAway(s)
 	}
-	l.forgo(name, one, errors.Is(err, ErrTurnedAway))
-	<-one.taken
+	if err = s.signIn(session); errors.Is(err, ErrTurnedAway) {
+		l.remember(name)
+	}
 	return err
-}
-
-func (l *Lobby) want(name string) *attempt {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	one := l.tried[name]
-	if one == nil {
-		if l.tried == nil || len(l.tried) >= maxTurned {
-			l.tried = map[string]*attempt{}
-		}
-		one = &attempt{taken: make(chan struct{}, 1)}
-		l.tried[name] = one
-	}
-	one.wanted++
-	return one
-}
-
-func (l *Lobby) forgo(name string, one *attempt, turned bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	one.wanted--
-	one.turned = one.turned || turned
-	if one.wanted == 0 && !one.turned && l.tried[name] == one {
-		delete(l.tried, name)
-	}
 }
 
 // session speaks LDAP on a connection.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
+	"github.com/tallystick/tallystick/driver/turns"
 	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/problem"
 )
@@ -181,7 +182,8 @@ type Set struct {
 	Config
 	doors []*door
 	hosts *hosts
-	turns turns // of entrusted secrets
+	// turns are at entrusted secrets: a block at the deadline may come while an install is under way.
+	turns turns.Turns[string]
 
 	mu   sync.Mutex
 	open map[string][]*openConnection // guarded by mu; by SessionName

@@ -122,7 +122,7 @@ func (s *Set) rotate(ctx context.Context, j job) (Result, error) {
 	if !j.at.Opens(j.Secret.Customer, j.Secret.System) {
 		return Result{}, fmt.Errorf("%w: the door %s is not for %s of %s", tallystick.ErrDenied, j.Door, j.Secret.System, j.Secret.Customer)
 	}
-	leave, err := s.turns.enter(ctx, j.Secret.ID)
+	leave, err := s.turns.Take(ctx, j.Secret.ID)
 	if err != nil {
 		return Result{}, err
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/tallystick/tallystick"
 	"github.com/tallystick/tallystick/driver"
@@ -107,45 +106,4 @@ func (s *Set) orderOf(ctx context.Context, j job) (string, error) {
 	}
 	order := rand.Text()
 	return order, s.keepSecret(ctx, j, name, driver.NewSecret(order))
-}
-
-// turns let one act at a time work at a secret: a block at the deadline may come while an
-// install is under way. The zero value is ready.
-type turns struct {
-	mu sync.Mutex
-	at map[string]*turn // guarded by mu; secrets that somebody is at, or waits for
-}
-
-type turn struct {
-	taken  chan struct{} // holds one while somebody is at the secret
-	wanted int           // by how many, with who is at it; guarded by mu of the turns
-}
-
-// enter waits until nobody is at a secret. Who has entered leaves.
-func (t *turns) enter(ctx context.Context, id string) (leave func(), err error) {
-	t.mu.Lock()
-	one := t.at[id]
-	if one == nil {
-		if t.at == nil {
-			t.at = map[string]*turn{}
-		}
-		one = &turn{taken: make(chan struct{}, 1)}
-		t.at[id] = one
-	}
-	one.wanted++
-	t.mu.Unlock()
-	forgo := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if one.wanted--; one.wanted == 0 {
-			delete(t.at, id)
-		}
-	}
-	select {
-	case one.taken <- struct{}{}:
-		return func() { <-one.taken; forgo() }, nil
-	case <-ctx.Done():
-		forgo()
-		return nil, ctx.Err()
-	}
 }

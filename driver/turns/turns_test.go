@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package doors
+package turns
 
 import (
 	"context"
@@ -9,29 +9,29 @@ import (
 	"testing"
 )
 
-// One is at a secret at a time, others are not kept waiting by it, and who does not want to wait any
+// One is at a thing at a time, others are not kept waiting by it, and who does not want to wait any
 // longer leaves nothing behind.
-func TestTurnsAtASecret(t *testing.T) {
-	var all turns
-	leave, err := all.enter(t.Context(), "a")
+func TestTurns(t *testing.T) {
+	var all Turns[string]
+	leave, err := all.Take(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := all.enter(t.Context(), "b")
+	other, err := all.Take(t.Context(), "b")
 	if err != nil {
 		t.Fatal(err)
 	}
 	other()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := all.enter(ctx, "a"); !errors.Is(err, context.Canceled) {
+	if _, err := all.Take(ctx, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("who was called off has entered: %v", err)
 	}
 	count := 0 // guarded by the turn
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			leave, err := all.enter(t.Context(), "a")
+			leave, err := all.Take(t.Context(), "a")
 			if err != nil {
 				t.Error(err)
 				return
