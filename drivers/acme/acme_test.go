@@ -314,11 +314,7 @@ func TestOrdersShareThePort(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	listener, err := net.Listen("tcp", lab.Loopback(p.HTTPPort))
-	if err != nil {
-		t.Fatalf("the port is not free: %v", err)
-	}
-	listener.Close()
+	lab.Listen(t, lab.Loopback(p.HTTPPort)).Close() // it is free again
 	if p.Issued() != 6 {
 		t.Errorf("%d certificates", p.Issued())
 	}
@@ -328,11 +324,7 @@ func TestOrdersShareThePort(t *testing.T) {
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	p := lab.StartPebble(t, lab.PebbleSettings{Environ: quick})
-	listener, err := net.Listen("tcp", lab.Loopback(p.HTTPPort))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
+	defer lab.Listen(t, lab.Loopback(p.HTTPPort)).Close()
 	if _, err := byHTTP(t, p).Issue(t.Context(), request(t, "www.lab.test")); !errors.Is(err, tallystick.ErrUnavailable) {
 		t.Errorf("it says %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -87,9 +88,20 @@ func (h *httpSolver) present(_ context.Context, challenges []acme.Challenge) (fu
 	return h.add(answers)
 }
 
+// listen waits for an address for a moment: a process that another part of this one starts just
+// then has a copy of the listener of the order before until its program runs.
+func listen(address string) (net.Listener, error) {
+	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		listener, err := net.Listen("tcp", address)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return listener, err
+		}
+	}
+}
+
 // serveHTTP serves the answers by their paths, and nothing else.
 func serveHTTP(address string, look func(string) (string, bool)) (closer, error) {
-	listener, err := net.Listen("tcp", address)
+	listener, err := listen(address)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +152,7 @@ func indication(id acme.Identifier) string {
 // serveTLS makes handshakes of acme-tls/1 for the names that there are answers
 // for, and none other.
 func serveTLS(address string, look func(string) (*tls.Certificate, bool)) (closer, error) {
-	inner, err := net.Listen("tcp", address)
+	inner, err := listen(address)
 	if err != nil {
 		return nil, err
 	}

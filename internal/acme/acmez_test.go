@@ -27,6 +27,7 @@ import (
 	"github.com/tallystick/tallystick/internal/acme"
 	"github.com/tallystick/tallystick/internal/ca"
 	"github.com/tallystick/tallystick/internal/ca/catest"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // A responder proves names to the server: http-01 and dns-01 as acmez asks.
@@ -80,10 +81,8 @@ func (r *tlsResponder) Present(_ context.Context, c client.Challenge) error {
 	if err != nil {
 		return err
 	}
-	r.listener, err = tls.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", r.site.tlsPort), &tls.Config{Certificates: []tls.Certificate{*certificate}, NextProtos: []string{"acme-tls/1"}})
-	if err != nil {
-		return err
-	}
+	r.listener = tls.NewListener(lab.Listen(r.t, lab.Loopback(r.site.tlsPort)),
+		&tls.Config{Certificates: []tls.Certificate{*certificate}, NextProtos: []string{"acme-tls/1"}})
 	go func() {
 		for {
 			conn, err := r.listener.Accept()

@@ -107,10 +107,7 @@ func startDNS(t testing.TB) *nameServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	streams, err := net.Listen("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	streams := lab.Listen(t, n.address)
 	for _, server := range []*dns.Server{{PacketConn: packets, Handler: n, MsgAcceptFunc: acceptAll}, {Listener: streams, Handler: n, MsgAcceptFunc: acceptAll}} {
 		go func() { _ = server.ActivateAndServe() }()
 		t.Cleanup(func() { _ = server.Shutdown() })
@@ -187,10 +184,7 @@ func (n *nameServer) setTXT(name string, values ...string) {
 // serveHTTP01 answers at the site's port for http-01 until the test ends.
 func (s *site) serveHTTP01(t testing.TB, h http.Handler) {
 	t.Helper()
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.httpPort))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := lab.Listen(t, lab.Loopback(s.httpPort))
 	server := &http.Server{Handler: h}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/internal/acme"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // attempt orders a name, tries one challenge of it, and returns what came of it.
@@ -284,10 +285,7 @@ func TestTLSProofs(t *testing.T) {
 			if test.protocol != "" {
 				config.NextProtos = []string{test.protocol}
 			}
-			var err error
-			if l, err = tls.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.tlsPort), config); err != nil {
-				t.Fatal(err)
-			}
+			l = tls.NewListener(lab.Listen(t, lab.Loopback(s.tlsPort)), config)
 			go func() {
 				for {
 					conn, err := l.Accept()

@@ -79,6 +79,9 @@ func FreePort(t TB) int {
 }
 
 func isFree(port int) bool {
+	// No process may be started meanwhile: it would have the socket until its program runs.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	tcp, err := net.Listen("tcp", Loopback(port))
 	if err != nil {
 		return false

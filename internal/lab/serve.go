@@ -4,18 +4,33 @@ package lab
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"syscall"
 	"time"
 )
+
+// Listen listens at an address, also one where something listened a moment ago: a process that
+// another test starts just then has a copy of each socket of this one until its program runs, so
+// that one which is closed here stays in use for a little longer.
+func Listen(t TB, address string) net.Listener {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		listener, err := net.Listen("tcp", address)
+		if err == nil {
+			return listener
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
 
 // Serve listens at an address, such as 127.0.0.1:0, until the test ends, and has handle serve
 // each connection, which is closed then. It returns where it listens.
 func Serve(t TB, address string, handle func(net.Conn)) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := Listen(t, address)
 	t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {

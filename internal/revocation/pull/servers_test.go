@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // These tests show, at real servers, that a certificate is let in, is revoked, and is refused after a pull.
@@ -75,14 +77,6 @@ func (h *house) await(what string, try func() error) {
 	h.Fatalf("%s: %v", what, err)
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
 // program finds a server's program.
 func program(t testing.TB, pattern, pkg string) string {
 	t.Helper()
@@ -127,7 +121,7 @@ func TestNginx(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	comesAndGoes(h, h.config(nil), func() server {
-		port := freePort(t)
+		port := lab.FreePort(t)
 		must(t, os.WriteFile(h.path("nginx.conf"), fmt.Appendf(nil, nginxConf, h.dir, port), 0o600))
 		args := []string{"-c", h.path("nginx.conf"), "-e", h.path("log")}
 		if os.Getuid() == 0 {
@@ -169,7 +163,7 @@ func TestSlapd(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	comesAndGoes(h, h.config(nil), func() server {
-		port := freePort(t)
+		port := lab.FreePort(t)
 		must(t, os.WriteFile(h.path("slapd.conf"), fmt.Appendf(nil, slapdConf, h.dir), 0o600))
 		slapd := program(t, "/usr/sbin/slapd", "slapd")
 		start := func() *exec.Cmd {
@@ -237,7 +231,7 @@ func TestPostgreSQL(t *testing.T) {
 func (h *house) postgres(line string, reloads bool) server {
 	h.Helper()
 	bin := filepath.Dir(program(h, "/usr/lib/postgresql/*/bin/initdb", "postgresql"))
-	port, data := freePort(h), h.path("data")
+	port, data := lab.FreePort(h), h.path("data")
 	var attr *syscall.SysProcAttr
 	must(h, os.Mkdir(data, 0o700))
 	if os.Getuid() == 0 { // which PostgreSQL refuses
