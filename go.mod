@@ -19,8 +19,8 @@ require (
 	github.com/google/go-tpm v0.9.8
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/jcmturner/gokrb5/v8 v8.4.4
 	github.com/jba/templatecheck v0.7.1
+	github.com/jcmturner/gokrb5/v8 v8.4.4
 	github.com/klauspost/compress v1.20.3
 	github.com/libdns/libdns v1.1.1
 	github.com/libdns/rfc2136 v1.0.1

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick/internal/lab"
 	"github.com/tallystick/tallystick/internal/store"
 )
 
@@ -47,10 +48,8 @@ func (h *house) nginx(log string) (int, *os.Process) {
 	key, err := x509.MarshalECPrivateKey(own.PrivateKey.(*ecdsa.PrivateKey))
 	must(h.TB, err)
 	dir := h.TempDir()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(h.TB, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	must(h.TB, errors.Join(listener.Close(),
+	port := lab.FreePort(h.TB)
+	must(h.TB, errors.Join(
 		os.WriteFile(dir+"/s.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}), 0o600),
 		os.WriteFile(dir+"/s.key", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}), 0o600),
 		os.WriteFile(dir+"/nginx.conf", fmt.Appendf(nil, nginxConf, dir, port, log), 0o600)))

@@ -61,8 +61,8 @@ func (h *house) behindCookies() http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var actor gate.Actor
 		if cookie, err := r.Cookie(web.SessionCookie); err == nil {
-			if actor, err = h.access.Session(r.Context(), cookie.Value); err != nil && !errors.Is(err, tallystick.ErrUnsigned) {
-				h.Error(err)
+			if actor, err = h.access.Session(r.Context(), cookie.Value); err != nil && !errors.Is(err, tallystick.ErrUnsigned) && r.Context().Err() == nil {
+				h.Error(err) // and the browser has not gone on to another page
 			}
 		}
 		h.mux.ServeHTTP(w, r.WithContext(web.WithActor(r.Context(), actor)))
@@ -258,12 +258,18 @@ const faint = `(() => {
   const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
   const numbers = (c) => { const n = c.match(/[\d.]+/g).map(Number); return { rgb: n.slice(0, 3), alpha: n.length > 3 ? n[3] : 1 }; };
   const light = (rgb) => 0.2126 * channel(rgb[0]) + 0.7152 * channel(rgb[1]) + 0.0722 * channel(rgb[2]);
-  const ground = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor); if (c.alpha === 1) return c.rgb; } return [255, 255, 255]; };
+  const grounds = new Map([[null, [255, 255, 255]]]), seen = new Set();
+  const ground = (e) => {
+    if (!grounds.has(e)) { const c = numbers(getComputedStyle(e).backgroundColor); grounds.set(e, c.alpha === 1 ? c.rgb : ground(e.parentElement)); }
+    return grounds.get(e);
+  };
   const bad = new Set();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const e = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !e.checkVisibility() || e.closest("svg") || e.matches(":disabled")) continue;
+    if (!walker.currentNode.data.trim() || seen.has(e)) continue;
+    seen.add(e);
+    if (!e.checkVisibility() || e.closest("svg") || e.matches(":disabled")) continue;
     const a = light(numbers(getComputedStyle(e).color).rgb), b = light(ground(e));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < 4.5) bad.add(e.tagName + "." + e.className + " " + ratio.toFixed(2));
