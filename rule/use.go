@@ -16,6 +16,9 @@ type UseSubject struct {
 	Use     *tallystick.Use
 	Verdict tallystick.Verdict
 	Reason  string // why the verdict, for people
+	// Own says that Tallystick itself has made it, to see who is let in. Such a use says nothing about
+	// where the credential is kept and how it is used, and comes without Profile and Networks.
+	Own bool
 	// Profile is how the credential was used before. It is read only.
 	Profile *Profile
 	// Credential is what the inventory has under one of the use's names; nil when

@@ -67,14 +67,15 @@ func blockedStillTried() rule.Rule {
 		Name:  "blocked-still-tried",
 		Title: "Somebody still tries a blocked credential",
 		About: "It was refused after it was blocked (the tag blocked=2026-11-20T10:00:00Z): a copy was forgotten, or whoever took it does not know " +
-			"yet. Tries that do not show that the key was held are meant too: where a credential was removed, nothing is left to show it.",
+			"yet. Tries that do not show that the key was held are meant too: where a credential was removed, nothing is left to show it. " +
+			"The tries by which Tallystick makes sure that it is refused are not meant.",
 		Severity:  tallystick.SeverityMedium,
 		Citation:  keyStates + "7.5",
 		URL:       keyStatesURL,
 		Effective: day(2020, time.May, 4),
 		Do:        "Ask from which address it comes: if it is the holder's, replace the copy that was forgotten there; if not, keep the records as evidence.",
 		Use: onArrival(func(s *rule.UseSubject) []rule.Hit {
-			if !whileBlocked(s) || s.Use.Outcome == tallystick.OutcomeSuccess {
+			if s.Own || !whileBlocked(s) || s.Use.Outcome == tallystick.OutcomeSuccess {
 				return nil
 			}
 			return one(0, "tried after %s, since when it is blocked", instant(s.Blocked))

@@ -96,6 +96,7 @@ func TestReasonsAreThoseOfTheTally(t *testing.T) {
 
 func useLifeFixtures() map[string]fixture {
 	blocked := func(s *rule.UseSubject) { s.Blocked = now.Add(-time.Hour) }
+	own := func(s *rule.UseSubject) { s.Own = true }
 	gone := func(since time.Time) func(*rule.UseSubject) {
 		return func(s *rule.UseSubject) { s.Gone = since }
 	}
@@ -110,7 +111,7 @@ func useLifeFixtures() map[string]fixture {
 	}
 	return map[string]fixture{
 		"use-after-block":     {FiringUse: used(blocked), SilentUse: used(blocked, at(now.Add(-2*time.Hour))), Evidence: "accepted after 2026-11-22T11:00:00Z"},
-		"blocked-still-tried": {FiringUse: used(blocked, outcome(tallystick.OutcomeRefused)), SilentUse: used(blocked), Evidence: "tried after 2026-11-22T11:00:00Z"},
+		"blocked-still-tried": {FiringUse: used(blocked, outcome(tallystick.OutcomeRefused)), SilentUse: used(blocked, outcome(tallystick.OutcomeRefused), own), Evidence: "tried after 2026-11-22T11:00:00Z"},
 		"use-after-expiry":    {FiringUse: used(ended(now.Add(-25 * time.Hour))), SilentUse: used(ended(now.Add(-23 * time.Hour))), Evidence: "after 2026-11-21"},
 		"use-of-gone":         {FiringUse: used(gone(now.AddDate(0, 0, -5))), SilentUse: used(gone(now.AddDate(0, 0, 5))), Evidence: "2026-11-17"},
 		"use-never-sighted": {

@@ -82,6 +82,9 @@ func accessCells(c store.AccessChange) []string {
 	case !c.UsedAt.IsZero():
 		state = "used"
 	}
+	if c.TakenBackBy != 0 {
+		state = strings.TrimPrefix(state+", taken back", ", ")
+	}
 	what := append(append([]string{}, c.Credential...), c.Grants...)
 	return []string{
 		strconv.FormatInt(c.ID, 10), instant(c.Time), string(c.Kind), state, c.Actor, cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,

@@ -292,7 +292,7 @@ func TestTLSProofs(t *testing.T) {
 					if err != nil {
 						return
 					}
-					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+					ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 					_ = conn.(*tls.Conn).HandshakeContext(ctx)
 					cancel()
 					_ = conn.Close()

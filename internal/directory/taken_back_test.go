@@ -75,8 +75,12 @@ func TestOnlyTheOppositeOfAChangeIsExpected(t *testing.T) {
 			back.ID, back.Source = "back", "back"
 			one.edit(&back)
 			take(t, d, back)
-			if got := list(t, d, db)["back"]; (got.Expected != "") != one.expected {
+			told := list(t, d, db)
+			if got := told["back"]; (got.Expected != "") != one.expected {
 				t.Errorf("%s: it is expected by %q", name, got.Expected)
+			}
+			if by := told["domain"].TakenBackBy; by != map[bool]int64{true: told["back"].ID}[one.expected] {
+				t.Errorf("%s: taken back by %d, which is %+v", name, by, told["back"])
 			}
 			if open := findings(t, db); (len(open) == 0) != one.expected {
 				t.Errorf("%s: %q", name, open)

@@ -23,9 +23,11 @@ type AccessChange struct {
 	// RecordID is the record's own, Change.ID, for programs: they see ID as id.
 	RecordID string `json:"record_id,omitempty"`
 	// Expected is who expected it, and why; "" is nobody.
-	Expected string    `json:"expected,omitempty"`
-	UsedAt   time.Time `json:"used_at,omitzero"` // when the target was first used after it
-	UsedFrom string    `json:"used_from,omitempty"`
+	Expected string `json:"expected,omitempty"`
+	// TakenBackBy is the change that took it back, as its own log told it; 0 is none. See AccessExpectation.TakesBack.
+	TakenBackBy int64     `json:"taken_back_by,omitempty"`
+	UsedAt      time.Time `json:"used_at,omitzero"` // when the target was first used after it
+	UsedFrom    string    `json:"used_from,omitempty"`
 }
 
 // An AccessExpectation says that a change is expected: whoever sees it is not to be alarmed.
@@ -55,13 +57,15 @@ func accessRecord(c tallystick.Change) string {
 	return hex.EncodeToString(sum[:])
 }
 
-const accessColumns = `id, change, expected, used_at, used_from`
+const accessColumns = `id, change, expected, used_at, used_from,
+	COALESCE((SELECT MIN(b.id) FROM access_expectations e JOIN access_changes b ON b.target = e.target AND b.expected = e.by_whom || ': ' || e.reason
+		WHERE e.target = access_changes.target AND e.takes_back = access_changes.id AND b.failed = FALSE), 0)`
 
 func scanAccessChange(row *sql.Rows) (AccessChange, error) {
 	var c AccessChange
 	var text string
 	var used int64
-	if err := row.Scan(&c.ID, &text, &c.Expected, &used, &c.UsedFrom); err != nil {
+	if err := row.Scan(&c.ID, &text, &c.Expected, &used, &c.UsedFrom, &c.TakenBackBy); err != nil {
 		return c, err
 	}
 	c.UsedAt = timeOf(used)

@@ -46,7 +46,7 @@ func (w *Watch) arrived(one *used, u *tallystick.Use, own bool) {
 // uses it: without a profile and declared networks, no rule speaks of a change of habit.
 func (w *Watch) judgeNew(one *used, u unjudged) {
 	if u.own {
-		w.show(one, rule.UseSubject{Use: u.use})
+		w.show(one, rule.UseSubject{Use: u.use, Own: true})
 		return
 	}
 	usual := &one.profile

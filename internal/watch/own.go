@@ -105,7 +105,7 @@ func (w *Watch) meet(one *used, u *tallystick.Use) {
 		w.arrived(one, u, true)
 	case w.isOwn(one, u):
 		w.arrived(one, u, true)
-	case len(w.own.acts) > 0 && isUnusual(one, u):
+	case len(w.own.acts) > 0 && matters(one, u):
 		if len(w.own.held) == mostHeld {
 			w.judgeHeld(1)
 		}
@@ -145,6 +145,13 @@ func (w *Watch) judgeHeld(n int) {
 // aPause is how long nobody used a credential before a use that its holder may not have made matters
 // to when it was last used. No rule counts in less than days.
 const aPause = 24 * time.Hour
+
+// matters says whether a rule would speak of a use if it were not one of our own.
+func matters(one *used, u *tallystick.Use) bool {
+	refused := u.Side == tallystick.SideRelying && u.Outcome != tallystick.OutcomeSuccess
+	mayBeBlocked := one.asked.IsZero() || !one.blocked.IsZero()
+	return isUnusual(one, u) || refused && mayBeBlocked
+}
 
 // isUnusual says whether a use would change what is usual: all that a rule over habits speaks of, and that
 // would hide a thief's next one, had it been learned.
@@ -237,7 +244,7 @@ func (l *own) drop() {
 
 // fitting returns our own uses that may be what a relying party tells of.
 func (w *Watch) fitting(one *used, u *tallystick.Use) []*ownUse {
-	if len(w.own.all) == 0 || u.Side != tallystick.SideRelying || u.Outcome == tallystick.OutcomeAttempt || u.Count > 1 {
+	if len(w.own.all) == 0 || u.Side != tallystick.SideRelying || u.Count > 1 {
 		return nil
 	}
 	var found []*ownUse

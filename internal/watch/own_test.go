@@ -286,6 +286,35 @@ func TestATryExplainsOneUse(t *testing.T) {
 	}
 }
 
+// That we see whether a blocked one is refused is no sign of a copy that was forgotten. Of two tries that
+// fit, one is somebody else's.
+func TestWeTryWhatIsBlocked(t *testing.T) {
+	at := noon.Add(-time.Second)
+	for _, outcome := range []tallystick.Outcome{tallystick.OutcomeRefused, tallystick.OutcomeAttempt} {
+		ourTry, logged, thief := try(smtp, at), signedIn(smtp, ours, at), signedIn(smtp, stranger, at.Add(time.Second))
+		ourTry.Outcome, logged.Outcome, thief.Outcome = tallystick.OutcomeRefused, outcome, outcome
+		for name, tell := range map[string]func(b *bench){
+			"told first":          func(b *bench) { b.Made(ourTry); b.append(t, logged) },
+			"in our book":         func(b *bench) { b.append(t, booked(ourTry)); b.append(t, logged) },
+			"the log comes first": func(b *bench) { end := b.Begin(); b.append(t, logged); b.Made(ourTry); end() },
+		} {
+			t.Run(string(outcome)+", "+name, func(t *testing.T) {
+				b := newHabit(t, time.Hour, false)
+				b.mu.Lock()
+				b.names[account].now().blocked = noon.Add(-time.Hour)
+				b.mu.Unlock()
+				if tell(b); len(b.habits(t)) != 0 {
+					t.Errorf("ours is told: %v", b.habits(t))
+				}
+				b.append(t, thief)
+				if got := b.habits(t); got["blocked-still-tried"] == "" {
+					t.Errorf("a thief's is not told; only %v", got)
+				}
+			})
+		}
+	}
+}
+
 // A try that no log ever has leaves nothing behind, but for its time.
 func TestATryIsForgotten(t *testing.T) {
 	b := newHabit(t, time.Hour, false)

@@ -109,7 +109,7 @@ func (s *Site) fillDirectory(r *http.Request, p *directoryPage, f store.AccessFi
 			return err
 		}
 		v := viewChange(c, known)
-		if c.Values != nil && !c.Failed && gate.May(actor, gate.UndoChange) {
+		if c.Values != nil && !c.Failed && c.TakenBackBy == 0 && gate.May(actor, gate.UndoChange) {
 			v.UndoURL = undoPath(c.ID)
 		}
 		p.Changes = append(p.Changes, v)
