@@ -135,7 +135,7 @@ func useOfGone() rule.Rule {
 		Effective: day(2020, time.May, 4),
 		Do:        "Find the copy by the addresses that its uses name. If no host of yours is there, take it for stolen: have it removed where it is accepted.",
 		Use: onArrival(func(s *rule.UseSubject) []rule.Hit {
-			if s.Gone.IsZero() || !s.Use.Time.After(s.Gone) || s.Use.Outcome == tallystick.OutcomeAttempt {
+			if s.Own || s.Gone.IsZero() || !s.Use.Time.After(s.Gone) || s.Use.Outcome == tallystick.OutcomeAttempt {
 				return nil
 			}
 			return one(0, "used after %s, since when it is at no place", instant(s.Gone))

@@ -45,7 +45,8 @@ func (p *program) directoryChanges() *cobra.Command {
 		Use: "changes", Short: "List changes of who gets in, the newest first",
 		Long: `List changes of who gets in, the newest first. STATE says "expected" when somebody
 expected it, "failed" when it was only tried, and "used" when the target was
-used within half an hour after it.
+used within half an hour after it; "taken back" is added once the directory has told
+that "tally directory undo" took it back.
 
 ` + listStatuses(),
 		Example: `  tally directory changes --unexpected --from 2026-11-20
@@ -73,21 +74,21 @@ used within half an hour after it.
 var accessHeads = [...]string{"ID", "TIME", "KIND", "STATE", "ACTOR", "WHAT", "TARGET"}
 
 func accessCells(c store.AccessChange) []string {
-	state := ""
+	var states []string
 	switch {
 	case c.Failed:
-		state = "failed"
+		states = append(states, "failed")
 	case c.Expected != "":
-		state = "expected"
+		states = append(states, "expected")
 	case !c.UsedAt.IsZero():
-		state = "used"
+		states = append(states, "used")
 	}
 	if c.TakenBackBy != 0 {
-		state = strings.TrimPrefix(state+", taken back", ", ")
+		states = append(states, "taken back")
 	}
 	what := append(append([]string{}, c.Credential...), c.Grants...)
 	return []string{
-		strconv.FormatInt(c.ID, 10), instant(c.Time), string(c.Kind), state, c.Actor, cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,
+		strconv.FormatInt(c.ID, 10), instant(c.Time), string(c.Kind), strings.Join(states, ", "), c.Actor, cmp.Or(strings.Join(what, ", "), c.Detail, c.Operation), c.Target,
 	}
 }
 

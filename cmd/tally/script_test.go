@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -164,14 +166,18 @@ func cmdMute(ts *testscript.TestScript, neg bool, args []string) {
 // cmdPort sets variables to free ports: port NAME...
 func cmdPort(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		_, port, err := net.SplitHostPort(listener.Addr().String())
-		ts.Check(err)
-		ts.Check(listener.Close())
-		ts.Setenv(name, port)
+		ts.Setenv(name, strconv.Itoa(lab.FreePort(scriptTB{ts})))
 	}
 }
+
+// A scriptTB is a script for package lab, as far as FreePort needs it.
+type scriptTB struct{ *testscript.TestScript }
+
+func (scriptTB) Helper()                {}
+func (s scriptTB) Fatal(args ...any)    { s.Fatalf("%s", fmt.Sprint(args...)) }
+func (s scriptTB) Failed() bool         { return false }
+func (s scriptTB) Cleanup(clean func()) { s.Defer(clean) }
+func (s scriptTB) TempDir() string      { return s.MkAbs(".") }
 
 // cmdSQL changes a SQLite file behind Tallystick's back: sql FILE STATEMENT.
 func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {

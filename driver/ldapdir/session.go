@@ -28,7 +28,7 @@ type Lobby struct {
 	turns turns.Turns[string] // at passwords, as Server.Attempt names them
 
 	mu     sync.Mutex
-	turned map[string]bool // guarded by mu
+	turned map[string]bool // guarded by mu; by password, as Server.Attempt names them
 }
 
 // maxTurned bounds what is remembered; who is behind it may be tried once more.

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -22,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	servers "github.com/tallystick/tallystick/internal/lab"
 )
 
 // A lab is a private directory with a certificate for localhost in it, in which
@@ -174,9 +175,6 @@ func (l lab) start(c *exec.Cmd, addresses ...string) {
 // port returns a free port of 127.0.0.1 and its address.
 func (l lab) port() (port, address string) {
 	l.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	l.check(err)
-	defer listener.Close()
-	address = listener.Addr().String()
-	return fmt.Sprint(listener.Addr().(*net.TCPAddr).Port), address
+	n := servers.FreePort(l)
+	return strconv.Itoa(n), servers.Loopback(n)
 }

@@ -21,13 +21,19 @@ type turn struct {
 	wanted int           // by how many, with who is at it; guarded by mu of the Turns
 }
 
-// Take waits until nobody else is at a thing. Who has taken the turn calls leave, once. The error
-// is that of a context that has ended before.
+// Take waits until nobody else is at a thing. Who has taken the turn calls leave, exactly once, and
+// does not take the same turn before. Those who wait come in any order. The error is that of a
+// context that has ended before it was their turn.
 func (t *Turns[K]) Take(ctx context.Context, key K) (leave func(), err error) {
 	one := t.want(key)
 	select {
 	case one.taken <- struct{}{}:
-		return func() { <-one.taken; t.forgo(key, one) }, nil
+		leave = func() { <-one.taken; t.forgo(key, one) }
+		if err := ctx.Err(); err != nil { // as well: which of the two comes first is chance
+			leave()
+			return nil, err
+		}
+		return leave, nil
 	case <-ctx.Done():
 		t.forgo(key, one)
 		return nil, ctx.Err()

@@ -5,7 +5,9 @@ package turns
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -27,7 +29,7 @@ func TestTurns(t *testing.T) {
 	if _, err := all.Take(ctx, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("who was called off has entered: %v", err)
 	}
-	count := 0 // guarded by the turn
+	count, inside := 0, atomic.Int32{} // count is guarded by the turn
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -38,6 +40,11 @@ func TestTurns(t *testing.T) {
 			}
 			defer leave()
 			count++
+			if inside.Add(1) != 1 {
+				t.Error("two are at it")
+			}
+			runtime.Gosched()
+			inside.Add(-1)
 		})
 	}
 	leave()

@@ -88,8 +88,9 @@ func (h *httpSolver) present(_ context.Context, challenges []acme.Challenge) (fu
 	return h.add(answers)
 }
 
-// listen waits for an address for a moment: a process that another part of this one starts just
-// then has a copy of the listener of the order before until its program runs.
+// listen waits for an address, for a second at most: a process that another part of this one starts
+// just then has a copy of the listener that the last order closed, until its program runs. The CA is not
+// asked for anything yet, so that this is no second try of anything.
 func listen(address string) (net.Listener, error) {
 	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
 		listener, err := net.Listen("tcp", address)

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tallystick/tallystick/driver/turns"
 	"github.com/tallystick/tallystick/internal/ca"
 	"github.com/tallystick/tallystick/internal/config"
 	"github.com/tallystick/tallystick/internal/gate"
@@ -76,8 +77,8 @@ type Server struct {
 	slots  chan struct{}  // of attempts at the same time
 	mu     sync.Mutex
 	trying map[string]*trial // guarded by mu; by authorization
-	// finishing holds the orders that somebody is at; closed when it is done. Guarded by mu.
-	finishing map[string]chan struct{}
+
+	finishing turns.Turns[string] // at orders, and at renewals: "renewal " and its key
 }
 
 // What is not configured.
@@ -130,7 +131,7 @@ func New(c Config) *Server {
 			accounts: newLimit(c.Limits.AccountsPerHour), orders: newLimit(c.Limits.OrdersPerHour), failures: newLimit(c.Limits.FailuresPerHour),
 			refused: newLimit(maxRefused),
 		},
-		slots: make(chan struct{}, maxAttempts), trying: map[string]*trial{}, finishing: map[string]chan struct{}{},
+		slots: make(chan struct{}, maxAttempts), trying: map[string]*trial{},
 	}
 }
 

@@ -38,10 +38,11 @@ func (x *exchange) finalize() error {
 	if err != nil {
 		return problem(http.StatusBadRequest, "badCSR", "the csr is not base64url of DER")
 	}
-	if err := x.take(x.ctx, x.rest[0]); err != nil {
+	leave, err := x.finishing.Take(x.ctx, x.rest[0])
+	if err != nil {
 		return err
 	}
-	defer x.release(x.rest[0])
+	defer leave()
 	o, err := x.ownOrder()
 	if err == nil && o.Status == statusProcessing {
 		o, err = x.finish(x.ctx, o)
@@ -72,34 +73,6 @@ func (x *exchange) finalize() error {
 		return err
 	}
 	return x.showOrder(http.StatusOK, o)
-}
-
-// take waits until nobody else finishes an order, and makes it this request's.
-func (s *Server) take(ctx context.Context, order string) error {
-	for {
-		s.mu.Lock()
-		busy, ok := s.finishing[order]
-		if !ok {
-			s.finishing[order] = make(chan struct{})
-		}
-		s.mu.Unlock()
-		if !ok {
-			return nil
-		}
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// release lets the next one at it.
-func (s *Server) release(order string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.finishing[order])
-	delete(s.finishing, order)
 }
 
 // isReady refuses orders that are not (section 7.4).
@@ -259,11 +232,12 @@ func (s *Server) refuse(ctx context.Context, o store.ACMEOrder, why error) (stor
 
 // settle finishes an order that is processing. Whoever is at it is waited for.
 func (s *Server) settle(ctx context.Context, o store.ACMEOrder) (store.ACMEOrder, error) {
-	if err := s.take(ctx, o.ID); err != nil {
+	leave, err := s.finishing.Take(ctx, o.ID)
+	if err != nil {
 		return o, err
 	}
-	defer s.release(o.ID)
-	o, err := s.DB.ACMEOrder(ctx, o.ID)
+	defer leave()
+	o, err = s.DB.ACMEOrder(ctx, o.ID)
 	if err != nil || o.Status != statusProcessing {
 		return o, err
 	}

@@ -58,11 +58,11 @@ func (x *exchange) newOrder() error {
 	}
 	if o.Replaces != "" {
 		// One at a time, so that of two orders for one certificate the second sees the first.
-		key := "renewal " + renewalKey(o)
-		if err := x.take(x.ctx, key); err != nil {
+		leave, err := x.finishing.Take(x.ctx, "renewal "+renewalKey(o))
+		if err != nil {
 			return err
 		}
-		defer x.release(key)
+		defer leave()
 	}
 	if err := x.withinLimits(o, before); err != nil {
 		return err

@@ -60,7 +60,7 @@ func (p *play) doByHand(ctx context.Context) (bool, error) {
 	if done < wanted || late < forgetful {
 		return false, nil
 	}
-	p.Story.Say("Customers who let nobody else add a key: %d. They were asked to do it; %d have, %d have not in time.", wanted+forgetful, done, late)
+	p.Story.Say("Customers who let nobody else add a key: %d. They were asked to do it; %d have; %d were late.", wanted+forgetful, done, late)
 	return true, nil
 }
 

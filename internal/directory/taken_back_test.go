@@ -52,7 +52,8 @@ func takeBack(t *testing.T, db *store.DB, u undoing) *directory.Directory {
 	return d
 }
 
-// While a change is taken back its very opposite is expected, and nothing else.
+// While a change is taken back its very opposite is expected, and nothing else; once that was told, the
+// change says by what it was taken back.
 func TestOnlyTheOppositeOfAChangeIsExpected(t *testing.T) {
 	for name, one := range map[string]struct {
 		edit     func(*tallystick.Change)

@@ -78,10 +78,15 @@ func FreePort(t TB) int {
 	return 0
 }
 
-func isFree(port int) bool {
-	// No process may be started meanwhile: it would have the socket until its program runs.
+// noFork lets no process be started until it is undone: it would have each socket of this one until
+// its program runs.
+func noFork() (undo func()) {
 	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
+	return syscall.ForkLock.RUnlock
+}
+
+func isFree(port int) bool {
+	defer noFork()()
 	tcp, err := net.Listen("tcp", Loopback(port))
 	if err != nil {
 		return false

@@ -101,6 +101,7 @@ func StartSamba(t TB, p *PKI, lines ...string) *Samba {
 // sambaAddress returns an address of loopback that nobody has taken.
 func sambaAddress(t TB) string {
 	t.Helper()
+	defer noFork()()
 	for range 100 {
 		address := fmt.Sprintf("127.%d.%d.%d", 64+mathrand.IntN(64), mathrand.IntN(256), 1+mathrand.IntN(254))
 		l, err := net.Listen("tcp", address+":636")

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Listen listens at an address, also one where something listened a moment ago: a process that
+// Listen listens at an address until the caller closes it. It waits for five seconds at most for one where
+// something listened a moment ago: a process that
 // another test starts just then has a copy of each socket of this one until its program runs, so
 // that one which is closed here stays in use for a little longer.
 func Listen(t TB, address string) net.Listener {

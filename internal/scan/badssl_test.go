@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/internal/lab"
 	"github.com/tallystick/tallystick/internal/scan"
 	"github.com/tallystick/tallystick/rules"
 )
@@ -119,9 +120,8 @@ func TestTheCasesOfBadSSL(t *testing.T) {
 	places, want := map[string]string{}, map[string]string{}
 	dir := t.TempDir()
 	var servers strings.Builder
-	free := freePorts(t, len(cases))
 	for name, c := range cases {
-		address := free[len(places)]
+		address := lab.Loopback(lab.FreePort(t))
 		place := "tls://" + address
 		if name == "wrong.host" { // whoever asks by address has asked for no name
 			place = strings.Replace(place, "127.0.0.1", "localhost", 1)
@@ -173,20 +173,6 @@ func said(result scan.Result, places map[string]string) map[string]string {
 		all[places[string(m.Place)]] = m.Error
 	}
 	return all
-}
-
-// freePorts returns addresses of loopback where nothing listens.
-func freePorts(t *testing.T, n int) (addresses []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // at the end, so that no port comes twice
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses
 }
 
 // writeChain writes a chain and the key of its first certificate.

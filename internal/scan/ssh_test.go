@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tallystick/tallystick"
+	"github.com/tallystick/tallystick/internal/lab"
 )
 
 // A host key that a server shows, that known_hosts believes, and that opens an
@@ -65,13 +67,8 @@ func TestAHostKeyIsOneKeyWhereverItIs(t *testing.T) {
 // sshd starts OpenSSH's server with one host key.
 func sshd(t *testing.T, dir, key string) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(address)
+	free := lab.FreePort(t)
+	address, port := lab.Loopback(free), strconv.Itoa(free)
 	config := filepath.Join(dir, "sshd_config")
 	text := strings.Join([]string{"ListenAddress 127.0.0.1", "Port " + port, "HostKey " + key, "PidFile none", "UsePAM no", "LogLevel QUIET", ""}, "\n")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

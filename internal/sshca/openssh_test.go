@@ -20,6 +20,7 @@ import (
 	"github.com/tallystick/tallystick/internal/ca"
 	"github.com/tallystick/tallystick/internal/ca/catest"
 	"github.com/tallystick/tallystick/internal/custody"
+	"github.com/tallystick/tallystick/internal/lab"
 	"github.com/tallystick/tallystick/internal/sshca"
 )
 
@@ -73,12 +74,7 @@ type sshd struct {
 
 func newSSHD(t *testing.T, dir, hostKey string, authority ca.Authority) *sshd {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	_ = listener.Close()
+	port := lab.FreePort(t)
 	if os.Geteuid() == 0 { // where sshd locks its unprivileged half in; the path is compiled in
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)

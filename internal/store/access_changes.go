@@ -24,7 +24,7 @@ type AccessChange struct {
 	RecordID string `json:"record_id,omitempty"`
 	// Expected is who expected it, and why; "" is nobody.
 	Expected string `json:"expected,omitempty"`
-	// TakenBackBy is the change that took it back, as its own log told it; 0 is none. See AccessExpectation.TakesBack.
+	// TakenBackBy is the change by which Undo took it back, once a source has told of that; 0 is not, or not told yet.
 	TakenBackBy int64     `json:"taken_back_by,omitempty"`
 	UsedAt      time.Time `json:"used_at,omitzero"` // when the target was first used after it
 	UsedFrom    string    `json:"used_from,omitempty"`
@@ -58,8 +58,7 @@ func accessRecord(c tallystick.Change) string {
 }
 
 const accessColumns = `id, change, expected, used_at, used_from,
-	COALESCE((SELECT MIN(b.id) FROM access_expectations e JOIN access_changes b ON b.target = e.target AND b.expected = e.by_whom || ': ' || e.reason
-		WHERE e.target = access_changes.target AND e.takes_back = access_changes.id AND b.failed = FALSE), 0)`
+	COALESCE((SELECT MIN(b.id) FROM access_changes b WHERE b.takes_back = access_changes.id AND b.takes_back > 0), 0)`
 
 func scanAccessChange(row *sql.Rows) (AccessChange, error) {
 	var c AccessChange
@@ -88,7 +87,7 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 	err = db.tx(ctx, func(tx *writing) error {
 		fresh = nil
 		for i, c := range list {
-			expected, err := expectedBy(ctx, tx, c)
+			expected, takesBack, err := explained(ctx, tx, c)
 			if err != nil {
 				return err
 			}
@@ -96,10 +95,10 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 			if len(c.Accounts) > 0 {
 				account = tallystick.NormalName(c.Accounts[0])
 			}
-			const insert = `INSERT INTO access_changes (id, record, time, kind, failed, source, actor, target, account, expected, change)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (record) DO NOTHING`
+			const insert = `INSERT INTO access_changes (id, record, time, kind, failed, source, actor, target, account, expected, change, takes_back)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (record) DO NOTHING`
 			done, err := tx.ExecContext(ctx, insert, id+int64(i), accessRecord(c), micros(c.Time), string(c.Kind), c.Failed, cleanText(c.Source),
-				cleanText(c.Actor), IndexText(c.Target), IndexText(account), expected, cleanText(jsonText(c)))
+				cleanText(c.Actor), IndexText(c.Target), IndexText(account), expected, cleanText(jsonText(c)), takesBack)
 			if err != nil {
 				return err
 			}
@@ -114,15 +113,15 @@ func (db *DB) RecordAccessChanges(ctx context.Context, list []tallystick.Change)
 	return fresh, db.wrap("couldn't record changes of who gets in", err)
 }
 
-// expectedBy returns who expected a change, and why. An expectation holds for
-// what happens after it was made and not after its end.
-func expectedBy(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
+// announced returns who announced a change, and why; "" is nobody. An expectation holds for what
+// happens after it was made and not after its end.
+func announced(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
 	const query = `SELECT by_whom, reason FROM access_expectations WHERE takes_back = 0 AND (target = $1 OR target LIKE $5 ESCAPE '!') AND since <= $2 AND until >= $2
 		AND (kind = '' OR kind = $3) AND (actor = '' OR actor = $4 OR '` + accountPrefix + `' || actor = $4) ORDER BY id LIMIT 1`
 	var by, reason string
 	err := tx.QueryRowContext(ctx, query, IndexText(c.Target), micros(c.Time), string(c.Kind), cleanText(c.Actor), inAnyTenant(c.Target)).Scan(&by, &reason)
 	if err == sql.ErrNoRows {
-		return explained(ctx, tx, c)
+		return "", nil
 	}
 	return by + ": " + reason, err
 }

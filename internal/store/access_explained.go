@@ -4,6 +4,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -15,45 +16,56 @@ import (
 	"github.com/tallystick/tallystick"
 )
 
-// explained returns what explains a change that nobody expected in words of their own: that it takes
-// another one back, or that a certificate was issued here for the account.
-func explained(ctx context.Context, tx *writing, c tallystick.Change) (string, error) {
-	if by, err := takenBack(ctx, tx, c); by != "" || err != nil {
-		return by, err
+// explained returns who expected a change, and why: somebody announced it, it takes another one
+// back, or a certificate was issued here for the account. TakesBack is that other one, also where the change was
+// announced; 0 is none, and what failed takes nothing back.
+func explained(ctx context.Context, tx *writing, c tallystick.Change) (expected string, takesBack int64, err error) {
+	by, takesBack, err := takenBack(ctx, tx, c)
+	if err != nil {
+		return "", 0, err
 	}
-	return issuedFor(ctx, tx, c)
+	if c.Failed {
+		takesBack = 0
+	}
+	expected, err = announced(ctx, tx, c)
+	if expected = cmp.Or(expected, by); expected != "" || err != nil {
+		return expected, takesBack, err
+	}
+	expected, err = issuedFor(ctx, tx, c)
+	return expected, takesBack, err
 }
 
-// takenBack returns who takes another change back by this one. Only the very values that are put
+// takenBack returns who takes another change back by this one, and that one. Only the very values that are put
 // or taken are expected: what else is done to the target meanwhile alarms as ever.
-func takenBack(ctx context.Context, tx *writing, c tallystick.Change) (by string, err error) {
-	const query = `SELECT e.by_whom, e.reason, e.kind, a.change FROM access_expectations e JOIN access_changes a ON a.id = e.takes_back
+func takenBack(ctx context.Context, tx *writing, c tallystick.Change) (by string, id int64, err error) {
+	const query = `SELECT e.by_whom, e.reason, e.kind, a.id, a.change FROM access_expectations e JOIN access_changes a ON a.id = e.takes_back
 		WHERE e.target = $1 AND e.since <= $2 AND e.until >= $2 ORDER BY e.id`
 	rows, err := tx.QueryContext(ctx, query, IndexText(c.Target), micros(c.Time))
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var who, reason, text string
 		var kind tallystick.ChangeKind
+		var one int64
 		var first tallystick.Change
-		if err := rows.Scan(&who, &reason, &kind, &text); err != nil {
-			return "", err
+		if err := rows.Scan(&who, &reason, &kind, &one, &text); err != nil {
+			return "", 0, err
 		}
 		if err := json.Unmarshal([]byte(text), &first); err != nil {
-			return "", err
+			return "", 0, err
 		}
-		if by == "" && takesBack(c, first, kind) {
-			by = who + ": " + reason
+		if by == "" && isOpposite(c, first, kind) {
+			by, id = who+": "+reason, one
 		}
 	}
-	return by, rows.Err()
+	return by, id, rows.Err()
 }
 
-// takesBack says whether a change is the opposite of another one. An audit log, which tells no
+// isOpposite says whether a change is the opposite of another one. An audit log, which tells no
 // values, has to name the same ones and be of the opposite kind.
-func takesBack(c, first tallystick.Change, opposite tallystick.ChangeKind) bool {
+func isOpposite(c, first tallystick.Change, opposite tallystick.ChangeKind) bool {
 	if c.Values != nil && first.Values != nil {
 		now, then := c.Values, first.Values
 		return now.Object == then.Object && strings.EqualFold(now.Attribute, then.Attribute) && len(now.Added)+len(now.Removed) > 0 &&

@@ -17,15 +17,15 @@ import (
 
 // What this program does itself with a credential is no habit of its holder. The relying party
 // writes it down like any use, and so a use is taken for one of ours, neither judged as a change of
-// habit nor learned from, where one of our own entries explains it: of the same credential, at the
-// same relying party, that came out alike, at that time within the tolerance, and one to one.
+// habit or as a copy that was forgotten, nor learned from, where one of our own entries explains it: of the same
+// credential, at the same relying party, that came out alike, at that time within the tolerance, and one to one.
 // Whoever is refused by that is judged. That nothing but our own work was going on at the
 // time, or the address, never is enough: a thief could wait for it.
 //
 // The names that a log has for what is tried are known only when a driver has tried it, and the log may be
 // read before the driver tells. So not the single try is announced but the work at a door
-// (Begin), and a use that comes meanwhile and would change what is usual is judged when that work
-// is over: by then all tries of it were told. Nothing is let off by waiting.
+// (Begin), and a use that comes meanwhile and that matters is judged when that work is over: by then
+// all tries of it were told. Nothing is let off by waiting.
 
 // Bounds of what is known of our own uses. One takes about a kilobyte with the record that it explains.
 const (
@@ -148,9 +148,11 @@ const aPause = 24 * time.Hour
 
 // matters says whether a rule would speak of a use if it were not one of our own.
 func matters(one *used, u *tallystick.Use) bool {
-	refused := u.Side == tallystick.SideRelying && u.Outcome != tallystick.OutcomeSuccess
-	mayBeBlocked := one.asked.IsZero() || !one.blocked.IsZero()
-	return isUnusual(one, u) || refused && mayBeBlocked
+	if u.Side != tallystick.SideRelying {
+		return false
+	}
+	unknown := one.asked.IsZero() // whether it is blocked, or gone
+	return isUnusual(one, u) || unknown || !one.blocked.IsZero() || !one.sighted.Gone.IsZero()
 }
 
 // isUnusual says whether a use would change what is usual: all that a rule over habits speaks of, and that

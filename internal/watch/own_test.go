@@ -286,9 +286,9 @@ func TestATryExplainsOneUse(t *testing.T) {
 	}
 }
 
-// That we see whether a blocked one is refused is no sign of a copy that was forgotten. Of two tries that
-// fit, one is somebody else's.
-func TestWeTryWhatIsBlocked(t *testing.T) {
+// Our own try of what is blocked or gone is no sign of a copy that was forgotten. A second one like it is
+// somebody's.
+func TestOurTryOfABlockedCredentialIsNotTold(t *testing.T) {
 	at := noon.Add(-time.Second)
 	for _, outcome := range []tallystick.Outcome{tallystick.OutcomeRefused, tallystick.OutcomeAttempt} {
 		ourTry, logged, thief := try(smtp, at), signedIn(smtp, ours, at), signedIn(smtp, stranger, at.Add(time.Second))
@@ -301,14 +301,19 @@ func TestWeTryWhatIsBlocked(t *testing.T) {
 			t.Run(string(outcome)+", "+name, func(t *testing.T) {
 				b := newHabit(t, time.Hour, false)
 				b.mu.Lock()
-				b.names[account].now().blocked = noon.Add(-time.Hour)
+				one := b.names[account].now()
+				one.blocked, one.sighted.Gone = noon.Add(-time.Hour), noon.Add(-time.Hour)
 				b.mu.Unlock()
 				if tell(b); len(b.habits(t)) != 0 {
 					t.Errorf("ours is told: %v", b.habits(t))
 				}
 				b.append(t, thief)
-				if got := b.habits(t); got["blocked-still-tried"] == "" {
+				got := b.habits(t)
+				if got["blocked-still-tried"] == "" {
 					t.Errorf("a thief's is not told; only %v", got)
+				}
+				if outcome != tallystick.OutcomeAttempt && got["use-of-gone"] == "" {
+					t.Errorf("that it is used is not told; only %v", got)
 				}
 			})
 		}

@@ -61,8 +61,9 @@ func (h *house) behindCookies() http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var actor gate.Actor
 		if cookie, err := r.Cookie(web.SessionCookie); err == nil {
+			// A request of a page that the browser has left ends with its context, and nothing has failed.
 			if actor, err = h.access.Session(r.Context(), cookie.Value); err != nil && !errors.Is(err, tallystick.ErrUnsigned) && r.Context().Err() == nil {
-				h.Error(err) // and the browser has not gone on to another page
+				h.Error(err)
 			}
 		}
 		h.mux.ServeHTTP(w, r.WithContext(web.WithActor(r.Context(), actor)))

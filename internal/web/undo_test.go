@@ -161,8 +161,10 @@ func TestAChangeIsTakenBackOnThePage(t *testing.T) {
 	w.contains(confirm, "This writes <code>userCertificate</code> of <strong>"+w.account+"</strong>, and nothing else.", "taken away", "<dt>Will be</dt><dd><span class=\"muted\">nothing</span>",
 		"<code>url="+w.options["url"]+"</code>", "<code>external=true</code>", "with the driver ldap", `<form method="post" action="`+undo+`">`, "nobody is named")
 	w.holds(1)
-	list := w.post(admin, undo, url.Values{})
+	var list string
+	back := w.follow(func() { list = w.post(admin, undo, url.Values{}) })
 	w.contains(list, "The change is taken back. It stays on this list", `href="`+undo+`">`)
+	w.lacks(list, ">taken back<")
 	w.holds(0)
 	log := w.page(admin, "/audit")
 	w.contains(log, "undo-change", " of ldap:", ", only to look")
@@ -180,6 +182,13 @@ func TestAChangeIsTakenBackOnThePage(t *testing.T) {
 	if err != nil || len(expected) != 1 || expected[0].By != admin.Name {
 		t.Errorf("%+v %v: the removal alarms", expected, err)
 	}
+	back.Source, back.Time = "people", testNow
+	if err := w.directory.Take(t.Context(), []tallystick.Change{back}); err != nil {
+		t.Fatal(err)
+	}
+	told := w.page(admin, "/directory")
+	w.contains(told, `<span class="tag">taken back</span>`, `<span class="tag">expected</span>`)
+	w.lacks(told, `href="`+undo+`"`)
 }
 
 // Of an attribute with many values the page says how many it does not show, and has what is taken away.
