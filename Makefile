@@ -20,7 +20,7 @@ test: need-go ## everything that must pass before a commit
 # Vet is among lint; and who tests needs no tables for a debugger, which take a third of a linker's time.
 	$(GO) test -p 4 -parallel 4 -vet=off -ldflags=-w -timeout 12m ./...
 	$(RACE) -tags pkcs11 -run 'TestToken|TestManyAtOnce|TestAway|TestCache|TestSettings' ./internal/custody
-	$(RACE) ./internal/discovery ./internal/finding ./internal/audit
+	$(RACE) ./driver/turns ./internal/discovery ./internal/finding ./internal/audit
 	$(RACE) -run 'TestRuns|TestFindings|TestIDs' ./internal/watch
 
 # SQLite and the C library below it are translated C: watching each of their accesses finds nothing of ours and takes
