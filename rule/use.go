@@ -16,8 +16,9 @@ type UseSubject struct {
 	Use     *tallystick.Use
 	Verdict tallystick.Verdict
 	Reason  string // why the verdict, for people
-	// Own says of a use that comes that Tallystick itself has made it, to see who is let in. Such a use
-	// says nothing about where the credential is kept and how it is used, and has no Profile and Networks.
+	// Own says of a use that comes that Tallystick itself has made it from its own machine, to see who is
+	// let in: it says nothing about where the credential is kept. Profile and Networks are empty then, and
+	// wherever else a use was made by Tallystick.
 	Own bool
 	// Profile is how the credential was used before. It is read only.
 	Profile *Profile

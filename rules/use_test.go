@@ -113,7 +113,7 @@ func useLifeFixtures() map[string]fixture {
 		"use-after-block":     {FiringUse: used(blocked), SilentUse: used(blocked, at(now.Add(-2*time.Hour))), Evidence: "accepted after 2026-11-22T11:00:00Z"},
 		"blocked-still-tried": {FiringUse: used(blocked, outcome(tallystick.OutcomeRefused)), SilentUse: used(blocked, outcome(tallystick.OutcomeRefused), own), Evidence: "tried after 2026-11-22T11:00:00Z"},
 		"use-after-expiry":    {FiringUse: used(ended(now.Add(-25 * time.Hour))), SilentUse: used(ended(now.Add(-23 * time.Hour))), Evidence: "after 2026-11-21"},
-		"use-of-gone":         {FiringUse: used(gone(now.AddDate(0, 0, -5))), SilentUse: used(gone(now.AddDate(0, 0, -5)), own), Evidence: "2026-11-17"},
+		"use-of-gone":         {FiringUse: used(gone(now.AddDate(0, 0, -5))), SilentUse: used(gone(now.AddDate(0, 0, 5))), Evidence: "2026-11-17"},
 		"use-never-sighted": {
 			FiringUse: used(unknown("account:entra-app/1", "entra-key:7f1d5c1e-6a1f-4d0e-9b5e-2f6f3b0a9c11")),
 			SilentUse: used(unknown("account:entra-app/1")), Evidence: "never seen at any place",

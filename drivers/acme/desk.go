@@ -88,11 +88,11 @@ func (h *httpSolver) present(_ context.Context, challenges []acme.Challenge) (fu
 	return h.add(answers)
 }
 
-// listen waits for an address, for a second at most: a process that another part of this one starts
+// listen waits for an address, for a quarter of a second at most: a process that another part of this one starts
 // just then has a copy of the listener that the last order closed, until its program runs. The CA is not
 // asked for anything yet, so that this is no second try of anything.
 func listen(address string) (net.Listener, error) {
-	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(250 * time.Millisecond); ; time.Sleep(10 * time.Millisecond) {
 		listener, err := net.Listen("tcp", address)
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
 			return listener, err

@@ -24,7 +24,7 @@ type AccessChange struct {
 	RecordID string `json:"record_id,omitempty"`
 	// Expected is who expected it, and why; "" is nobody.
 	Expected string `json:"expected,omitempty"`
-	// TakenBackBy is the change by which Undo took it back, once a source has told of that; 0 is not, or not told yet.
+	// TakenBackBy is the change by which Undo took it back, once a directory has told of that; 0 is not, or not any more, or not told yet.
 	TakenBackBy int64     `json:"taken_back_by,omitempty"`
 	UsedAt      time.Time `json:"used_at,omitzero"` // when the target was first used after it
 	UsedFrom    string    `json:"used_from,omitempty"`
@@ -58,7 +58,8 @@ func accessRecord(c tallystick.Change) string {
 }
 
 const accessColumns = `id, change, expected, used_at, used_from,
-	COALESCE((SELECT MIN(b.id) FROM access_changes b WHERE b.takes_back = access_changes.id AND b.takes_back > 0), 0)`
+	COALESCE((SELECT MIN(b.id) FROM access_changes b WHERE b.takes_back = access_changes.id AND b.takes_back > 0
+		AND NOT EXISTS (SELECT 1 FROM access_changes c WHERE c.takes_back = b.id AND c.takes_back > 0)), 0)`
 
 func scanAccessChange(row *sql.Rows) (AccessChange, error) {
 	var c AccessChange

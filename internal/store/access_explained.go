@@ -18,13 +18,14 @@ import (
 
 // explained returns who expected a change, and why: somebody announced it, it takes another one
 // back, or a certificate was issued here for the account. TakesBack is that other one, also where the change was
-// announced; 0 is none, and what failed takes nothing back.
+// announced, if a directory told the values, which no sender of records can; 0 is none, and what failed takes
+// nothing back.
 func explained(ctx context.Context, tx *writing, c tallystick.Change) (expected string, takesBack int64, err error) {
 	by, takesBack, err := takenBack(ctx, tx, c)
 	if err != nil {
 		return "", 0, err
 	}
-	if c.Failed {
+	if c.Failed || c.Values == nil {
 		takesBack = 0
 	}
 	expected, err = announced(ctx, tx, c)

@@ -43,10 +43,13 @@ func (w *Watch) arrived(one *used, u *tallystick.Use, own bool) {
 }
 
 // judgeNew shows the rules a use for the first time. One of our own says nothing of how its holder
-// uses it: without a profile and declared networks, no rule speaks of a change of habit.
+// uses it: without a profile and declared networks, no rule speaks of a change of habit. Rules over what is
+// blocked or gone are told so only of one that came from this machine: they are the last to hear of a thief,
+// and a try of ours that no log has would explain a stranger's.
 func (w *Watch) judgeNew(one *used, u unjudged) {
 	if u.own {
-		w.show(one, rule.UseSubject{Use: u.use, Own: true})
+		own := u.use.Side == tallystick.SideHolder || w.isFromHere(u.use)
+		w.show(one, rule.UseSubject{Use: u.use, Own: own})
 		return
 	}
 	usual := &one.profile

@@ -105,7 +105,7 @@ func (w *Watch) meet(one *used, u *tallystick.Use) {
 		w.arrived(one, u, true)
 	case w.isOwn(one, u):
 		w.arrived(one, u, true)
-	case len(w.own.acts) > 0 && matters(one, u):
+	case len(w.own.acts) > 0 && w.matters(one, u):
 		if len(w.own.held) == mostHeld {
 			w.judgeHeld(1)
 		}
@@ -147,12 +147,9 @@ func (w *Watch) judgeHeld(n int) {
 const aPause = 24 * time.Hour
 
 // matters says whether a rule would speak of a use if it were not one of our own.
-func matters(one *used, u *tallystick.Use) bool {
-	if u.Side != tallystick.SideRelying {
-		return false
-	}
+func (w *Watch) matters(one *used, u *tallystick.Use) bool {
 	unknown := one.asked.IsZero() // whether it is blocked, or gone
-	return isUnusual(one, u) || unknown || !one.blocked.IsZero() || !one.sighted.Gone.IsZero()
+	return isUnusual(one, u) || u.Side == tallystick.SideRelying && w.isFromHere(u) && (unknown || !one.blocked.IsZero() || !one.sighted.Gone.IsZero())
 }
 
 // isUnusual says whether a use would change what is usual: all that a rule over habits speaks of, and that
@@ -192,10 +189,7 @@ func (w *Watch) expect(u *tallystick.Use) {
 	}
 	slices.Sort(o.names)
 	o.names = slices.Compact(o.names)
-	if w.Here != nil && now.Sub(w.own.hereAt) > hereFor {
-		w.own.here, w.own.hereAt = w.Here(), now
-	}
-	o.here = w.own.here
+	o.here = w.here()
 	w.own.add(o)
 }
 
@@ -291,7 +285,21 @@ func (o *ownUse) fits(u *tallystick.Use, party tally.Party) bool {
 	return o.isFromHere(u)
 }
 
-// isFromHere says whether a use came from a network of this machine.
+// here returns the networks of this machine. w.mu is held.
+func (w *Watch) here() []netip.Prefix {
+	if now := w.Now(); w.Here != nil && now.Sub(w.own.hereAt) > hereFor {
+		w.own.here, w.own.hereAt = w.Here(), now
+	}
+	return w.own.here
+}
+
+// isFromHere says whether a use came from a network of this machine. w.mu is held.
+func (w *Watch) isFromHere(u *tallystick.Use) bool {
+	network, ok := networkOf(u)
+	return ok && slices.Contains(w.here(), network)
+}
+
+// isFromHere says whether a use came from a network that this machine had then.
 func (o *ownUse) isFromHere(u *tallystick.Use) bool {
 	network, ok := networkOf(u)
 	return ok && slices.Contains(o.here, network)

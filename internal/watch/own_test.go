@@ -307,6 +307,7 @@ func TestOurTryOfABlockedCredentialIsNotTold(t *testing.T) {
 				if tell(b); len(b.habits(t)) != 0 {
 					t.Errorf("ours is told: %v", b.habits(t))
 				}
+				b.Made(ourTry) // which no log has
 				b.append(t, thief)
 				got := b.habits(t)
 				if got["blocked-still-tried"] == "" {

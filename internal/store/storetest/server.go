@@ -83,8 +83,9 @@ func start() (string, error) {
 // for them. "" is the directory of temporary files.
 func parent() string {
 	const shared, room = "/dev/shm", 2 << 30 // bytes; all tests at once need a tenth
+	const tmpfs = 0x01021994                 // statfs(2)
 	var fs unix.Statfs_t
-	if err := unix.Statfs(shared, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC || fs.Bavail*uint64(fs.Bsize) < room {
+	if err := unix.Statfs(shared, &fs); err != nil || int64(fs.Type) != tmpfs || fs.Bavail*uint64(fs.Bsize) < room {
 		return ""
 	}
 	if unix.Access(shared, unix.W_OK|unix.X_OK) != nil {
