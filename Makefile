@@ -24,7 +24,7 @@ test: need-go ## everything that must pass before a commit
 	$(RACE) -run 'TestRuns|TestFindings|TestIDs' ./internal/watch
 
 # SQLite and the C library below it are translated C: watching each of their accesses finds nothing of ours and takes
-# seven times as long. The driver above them is watched.
+# several times as long. The driver above them is watched.
 RACE = CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc/...=-race=false -ldflags=-w -timeout 10m
 
 # What tests need beside Go is fetched while vet and staticcheck run.
