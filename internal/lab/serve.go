@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Listen listens at an address until the caller closes it. It waits for five seconds at most for one where
-// something listened a moment ago: a process that
-// another test starts just then has a copy of each socket of this one until its program runs, so
-// that one which is closed here stays in use for a little longer.
+// Listen listens at an address until the caller closes it. It waits for five seconds at most for one
+// where something listened a moment ago: a process that another test starts just then has a copy of
+// each socket of this one until its program runs, so that one which is closed here stays in use for
+// a little longer.
 func Listen(t TB, address string) net.Listener {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {

@@ -321,6 +321,30 @@ func TestOurTryOfABlockedCredentialIsNotTold(t *testing.T) {
 	}
 }
 
+// Attempts, which need no secret, push nothing out of what waits for our work to be over.
+func TestAttemptsFromElsewhereAreNotHeld(t *testing.T) {
+	b := newHabit(t, time.Hour, false)
+	b.mu.Lock()
+	b.names[account].now().blocked = noon.Add(-time.Hour)
+	b.mu.Unlock()
+	end := b.Begin()
+	b.append(t, signedIn(pop3, ours, noon))
+	for i := range 100 {
+		attempt := signedIn(smtp, stranger, noon.Add(-time.Duration(i)*time.Millisecond))
+		attempt.Outcome = tallystick.OutcomeAttempt
+		b.append(t, attempt)
+	}
+	if len(b.own.held) != 1 {
+		t.Errorf("%d are held, want ours alone", len(b.own.held))
+	}
+	b.Made(try(pop3, noon))
+	end()
+	// That a blocked one still works is told whoever shows it.
+	if got := slices.Sorted(maps.Keys(b.habits(t))); !slices.Equal(got, []string{"blocked-still-tried", "use-after-block"}) {
+		t.Errorf("told is %v", got)
+	}
+}
+
 // A try that no log ever has leaves nothing behind, but for its time.
 func TestATryIsForgotten(t *testing.T) {
 	b := newHabit(t, time.Hour, false)
